@@ -1,0 +1,2 @@
+//! The `ossicle` command.
+fn main() {}

@@ -1,0 +1,17 @@
+//! Runs OpenAI's gpt-oss models inside somebody else's program.
+//!
+//! The host owns the memory, the threads, the files and the clock. This crate allocates nothing, reads no file, starts no
+//! thread and keeps no global state: everything that needs storage tells its [`region::Layout`] first and is then built in
+//! memory that the caller lends.
+//!
+//! The rooms, from the ground up:
+//!
+//! * [`error`], [`region`], [`parallel`]: what went wrong, where memory comes from, how work is shared among threads.
+#![no_std]
+#![deny(unsafe_code)]
+
+pub mod error;
+#[allow(unsafe_code)]
+pub mod parallel;
+#[allow(unsafe_code)]
+pub mod region;

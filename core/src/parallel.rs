@@ -1,0 +1,199 @@
+//! How the host's threads share one piece of work.
+//!
+//! The host implements one call, [`Parallel::run`]; work is claimed here, from an atomic counter, in blocks of whole
+//! output rows. No sum is ever split, so the number of threads cannot change a result.
+
+use core::marker::PhantomData;
+use core::ops::Range;
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+/// The host's threads.
+pub trait Parallel: Sync {
+    /// How many threads may enter a job besides the caller; zero is valid.
+    fn workers(&self) -> usize;
+
+    /// Calls `job` on as many threads as there are, any number of times (even none), and returns when all of these
+    /// calls have returned.
+    fn run(&self, job: &(dyn Fn() + Sync));
+}
+
+/// No threads but the caller's.
+pub struct Alone;
+
+impl Parallel for Alone {
+    fn workers(&self) -> usize {
+        0
+    }
+
+    fn run(&self, _job: &(dyn Fn() + Sync)) {}
+}
+
+/// Calls `work` once for each index below `count`, on all threads.
+pub fn for_each(parallel: &dyn Parallel, count: usize, work: impl Fn(usize) + Sync) {
+    let next = AtomicUsize::new(0);
+    let job = || {
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            if index >= count {
+                break;
+            }
+            work(index);
+        }
+    };
+    if count > 1 && parallel.workers() > 0 {
+        parallel.run(&job);
+    }
+    job();
+}
+
+/// Calls `work` once for each block of `len` elements (the last may be shorter), on all threads.
+///
+/// # Panics
+/// If `len` is zero.
+pub fn for_each_block<T: Send>(
+    parallel: &dyn Parallel,
+    data: &mut [T],
+    len: usize,
+    work: impl Fn(usize, &mut [T]) + Sync,
+) {
+    assert!(len > 0);
+    let total = data.len();
+    let start = Start(data.as_mut_ptr());
+    for_each(parallel, total.div_ceil(len), |index| {
+        let begin = index * len;
+        // SAFETY: `begin < total`, and the blocks of different indices do not overlap; each index is claimed once; the
+        // exclusive borrow of `data` outlives this call, which returns only when all work is done.
+        let block = unsafe { core::slice::from_raw_parts_mut(start.get().add(begin), len.min(total - begin)) };
+        work(index, block);
+    });
+}
+
+/// A pointer that may cross threads because the pieces made from it are disjoint.
+struct Start<T>(*mut T);
+
+// SAFETY: the functions of this module make only disjoint exclusive slices from it, of elements that may be sent.
+unsafe impl<T: Send> Sync for Start<T> {}
+
+impl<T> Start<T> {
+    fn get(&self) -> *mut T {
+        self.0
+    }
+}
+
+/// An exclusive view of a block of a row-major matrix of f32: some rows, and some columns of each.
+pub struct Tile<'a> {
+    start: *mut f32,
+    rows: usize,
+    columns: usize,
+    stride: usize,
+    matrix: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: a tile is an exclusive borrow of its elements, like `&mut [f32]`.
+unsafe impl Send for Tile<'_> {}
+
+impl<'a> Tile<'a> {
+    /// The first `rows` rows of a matrix with `stride` columns, all columns.
+    ///
+    /// # Panics
+    /// If `matrix` is shorter than that.
+    pub fn new(matrix: &'a mut [f32], rows: usize, stride: usize) -> Self {
+        assert!(rows.checked_mul(stride).is_some_and(|len| len <= matrix.len()));
+        Self { start: matrix.as_mut_ptr(), rows, columns: stride, stride, matrix: PhantomData }
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Number of columns of this view.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Elements from one row to the next.
+    pub fn stride(&self) -> usize {
+        self.stride
+    }
+
+    /// The first element.
+    pub fn as_mut_ptr(&mut self) -> *mut f32 {
+        self.start
+    }
+
+    /// One row, the columns of this view.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn row(&mut self, row: usize) -> &mut [f32] {
+        assert!(row < self.rows);
+        // SAFETY: the tile covers `columns` elements from `row * stride` on, exclusively.
+        unsafe { core::slice::from_raw_parts_mut(self.start.add(row * self.stride), self.columns) }
+    }
+
+    /// The given columns of the tile, for as long as it is borrowed.
+    ///
+    /// # Panics
+    /// If they are not within it.
+    pub fn columns_mut(&mut self, columns: Range<usize>) -> Tile<'_> {
+        assert!(columns.start <= columns.end && columns.end <= self.columns);
+        // SAFETY: within the tile, and its borrow keeps the whole from being used meanwhile.
+        unsafe { self.part(0..self.rows, columns) }
+    }
+
+    /// # Safety
+    /// Rows and columns lie within the tile, and no other use of these elements overlaps the result's.
+    unsafe fn part<'b>(&self, rows: Range<usize>, columns: Range<usize>) -> Tile<'b> {
+        Tile {
+            // SAFETY: an element of the tile, or one past it where the part is empty, by the contract.
+            start: unsafe {
+                self.start.add(if rows.is_empty() { 0 } else { rows.start * self.stride + columns.start })
+            },
+            rows: rows.len(),
+            columns: columns.len(),
+            stride: self.stride,
+            matrix: PhantomData,
+        }
+    }
+}
+
+/// Cuts a matrix into groups of rows (group g is `bounds[g]..bounds[g + 1]`) and each group into tiles `width` columns
+/// wide, and calls `work(group, first_column, tile)` once for each, on all threads. Empty groups are passed over.
+///
+/// # Panics
+/// If `bounds` decreases or passes the last row, or if `width` is zero.
+pub fn for_each_tile(
+    parallel: &dyn Parallel,
+    matrix: Tile<'_>,
+    bounds: &[usize],
+    width: usize,
+    work: impl Fn(usize, usize, Tile<'_>) + Sync,
+) {
+    assert!(bounds.is_sorted() && bounds.last().is_none_or(|last| *last <= matrix.rows));
+    let groups = bounds.len().saturating_sub(1);
+    let across = matrix.columns.div_ceil(width);
+    let whole = SharedTile(matrix);
+    for_each(parallel, groups * across, |index| {
+        let (group, column) = (index / across, index % across * width);
+        let rows = bounds[group]..bounds[group + 1];
+        if rows.is_empty() {
+            return;
+        }
+        // SAFETY: sorted bounds make the groups disjoint, and the column ranges of one group are disjoint; each index is
+        // claimed once; `matrix` is held exclusively until all work is done.
+        let tile = unsafe { whole.get().part(rows, column..(column + width).min(whole.get().columns)) };
+        work(group, column, tile);
+    });
+}
+
+struct SharedTile<'a>(Tile<'a>);
+
+// SAFETY: used only to cut disjoint parts from, above.
+unsafe impl Sync for SharedTile<'_> {}
+
+impl<'a> SharedTile<'a> {
+    fn get(&self) -> &Tile<'a> {
+        &self.0
+    }
+}

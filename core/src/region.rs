@@ -1,0 +1,142 @@
+//! Memory that the caller lends.
+//!
+//! Whatever needs variable storage is carved from one block. The same carving code runs twice: over a measuring
+//! [`Carver`] to learn the [`Layout`], and over a placing one to build the object, so that the two can never disagree.
+
+use core::marker::PhantomData;
+use core::mem::{MaybeUninit, align_of, size_of};
+
+use bytemuck::Zeroable;
+
+use crate::error::{Error, Result};
+
+/// Every region starts on a cache line, and so does every slice carved from it.
+pub const ALIGN: usize = 64;
+
+/// Size and alignment, in bytes, of a block of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// Bytes.
+    pub size: usize,
+    /// Bytes; a power of two.
+    pub align: usize,
+}
+
+/// Cuts slices from a region, one after another; or only adds up what they would take.
+pub struct Carver<'r> {
+    /// The start of the region; null while measuring.
+    start: *mut u8,
+    size: usize,
+    used: usize,
+    region: PhantomData<&'r mut [MaybeUninit<u8>]>,
+}
+
+impl<'r> Carver<'r> {
+    /// A carver that hands out empty slices and adds up what they would take.
+    pub fn measuring() -> Self {
+        Self { start: core::ptr::null_mut(), size: usize::MAX, used: 0, region: PhantomData }
+    }
+
+    /// A carver over `region`, which need not be initialized.
+    ///
+    /// # Errors
+    /// [`Error::RegionAlign`] if the region does not start at a multiple of [`ALIGN`].
+    pub fn placing(region: &'r mut [MaybeUninit<u8>]) -> Result<Self> {
+        let start = region.as_mut_ptr().cast::<u8>();
+        if !start.addr().is_multiple_of(ALIGN) {
+            return Err(Error::RegionAlign { need: ALIGN });
+        }
+        Ok(Self { start, size: region.len(), used: 0, region: PhantomData })
+    }
+
+    /// Whether this carver only measures: its slices are empty.
+    pub fn is_measuring(&self) -> bool {
+        self.start.is_null()
+    }
+
+    /// What has been carved so far.
+    pub fn layout(&self) -> Layout {
+        Layout { size: self.used, align: ALIGN }
+    }
+
+    /// `len` elements, each set to `value`. Empty while measuring.
+    ///
+    /// # Errors
+    /// [`Error::RegionTooSmall`] if the region ends before, or if the size overflows.
+    pub fn filled<T: Copy>(&mut self, len: usize, value: T) -> Result<&'r mut [T]> {
+        let memory = self.reserve::<T>(len)?;
+        for element in memory.iter_mut() {
+            element.write(value);
+        }
+        // SAFETY: the loop above initialized every element.
+        Ok(unsafe { &mut *(core::ptr::from_mut(memory) as *mut [T]) })
+    }
+
+    /// Room for `len` elements that are set to zero only as they come into use. Empty while measuring.
+    ///
+    /// # Errors
+    /// [`Error::RegionTooSmall`] if the region ends before, or if the size overflows.
+    pub fn growing<T: Zeroable + Copy>(&mut self, len: usize) -> Result<Growing<'r, T>> {
+        Ok(Growing { memory: self.reserve(len)?, live: 0 })
+    }
+
+    fn reserve<T>(&mut self, len: usize) -> Result<&'r mut [MaybeUninit<T>]> {
+        const { assert!(align_of::<T>() <= ALIGN) };
+        let end = len
+            .checked_mul(size_of::<T>())
+            .and_then(|bytes| bytes.checked_next_multiple_of(ALIGN))
+            .and_then(|bytes| self.used.checked_add(bytes))
+            .filter(|end| *end <= isize::MAX as usize)
+            .ok_or(Error::RegionTooSmall { need: usize::MAX, have: self.size })?;
+        let begin = core::mem::replace(&mut self.used, end);
+        if self.start.is_null() {
+            return Ok(&mut []);
+        }
+        if end > self.size {
+            return Err(Error::RegionTooSmall { need: end, have: self.size });
+        }
+        // SAFETY: `begin..end` lies within the region, which is borrowed mutably for 'r; `used` only grows, so no byte is
+        // handed out twice; `begin` is a multiple of ALIGN from an aligned start, which suffices for T.
+        Ok(unsafe { core::slice::from_raw_parts_mut(self.start.add(begin).cast(), len) })
+    }
+}
+
+/// A slice whose elements are set to zero as they come into use, so that gigabytes of cache cost no page before it is
+/// needed.
+pub struct Growing<'r, T> {
+    memory: &'r mut [MaybeUninit<T>],
+    live: usize,
+}
+
+impl<T: Zeroable + Copy> Growing<'_, T> {
+    /// How many elements there is room for.
+    pub fn capacity(&self) -> usize {
+        self.memory.len()
+    }
+
+    /// Makes the first `len` elements usable; those that were not yet are zero.
+    ///
+    /// # Panics
+    /// If `len` exceeds the capacity.
+    pub fn grow(&mut self, len: usize) -> &mut [T] {
+        if len > self.live {
+            for element in &mut self.memory[self.live..len] {
+                element.write(T::zeroed());
+            }
+            self.live = len;
+        }
+        self.live_mut()
+    }
+
+    /// The elements in use.
+    pub fn live(&self) -> &[T] {
+        // SAFETY: `grow` initialized the first `live` elements.
+        unsafe { core::slice::from_raw_parts(self.memory.as_ptr().cast(), self.live) }
+    }
+
+    /// The elements in use.
+    pub fn live_mut(&mut self) -> &mut [T] {
+        // SAFETY: `grow` initialized the first `live` elements; the borrow is exclusive.
+        unsafe { core::slice::from_raw_parts_mut(self.memory.as_mut_ptr().cast(), self.live) }
+    }
+}

@@ -1,0 +1,1 @@
+//! What Ossicle asks of an operating system.
