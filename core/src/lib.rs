@@ -15,3 +15,7 @@ pub mod error;
 pub mod parallel;
 #[allow(unsafe_code)]
 pub mod region;
+
+pub mod format;
+#[allow(unsafe_code)]
+pub mod kernels;

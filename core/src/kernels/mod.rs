@@ -1,0 +1,276 @@
+//! The arithmetic, in as many versions as there are instruction sets.
+//!
+//! A [`KernelSet`] is plain data: a name and one function for each kernel. [`Kernels`] is a handle on a set that this
+//! processor can run; its methods are safe, because they check every length before the one unsafe call.
+//!
+//! The portable kernels define every result, order of additions included (`docs/numerics.md`); all others equal them bit
+//! for bit.
+
+pub mod arguments;
+mod exponential;
+mod portable;
+
+use core::fmt;
+
+use crate::format::{Matrix, Values, mxfp4};
+use crate::parallel::Tile;
+
+pub use exponential::exp;
+
+/// Activations are quantized in blocks of this many.
+pub const QUANTIZED_BLOCK: usize = 32;
+
+/// Cached keys are laid out in tiles of this many positions.
+pub const KEY_TILE: usize = 16;
+
+/// Attention goes over the cache in blocks of this many positions, counted from position 0.
+pub const ATTENTION_BLOCK: usize = 64;
+
+/// One function for each kernel. The contract of each is that of the argument block it takes: pointers valid for the
+/// lengths given there, outputs exclusive.
+#[derive(Clone, Copy)]
+pub struct KernelSet {
+    /// As `--kernels` spells it.
+    pub name: &'static str,
+    /// F32 weights, f32 activations.
+    pub matmul_f32: unsafe fn(&arguments::Matmul),
+    /// F16 weights, f32 activations.
+    pub matmul_f16: unsafe fn(&arguments::Matmul),
+    /// BF16 weights, f32 activations.
+    pub matmul_bf16: unsafe fn(&arguments::Matmul),
+    /// Q8_0 weights, f32 activations.
+    pub matmul_q8_0: unsafe fn(&arguments::Matmul),
+    /// MXFP4 weights, f32 activations.
+    pub matmul_mxfp4: unsafe fn(&arguments::Matmul),
+    /// Q8_0 weights, quantized activations.
+    pub matmul_q8_0_quantized: unsafe fn(&arguments::Matmul),
+    /// MXFP4 weights, quantized activations.
+    pub matmul_mxfp4_quantized: unsafe fn(&arguments::Matmul),
+    /// Quantizes activations.
+    pub quantize: unsafe fn(&arguments::Quantize),
+    /// The gated activation.
+    pub swiglu: unsafe fn(&arguments::Swiglu),
+    /// Attention over a cache of f16.
+    pub attend_f16: unsafe fn(&arguments::Attend),
+    /// Attention over a cache of f32.
+    pub attend_f32: unsafe fn(&arguments::Attend),
+}
+
+/// A kernel set that this processor can run.
+#[derive(Clone, Copy)]
+pub struct Kernels {
+    set: &'static KernelSet,
+}
+
+impl fmt::Debug for Kernels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.set.name)
+    }
+}
+
+/// Rows of activations: as f32 and, unless the mode is precise, quantized.
+#[derive(Clone, Copy)]
+pub struct Inputs<'a> {
+    /// [rows][columns].
+    pub values: &'a [f32],
+    /// [rows][columns], or empty.
+    pub quantized: &'a [i16],
+    /// [rows][columns / 32], or empty.
+    pub scales: &'a [f32],
+    /// Values in a row.
+    pub columns: usize,
+}
+
+/// The cached keys and values of one key-value head.
+#[derive(Clone, Copy)]
+pub enum Cached<'a> {
+    /// Half precision, as bits.
+    F16 {
+        /// [positions / 16][head_dim][16].
+        keys: &'a [u16],
+        /// [positions][head_dim].
+        values: &'a [u16],
+    },
+    /// Single precision.
+    F32 {
+        /// [positions / 16][head_dim][16].
+        keys: &'a [f32],
+        /// [positions][head_dim].
+        values: &'a [f32],
+    },
+}
+
+/// Which positions of a cache a token sees, and how long the cache is.
+#[derive(Clone, Copy, Debug)]
+pub struct Visible {
+    /// First visible position.
+    pub first: usize,
+    /// One past the last.
+    pub end: usize,
+    /// Positions in the ring, a multiple of [`ATTENTION_BLOCK`].
+    pub capacity: usize,
+}
+
+impl Kernels {
+    /// The set that defines every result and runs everywhere.
+    pub fn portable() -> Self {
+        Self { set: &portable::SET }
+    }
+
+    /// Every set that this processor can run, the fastest first.
+    pub fn available() -> impl Iterator<Item = Self> {
+        [Self::portable()].into_iter()
+    }
+
+    /// The set of that name, if this processor can run it.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::available().find(|kernels| kernels.name() == name)
+    }
+
+    /// As `--kernels` spells it.
+    pub fn name(&self) -> &'static str {
+        self.set.name
+    }
+
+    /// out[t][r] = sum over c of matrix[r][c] * inputs[index[t]][c], for each row t of `out` and each of its columns r.
+    /// Without an index, t itself.
+    ///
+    /// # Panics
+    /// If the shapes disagree or an index is out of range.
+    pub fn matmul(&self, matrix: &Matrix<'_>, inputs: &Inputs<'_>, index: Option<&[u32]>, out: &mut Tile<'_>) {
+        let (rows, columns, tokens) = (matrix.rows(), matrix.columns(), out.rows());
+        assert_eq!(rows, out.columns());
+        assert_eq!(columns, inputs.columns);
+        if rows == 0 || tokens == 0 {
+            return;
+        }
+        let input_rows = match index {
+            Some(index) => {
+                assert_eq!(index.len(), tokens);
+                index.iter().max().map_or(0, |last| *last as usize + 1)
+            }
+            None => tokens,
+        };
+        assert!(input_rows * columns <= inputs.values.len());
+        let quantized = !inputs.quantized.is_empty() && matches!(matrix.values(), Values::Q8_0(_) | Values::Mxfp4(_));
+        if quantized {
+            assert!(columns.is_multiple_of(QUANTIZED_BLOCK));
+            assert!(input_rows * columns <= inputs.quantized.len());
+            assert!(input_rows * columns / QUANTIZED_BLOCK <= inputs.scales.len());
+        }
+        let set = self.set;
+        let (kernel, weights, blocks) = match matrix.values() {
+            Values::F32(data) => (set.matmul_f32, data, None),
+            Values::F16(data) => (set.matmul_f16, data, None),
+            Values::Bf16(data) => (set.matmul_bf16, data, None),
+            Values::Q8_0(data) if quantized => (set.matmul_q8_0_quantized, data, None),
+            Values::Q8_0(data) => (set.matmul_q8_0, data, None),
+            Values::Mxfp4(blocks) if quantized => (set.matmul_mxfp4_quantized, blocks.codes, Some(blocks)),
+            Values::Mxfp4(blocks) => (set.matmul_mxfp4, blocks.codes, Some(blocks)),
+        };
+        let in_row = columns / mxfp4::BLOCK_LEN;
+        let arguments = arguments::Matmul {
+            weights: weights.as_ptr(),
+            row_size: blocks.map_or(matrix.row_size(), |blocks| in_row * blocks.code_stride),
+            scales: blocks.map_or(core::ptr::null(), |blocks| blocks.scales.as_ptr()),
+            scales_row_size: blocks.map_or(0, |blocks| in_row * blocks.scale_stride),
+            code_stride: blocks.map_or(0, |blocks| blocks.code_stride),
+            scale_stride: blocks.map_or(0, |blocks| blocks.scale_stride),
+            order: blocks.map_or(0, |blocks| blocks.order as usize),
+            rows,
+            columns,
+            inputs: inputs.values.as_ptr(),
+            quantized: inputs.quantized.as_ptr(),
+            input_scales: inputs.scales.as_ptr(),
+            index: index.map_or(core::ptr::null(), <[u32]>::as_ptr),
+            tokens,
+            outputs: out.as_mut_ptr(),
+            output_stride: out.stride(),
+        };
+        // SAFETY: a matrix holds all bytes of its rows; the assertions above cover the activations that `index` or
+        // `tokens` can reach; the tile is an exclusive view of `tokens` rows of `rows` outputs; this handle exists only
+        // where the set can run.
+        unsafe { kernel(&arguments) }
+    }
+
+    /// Quantizes blocks of 32 values to 16 bits.
+    ///
+    /// # Panics
+    /// If the lengths disagree.
+    pub fn quantize(&self, values: &[f32], quantized: &mut [i16], scales: &mut [f32]) {
+        assert!(values.len().is_multiple_of(QUANTIZED_BLOCK));
+        assert!(quantized.len() == values.len() && scales.len() == values.len() / QUANTIZED_BLOCK);
+        let arguments = arguments::Quantize {
+            values: values.as_ptr(),
+            len: values.len(),
+            quantized: quantized.as_mut_ptr(),
+            scales: scales.as_mut_ptr(),
+        };
+        // SAFETY: the lengths are checked above; the outputs are exclusive borrows; the set can run here.
+        unsafe { (self.set.quantize)(&arguments) }
+    }
+
+    /// min(g, limit) * sigmoid(1.702 min(g, limit)) * (clamp(l, -limit, limit) + 1) for each gate g and linear part l of
+    /// `hidden`: interleaved pairs, or all gates and then all linear parts.
+    ///
+    /// # Panics
+    /// If `hidden` is not twice as long as `out`.
+    pub fn swiglu(&self, hidden: &[f32], interleaved: bool, limit: f32, out: &mut [f32]) {
+        assert_eq!(hidden.len(), 2 * out.len());
+        let (stride, linear) = if interleaved { (2, 1.min(hidden.len())) } else { (1, out.len()) };
+        let arguments = arguments::Swiglu {
+            gates: hidden.as_ptr(),
+            linears: hidden[linear..].as_ptr(),
+            stride,
+            len: out.len(),
+            limit,
+            outputs: out.as_mut_ptr(),
+        };
+        // SAFETY: the lengths are checked above; `out` is an exclusive borrow; the set can run here.
+        unsafe { (self.set.swiglu)(&arguments) }
+    }
+
+    /// Attention of the query heads that share one key-value head, for one token.
+    ///
+    /// `queries` and `out` are [heads][head_dim], `sinks` [heads]. Keys and values of the visible positions are in the
+    /// cache.
+    ///
+    /// # Panics
+    /// If the shapes disagree, if nothing is visible, or if a visible position is not in the cache.
+    pub fn attend(&self, queries: &[f32], cached: Cached<'_>, visible: Visible, sinks: &[f32], out: &mut [f32]) {
+        let Visible { first, end, capacity } = visible;
+        let heads = sinks.len();
+        assert!(heads > 0 && queries.len().is_multiple_of(heads) && out.len() == queries.len());
+        let head_dim = queries.len() / heads;
+        assert!(first < end && end - first <= capacity && capacity.is_multiple_of(ATTENTION_BLOCK));
+        // The cache grows with the highest position, so a ring that has wrapped is there as a whole.
+        let positions = end.min(capacity);
+        let (keys_len, values_len) = (positions.next_multiple_of(KEY_TILE) * head_dim, positions * head_dim);
+        let (kernel, keys, values) = match cached {
+            Cached::F16 { keys, values } => {
+                assert!(keys_len <= keys.len() && values_len <= values.len());
+                (self.set.attend_f16, keys.as_ptr().cast(), values.as_ptr().cast())
+            }
+            Cached::F32 { keys, values } => {
+                assert!(keys_len <= keys.len() && values_len <= values.len());
+                (self.set.attend_f32, keys.as_ptr().cast(), values.as_ptr().cast())
+            }
+        };
+        let arguments = arguments::Attend {
+            queries: queries.as_ptr(),
+            heads,
+            head_dim,
+            keys,
+            values,
+            capacity,
+            first,
+            end,
+            scale: 1.0 / libm::sqrtf(head_dim as f32),
+            sinks: sinks.as_ptr(),
+            outputs: out.as_mut_ptr(),
+        };
+        // SAFETY: every position in `first..end`, modulo the capacity, lies below `positions`, for which the cache was
+        // checked above; queries, sinks and outputs have the lengths given; the set can run here.
+        unsafe { kernel(&arguments) }
+    }
+}

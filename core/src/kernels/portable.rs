@@ -1,0 +1,351 @@
+//! The kernels that define every result, in plain Rust.
+//!
+//! Sums have sixteen lanes. Where activations are f32, element c of a row goes to lane c mod 16; where they are
+//! quantized, block b goes to lane b mod 16, because the sum within a block is an exact integer. Each lane adds in
+//! ascending order, with one rounding for each multiply-add, and [`sum`] folds the lanes. See `docs/numerics.md`.
+
+use half::f16;
+
+use super::exponential::{exp, round};
+use super::{ATTENTION_BLOCK, KEY_TILE, KernelSet, QUANTIZED_BLOCK, arguments};
+use crate::format::mxfp4::{self, BLOCK_LEN, NibbleOrder};
+use crate::format::{Matrix, Values, q8_0};
+
+pub(super) const SET: KernelSet = KernelSet {
+    name: "portable",
+    matmul_f32,
+    matmul_f16,
+    matmul_bf16,
+    matmul_q8_0,
+    matmul_mxfp4,
+    matmul_q8_0_quantized,
+    matmul_mxfp4_quantized,
+    quantize,
+    swiglu,
+    attend_f16: attend::<u16>,
+    attend_f32: attend::<f32>,
+};
+
+const LANES: usize = 16;
+
+/// a * b + c, rounded once.
+#[inline(always)]
+fn fused(a: f32, b: f32, c: f32) -> f32 {
+    // The product is exact in f64. Rounding the sum twice, to f64 and then to f32, goes wrong only if the first lands
+    // exactly between two f32 (S. Boldo and G. Melquiond, "Emulation of FMA and correctly rounded sums", 2008).
+    let sum = f64::from(a) * f64::from(b) + f64::from(c);
+    let bits = sum.to_bits();
+    let between = bits & 0x1fff_ffff == 0x1000_0000;
+    let subnormal = (bits >> 52 & 0x7ff) < 1023 - 126;
+    if (between || subnormal) && sum != 0.0 { libm::fmaf(a, b, c) } else { sum as f32 }
+}
+
+/// Folds the lanes: the upper half onto the lower, four times.
+#[inline(always)]
+fn sum(mut lanes: [f32; LANES]) -> f32 {
+    for half in [8, 4, 2, 1] {
+        for i in 0..half {
+            lanes[i] += lanes[i + half];
+        }
+    }
+    lanes[0]
+}
+
+/// The activations, indices and outputs of a matmul, token by token.
+///
+/// # Safety
+/// The contract of [`arguments::Matmul`].
+unsafe fn for_each_token<T>(
+    arguments: &arguments::Matmul,
+    inputs: *const T,
+    mut token: impl FnMut(usize, usize, &[T]),
+) {
+    for t in 0..arguments.tokens {
+        // SAFETY: the index holds one entry for each token, and names a row of activations.
+        let row = if arguments.index.is_null() { t } else { unsafe { *arguments.index.add(t) as usize } };
+        // SAFETY: as above.
+        token(t, row, unsafe { core::slice::from_raw_parts(inputs.add(row * arguments.columns), arguments.columns) });
+    }
+}
+
+/// Rows of weights in any format times f32 activations; `values` makes a format of the bytes of all rows.
+///
+/// # Safety
+/// The contract of [`arguments::Matmul`].
+unsafe fn matmul<'w>(arguments: &arguments::Matmul, values: Values<'w>) {
+    /// How many weights are made f32 at a time: whole blocks, and whole rounds of the lanes.
+    const PIECE: usize = 256;
+    let rows = Matrix::new(arguments.rows, arguments.columns, values).expect("the caller checked the lengths");
+    let mut piece = [0.0; PIECE];
+    for r in 0..arguments.rows {
+        // SAFETY: our own contract.
+        unsafe {
+            for_each_token(arguments, arguments.inputs, |t, _, inputs| {
+                let mut lanes = [0.0; LANES];
+                for (p, inputs) in inputs.chunks(PIECE).enumerate() {
+                    let weights = &mut piece[..inputs.len()];
+                    rows.read(r, p * PIECE, weights);
+                    let (weights, rest) = weights.as_chunks::<LANES>();
+                    let (inputs, inputs_rest) = inputs.as_chunks::<LANES>();
+                    for (weights, inputs) in weights.iter().zip(inputs) {
+                        for lane in 0..LANES {
+                            lanes[lane] = fused(weights[lane], inputs[lane], lanes[lane]);
+                        }
+                    }
+                    for (lane, (weight, input)) in rest.iter().zip(inputs_rest).enumerate() {
+                        lanes[lane] = fused(*weight, *input, lanes[lane]);
+                    }
+                }
+                // SAFETY: the outputs hold `rows` elements for each token.
+                *arguments.outputs.add(t * arguments.output_stride + r) = sum(lanes);
+            });
+        }
+    }
+}
+
+/// Rows of weights in blocks of 32 integers times quantized activations; `block(row, b)` gives the integers of a block,
+/// and the factor of its sum.
+///
+/// # Safety
+/// The contract of [`arguments::Matmul`].
+unsafe fn matmul_quantized(arguments: &arguments::Matmul, block: impl Fn(usize, usize) -> ([i8; BLOCK_LEN], f32)) {
+    let blocks = arguments.columns / QUANTIZED_BLOCK;
+    for r in 0..arguments.rows {
+        // SAFETY: our own contract.
+        unsafe {
+            for_each_token(arguments, arguments.quantized, |t, row, inputs| {
+                // SAFETY: there is one scale for each block of activations.
+                let scales = core::slice::from_raw_parts(arguments.input_scales.add(row * blocks), blocks);
+                let mut lanes = [0.0; LANES];
+                for (b, (inputs, input_scale)) in inputs.as_chunks::<QUANTIZED_BLOCK>().0.iter().zip(scales).enumerate()
+                {
+                    let (weights, scale) = block(r, b);
+                    let mut products = 0;
+                    for i in 0..QUANTIZED_BLOCK {
+                        products += i32::from(weights[i]) * i32::from(inputs[i]);
+                    }
+                    lanes[b % LANES] = fused(products as f32, scale * input_scale, lanes[b % LANES]);
+                }
+                // SAFETY: the outputs hold `rows` elements for each token.
+                *arguments.outputs.add(t * arguments.output_stride + r) = sum(lanes);
+            });
+        }
+    }
+}
+
+/// The bytes of all rows.
+///
+/// # Safety
+/// The contract of [`arguments::Matmul`], for a format without separate scales.
+unsafe fn bytes(arguments: &arguments::Matmul) -> &[u8] {
+    // SAFETY: our own contract.
+    unsafe { core::slice::from_raw_parts(arguments.weights, arguments.rows * arguments.row_size) }
+}
+
+/// The blocks of all rows.
+///
+/// # Safety
+/// The contract of [`arguments::Matmul`], for MXFP4.
+unsafe fn blocks(arguments: &arguments::Matmul) -> mxfp4::Blocks<'_> {
+    let count = arguments.rows * (arguments.columns / BLOCK_LEN);
+    let last = count.saturating_sub(1);
+    mxfp4::Blocks {
+        // SAFETY: the codes of the last block end there.
+        codes: unsafe {
+            core::slice::from_raw_parts(arguments.weights, last * arguments.code_stride + mxfp4::BLOCK_SIZE)
+        },
+        code_stride: arguments.code_stride,
+        // SAFETY: the last scale is there.
+        scales: unsafe { core::slice::from_raw_parts(arguments.scales, last * arguments.scale_stride + 1) },
+        scale_stride: arguments.scale_stride,
+        order: if arguments.order == NibbleOrder::Halves as usize {
+            NibbleOrder::Halves
+        } else {
+            NibbleOrder::Adjacent
+        },
+    }
+}
+
+unsafe fn matmul_f32(arguments: &arguments::Matmul) {
+    // SAFETY: our own contract.
+    unsafe { matmul(arguments, Values::F32(bytes(arguments))) }
+}
+
+unsafe fn matmul_f16(arguments: &arguments::Matmul) {
+    // SAFETY: our own contract.
+    unsafe { matmul(arguments, Values::F16(bytes(arguments))) }
+}
+
+unsafe fn matmul_bf16(arguments: &arguments::Matmul) {
+    // SAFETY: our own contract.
+    unsafe { matmul(arguments, Values::Bf16(bytes(arguments))) }
+}
+
+unsafe fn matmul_q8_0(arguments: &arguments::Matmul) {
+    // SAFETY: our own contract.
+    unsafe { matmul(arguments, Values::Q8_0(bytes(arguments))) }
+}
+
+unsafe fn matmul_mxfp4(arguments: &arguments::Matmul) {
+    // SAFETY: our own contract.
+    unsafe { matmul(arguments, Values::Mxfp4(blocks(arguments))) }
+}
+
+unsafe fn matmul_q8_0_quantized(arguments: &arguments::Matmul) {
+    // SAFETY: our own contract.
+    let (rows, row_size) = (unsafe { bytes(arguments) }, arguments.row_size);
+    let block = |r: usize, b: usize| {
+        let (scale, quantized) = q8_0::get(&rows[r * row_size + b * q8_0::BLOCK_SIZE..]);
+        (core::array::from_fn(|i| quantized[i] as i8), scale)
+    };
+    // SAFETY: our own contract.
+    unsafe { matmul_quantized(arguments, block) }
+}
+
+unsafe fn matmul_mxfp4_quantized(arguments: &arguments::Matmul) {
+    let in_row = arguments.columns / BLOCK_LEN;
+    // SAFETY: our own contract.
+    let blocks = unsafe { blocks(arguments) };
+    let block = |r: usize, b: usize| {
+        let (doubled, scale) = blocks.get(r * in_row + b);
+        // Half, for the doubled codes; multiplied by the activation's scale next, where that is exact.
+        (doubled, 0.5 * mxfp4::scale(scale))
+    };
+    // SAFETY: our own contract.
+    unsafe { matmul_quantized(arguments, block) }
+}
+
+/// Scales of 16-bit activations: the largest magnitude of a block becomes this.
+const LARGEST: f32 = 32767.0;
+
+/// Blocks whose largest magnitude is below this become zeros: its reciprocal would overflow.
+const SMALLEST: f32 = f32::from_bits((127 - 100) << 23);
+
+unsafe fn quantize(arguments: &arguments::Quantize) {
+    // SAFETY: our own contract.
+    let (values, quantized, scales) = unsafe {
+        (
+            core::slice::from_raw_parts(arguments.values, arguments.len),
+            core::slice::from_raw_parts_mut(arguments.quantized, arguments.len),
+            core::slice::from_raw_parts_mut(arguments.scales, arguments.len / QUANTIZED_BLOCK),
+        )
+    };
+    let blocks = values.as_chunks::<QUANTIZED_BLOCK>().0.iter().zip(quantized.as_chunks_mut::<QUANTIZED_BLOCK>().0);
+    for ((values, quantized), scale) in blocks.zip(scales) {
+        // As integers, the bits of magnitudes are ordered like the magnitudes, with infinity and NaN above all.
+        let largest = values.iter().fold(0, |largest, value| largest.max(value.to_bits() & 0x7fff_ffff));
+        let largest = f32::from_bits(largest);
+        if largest >= SMALLEST && largest < f32::INFINITY {
+            *scale = largest / LARGEST;
+            let inverse = LARGEST / largest;
+            for (quantized, value) in quantized.iter_mut().zip(values) {
+                *quantized = round(value * inverse) as i16;
+            }
+        } else {
+            *scale = if largest < SMALLEST { 0.0 } else { f32::NAN };
+            quantized.fill(0);
+        }
+    }
+}
+
+/// Gain of the sigmoid (gpt-oss model card, section 2.2).
+const SWIGLU_ALPHA: f32 = 1.702;
+
+unsafe fn swiglu(arguments: &arguments::Swiglu) {
+    for i in 0..arguments.len {
+        // SAFETY: gates and linear parts hold `len` elements, `stride` apart.
+        let (gate, linear) =
+            unsafe { (*arguments.gates.add(i * arguments.stride), *arguments.linears.add(i * arguments.stride)) };
+        let limit = arguments.limit;
+        // Comparisons with NaN are false, so NaN passes.
+        let gate = if gate > limit { limit } else { gate };
+        #[allow(clippy::manual_clamp, reason = "clamp is not the two comparisons that vector code makes")]
+        let linear = if linear > limit {
+            limit
+        } else if linear < -limit {
+            -limit
+        } else {
+            linear
+        };
+        let sigmoid_gate = gate / (1.0 + exp(-(SWIGLU_ALPHA * gate)));
+        // SAFETY: the outputs hold `len` elements.
+        unsafe { *arguments.outputs.add(i) = sigmoid_gate * (linear + 1.0) };
+    }
+}
+
+/// An element of the cache.
+trait Element: Copy {
+    fn get(self) -> f32;
+}
+
+impl Element for f32 {
+    fn get(self) -> f32 {
+        self
+    }
+}
+
+impl Element for u16 {
+    fn get(self) -> f32 {
+        f16::from_bits(self).to_f32()
+    }
+}
+
+/// Softmax over the scores of the visible positions and the sink, as a running maximum with running sums (M. Milakov and
+/// N. Gimelshein, "Online normalizer calculation for softmax", 2018), over blocks that start at multiples of
+/// [`ATTENTION_BLOCK`]: a function of the positions seen, not of how they came into the cache.
+unsafe fn attend<E: Element>(arguments: &arguments::Attend) {
+    let (head_dim, capacity) = (arguments.head_dim, arguments.capacity);
+    let (keys, values) = (arguments.keys.cast::<E>(), arguments.values.cast::<E>());
+    // SAFETY: every visible position is in the cache.
+    let key = |position: usize, d: usize| unsafe {
+        let slot = position % capacity;
+        (*keys.add((slot / KEY_TILE * head_dim + d) * KEY_TILE + slot % KEY_TILE)).get()
+    };
+    for head in 0..arguments.heads {
+        // SAFETY: queries, outputs and sinks hold `heads` heads.
+        let (query, out, sink) = unsafe {
+            (
+                core::slice::from_raw_parts(arguments.queries.add(head * head_dim), head_dim),
+                core::slice::from_raw_parts_mut(arguments.outputs.add(head * head_dim), head_dim),
+                *arguments.sinks.add(head),
+            )
+        };
+        // The sink is the first to be counted: its weight is exp(0), and it has no value.
+        let mut maximum = sink;
+        let mut weights_sum = [0.0; LANES];
+        weights_sum[0] = 1.0;
+        out.fill(0.0);
+        let mut begin = arguments.first;
+        while begin < arguments.end {
+            let end = (begin + 1).next_multiple_of(ATTENTION_BLOCK).min(arguments.end);
+            let mut scores = [0.0; ATTENTION_BLOCK];
+            let scores = &mut scores[..end - begin];
+            for (score, position) in scores.iter_mut().zip(begin..) {
+                for (d, q) in query.iter().enumerate() {
+                    *score = fused(*q, key(position, d), *score);
+                }
+                *score *= arguments.scale;
+            }
+            let block_maximum = scores.iter().fold(maximum, |most, score| if *score > most { *score } else { most });
+            if block_maximum > maximum {
+                let shrink = exp(maximum - block_maximum);
+                maximum = block_maximum;
+                weights_sum.iter_mut().for_each(|lane| *lane *= shrink);
+                out.iter_mut().for_each(|out| *out *= shrink);
+            }
+            for (score, position) in scores.iter().zip(begin..) {
+                let weight = exp(score - maximum);
+                weights_sum[position % LANES] += weight;
+                // SAFETY: every visible position is in the cache.
+                let value =
+                    unsafe { core::slice::from_raw_parts(values.add(position % capacity * head_dim), head_dim) };
+                for (out, value) in out.iter_mut().zip(value) {
+                    *out = fused(weight, value.get(), *out);
+                }
+            }
+            begin = end;
+        }
+        let inverse = 1.0 / sum(weights_sum);
+        out.iter_mut().for_each(|out| *out *= inverse);
+    }
+}
