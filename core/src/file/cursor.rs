@@ -1,9 +1,11 @@
 //! A position in the bytes of a file.
 
+use core::fmt;
+
 use crate::error::{Error, FileError, Result};
 
 /// Reads little-endian numbers, one after another, and knows where it is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(super) struct Cursor<'f> {
     rest: &'f [u8],
     offset: u64,
@@ -88,5 +90,12 @@ impl<'f> Cursor<'f> {
     /// The error that says: at `offset`, `expected` and not `found`.
     pub fn refuse(&self, offset: u64, expected: &'static str, found: u64) -> Error {
         FileError { file: self.file, offset, expected, found }.into()
+    }
+}
+
+impl fmt::Debug for Cursor<'_> {
+    /// Where it is; not the gigabytes that follow.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cursor").field("offset", &self.offset).field("remaining", &self.remaining()).finish()
     }
 }

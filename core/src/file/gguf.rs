@@ -19,7 +19,8 @@ const TENSOR_SIZE_MIN: u64 = 8 + 4 + 8 + 4 + 8;
 /// An open GGUF file: its header has been read and all its tensors lie inside the file.
 #[derive(Clone, Copy, Debug)]
 pub struct Gguf<'f> {
-    bytes: &'f [u8],
+    /// At its first byte.
+    start: Cursor<'f>,
     /// At the first tensor description.
     descriptions: Cursor<'f>,
     tensor_count: u64,
@@ -41,7 +42,8 @@ impl<'f> Gguf<'f> {
     /// [`FileError`](crate::error::FileError) where the file is not little-endian GGUF of version 2 or 3, ends early, or
     /// describes a tensor that cannot be; and what `visit` returns.
     pub fn open(bytes: &'f [u8], file: u16, mut visit: impl FnMut(Metadata<'f>) -> Result<()>) -> Result<Self> {
-        let mut cursor = Cursor::new(bytes, 0, file);
+        let start = Cursor::new(bytes, 0, file);
+        let mut cursor = start;
         let magic = cursor.u32()?;
         if magic != MAGIC {
             return Err(cursor.refuse(0, "the magic number of GGUF, 1179993927", magic.into()));
@@ -79,7 +81,7 @@ impl<'f> Gguf<'f> {
         }
         // No overflow: a file in memory ends below 2^63, and the alignment is below 2^32.
         let data_start = cursor.offset().next_multiple_of(alignment);
-        let gguf = Self { bytes, descriptions, tensor_count, alignment, data_start };
+        let gguf = Self { start, descriptions, tensor_count, alignment, data_start };
         let mut tensors = gguf.tensors();
         for _ in 0..tensor_count {
             tensors.read()?;
@@ -106,7 +108,7 @@ pub struct Tensors<'f> {
 impl<'f> Tensors<'f> {
     fn read(&mut self) -> Result<TensorEntry<'f>> {
         let tensor = Description::read(&mut self.cursor)?;
-        let Gguf { bytes, alignment, data_start, .. } = self.gguf;
+        let Gguf { start: mut data, alignment, data_start, .. } = self.gguf;
         let refuse = |expected, found| Err(self.cursor.refuse(tensor.offset_offset, expected, found));
         if !tensor.offset.is_multiple_of(alignment) {
             return refuse("a tensor offset that is a multiple of the alignment", tensor.offset);
@@ -114,11 +116,8 @@ impl<'f> Tensors<'f> {
         if tensor.offset < self.end {
             return refuse("a tensor offset after the end of the tensor before", tensor.offset);
         }
-        let Some(offset) = data_start.checked_add(tensor.offset) else {
-            return refuse("a tensor offset inside the file", tensor.offset);
-        };
-        let data = offset.checked_add(tensor.size).and_then(|end| slice(bytes, offset, end));
-        let Some(data) = data else {
+        let offset = data_start.checked_add(tensor.offset).filter(|&offset| data.take(offset).is_some());
+        let (Some(offset), Some(data)) = (offset, data.take(tensor.size)) else {
             return refuse("the offset of a tensor that ends inside the file", tensor.offset);
         };
         self.end = tensor.offset + tensor.size;
@@ -142,10 +141,6 @@ impl<'f> Iterator for Tensors<'f> {
         // `Gguf::open` has read them all before.
         self.read().ok()
     }
-}
-
-fn slice(bytes: &[u8], start: u64, end: u64) -> Option<&[u8]> {
-    bytes.get(usize::try_from(start).ok()?..usize::try_from(end).ok()?)
 }
 
 /// One entry of the tensor section, by itself.

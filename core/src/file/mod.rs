@@ -82,7 +82,7 @@ impl fmt::Display for TensorType {
 pub const MAX_RANK: usize = 4;
 
 /// What a container says about one tensor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub struct TensorEntry<'f> {
     /// The name, as the file has it. The containers do not prove names unique.
     pub name: &'f str,
