@@ -7,10 +7,12 @@
 //! The rooms, from the ground up:
 //!
 //! * [`error`], [`region`], [`parallel`]: what went wrong, where memory comes from, how work is shared among threads.
+//! * [`file`]: the containers that weights come in.
 #![no_std]
 #![deny(unsafe_code)]
 
 pub mod error;
+pub mod file;
 #[allow(unsafe_code)]
 pub mod parallel;
 #[allow(unsafe_code)]
