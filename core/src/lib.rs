@@ -17,7 +17,9 @@ pub mod file;
 pub mod parallel;
 #[allow(unsafe_code)]
 pub mod region;
+pub mod transformer;
 
 pub mod format;
 #[allow(unsafe_code)]
 pub mod kernels;
+pub mod model;

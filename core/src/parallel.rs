@@ -68,6 +68,39 @@ pub fn for_each_block<T: Send>(
     });
 }
 
+/// Calls `work` once for each of `rows` rows, with the elements of that row in each of three matrices (which may have no
+/// columns), on all threads.
+///
+/// # Panics
+/// If a matrix is not a whole number of rows.
+pub fn for_each_row<A: Send, B: Send, C: Send>(
+    parallel: &dyn Parallel,
+    rows: usize,
+    (a, b, c): (&mut [A], &mut [B], &mut [C]),
+    work: impl Fn(usize, &mut [A], &mut [B], &mut [C]) + Sync,
+) {
+    if rows == 0 {
+        return;
+    }
+    let columns = [a.len(), b.len(), c.len()].map(|len| {
+        assert!(len.is_multiple_of(rows));
+        len / rows
+    });
+    let (a, b, c) = (Start(a.as_mut_ptr()), Start(b.as_mut_ptr()), Start(c.as_mut_ptr()));
+    for_each(parallel, rows, |row| {
+        // SAFETY: each matrix has `rows` rows of its number of columns, which do not overlap; each row is claimed once; the
+        // exclusive borrows outlive this call, which returns only when all work is done.
+        unsafe {
+            work(
+                row,
+                core::slice::from_raw_parts_mut(a.get().add(row * columns[0]), columns[0]),
+                core::slice::from_raw_parts_mut(b.get().add(row * columns[1]), columns[1]),
+                core::slice::from_raw_parts_mut(c.get().add(row * columns[2]), columns[2]),
+            );
+        }
+    });
+}
+
 /// A pointer that may cross threads because the pieces made from it are disjoint.
 struct Start<T>(*mut T);
 
@@ -158,29 +191,59 @@ impl<'a> Tile<'a> {
     }
 }
 
-/// Cuts a matrix into groups of rows (group g is `bounds[g]..bounds[g + 1]`) and each group into tiles `width` columns
-/// wide, and calls `work(group, first_column, tile)` once for each, on all threads. Empty groups are passed over.
+/// How the rows of a matrix are shared out.
+#[derive(Clone, Copy)]
+pub enum Groups<'a> {
+    /// All in one group.
+    Whole,
+    /// Each by itself.
+    Single,
+    /// Group g is the rows from `bounds[g]` to `bounds[g + 1]`.
+    Bounds(&'a [usize]),
+}
+
+impl Groups<'_> {
+    fn count(&self, rows: usize) -> usize {
+        match self {
+            Self::Whole => 1,
+            Self::Single => rows,
+            Self::Bounds(bounds) => bounds.len().saturating_sub(1),
+        }
+    }
+
+    fn rows(&self, group: usize, rows: usize) -> Range<usize> {
+        match self {
+            Self::Whole => 0..rows,
+            Self::Single => group..group + 1,
+            Self::Bounds(bounds) => bounds[group]..bounds[group + 1],
+        }
+    }
+}
+
+/// Cuts a matrix into groups of rows and each group into tiles `width` columns wide, and calls
+/// `work(group, first_column, tile)` once for each, on all threads. Empty groups are passed over.
 ///
 /// # Panics
-/// If `bounds` decreases or passes the last row, or if `width` is zero.
+/// If bounds decrease or pass the last row, or if `width` is zero.
 pub fn for_each_tile(
     parallel: &dyn Parallel,
     matrix: Tile<'_>,
-    bounds: &[usize],
+    groups: Groups<'_>,
     width: usize,
     work: impl Fn(usize, usize, Tile<'_>) + Sync,
 ) {
-    assert!(bounds.is_sorted() && bounds.last().is_none_or(|last| *last <= matrix.rows));
-    let groups = bounds.len().saturating_sub(1);
+    if let Groups::Bounds(bounds) = groups {
+        assert!(bounds.is_sorted() && bounds.last().is_none_or(|last| *last <= matrix.rows));
+    }
     let across = matrix.columns.div_ceil(width);
     let whole = SharedTile(matrix);
-    for_each(parallel, groups * across, |index| {
+    for_each(parallel, groups.count(whole.get().rows) * across, |index| {
         let (group, column) = (index / across, index % across * width);
-        let rows = bounds[group]..bounds[group + 1];
+        let rows = groups.rows(group, whole.get().rows);
         if rows.is_empty() {
             return;
         }
-        // SAFETY: sorted bounds make the groups disjoint, and the column ranges of one group are disjoint; each index is
+        // SAFETY: groups are disjoint (bounds are sorted), and so are the column ranges of one group; each index is
         // claimed once; `matrix` is held exclusively until all work is done.
         let tile = unsafe { whole.get().part(rows, column..(column + width).min(whole.get().columns)) };
         work(group, column, tile);

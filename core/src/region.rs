@@ -64,11 +64,39 @@ impl<'r> Carver<'r> {
     /// # Errors
     /// [`Error::RegionTooSmall`] if the region ends before, or if the size overflows.
     pub fn filled<T: Copy>(&mut self, len: usize, value: T) -> Result<&'r mut [T]> {
+        self.try_from_fn(len, |_| Ok(value))
+    }
+
+    /// `len` elements, each made by `make` from its index. Empty while measuring.
+    ///
+    /// # Errors
+    /// [`Error::RegionTooSmall`] if the region ends before, or if the size overflows; and what `make` returns.
+    pub fn try_from_fn<T>(&mut self, len: usize, mut make: impl FnMut(usize) -> Result<T>) -> Result<&'r mut [T]> {
         let memory = self.reserve::<T>(len)?;
-        for element in memory.iter_mut() {
-            element.write(value);
+        for (index, element) in memory.iter_mut().enumerate() {
+            element.write(make(index)?);
         }
         // SAFETY: the loop above initialized every element.
+        Ok(unsafe { &mut *(core::ptr::from_mut(memory) as *mut [T]) })
+    }
+
+    /// `len` elements, each of which carves for itself, measuring or placing. Empty while measuring.
+    ///
+    /// # Errors
+    /// [`Error::RegionTooSmall`] if the region ends before, or if the size overflows; and what `make` returns.
+    pub fn carve_each<T>(
+        &mut self,
+        len: usize,
+        mut make: impl FnMut(&mut Self, usize) -> Result<T>,
+    ) -> Result<&'r mut [T]> {
+        let memory = self.reserve::<T>(len)?;
+        for index in 0..len {
+            let element = make(self, index)?;
+            if let Some(place) = memory.get_mut(index) {
+                place.write(element);
+            }
+        }
+        // SAFETY: the loop above initialized every element of `memory`, which has `len` elements or, while measuring, none.
         Ok(unsafe { &mut *(core::ptr::from_mut(memory) as *mut [T]) })
     }
 

@@ -165,6 +165,21 @@ impl<'w> Vector<'w> {
         self.len() == 0
     }
 
+    /// `len` values from `first` on.
+    ///
+    /// # Panics
+    /// If the vector has fewer.
+    pub fn slice(&self, first: usize, len: usize) -> Self {
+        assert!(first <= self.len() && len <= self.len() - first);
+        let values = match self.0.values {
+            Values::F32(data) => Values::F32(&data[4 * first..][..4 * len]),
+            Values::F16(data) => Values::F16(&data[2 * first..][..2 * len]),
+            Values::Bf16(data) => Values::Bf16(&data[2 * first..][..2 * len]),
+            Values::Q8_0(_) | Values::Mxfp4(_) => unreachable!("`new` refuses them"),
+        };
+        Self(Matrix { rows: 1, columns: len, values })
+    }
+
     /// Writes `out.len()` values from `first` on, exactly.
     ///
     /// # Panics

@@ -13,7 +13,7 @@ pub(super) fn round(x: f32) -> f32 {
 /// Method and coefficients of `expf` in the Cephes library (S. Moshier, 1992): x = n ln 2 + r, a polynomial in r, times
 /// 2^n. No operation is fused.
 pub fn exp(x: f32) -> f32 {
-    const LN_2_HIGH: f32 = 0.693_359_375;
+    const LN_2_HIGH: f32 = 355.0 / 512.0;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
     #[allow(clippy::manual_clamp, reason = "clamp is not the two comparisons that vector code makes")]
     let x = if x < -87.0 {

@@ -235,7 +235,7 @@ unsafe fn quantize(arguments: &arguments::Quantize) {
         // As integers, the bits of magnitudes are ordered like the magnitudes, with infinity and NaN above all.
         let largest = values.iter().fold(0, |largest, value| largest.max(value.to_bits() & 0x7fff_ffff));
         let largest = f32::from_bits(largest);
-        if largest >= SMALLEST && largest < f32::INFINITY {
+        if (SMALLEST..f32::INFINITY).contains(&largest) {
             *scale = largest / LARGEST;
             let inverse = LARGEST / largest;
             for (quantized, value) in quantized.iter_mut().zip(values) {

@@ -1,0 +1,396 @@
+//! The weights of a model: every tensor found, its type and shape proven, given its place in the arithmetic.
+
+use super::config::Config;
+use super::files::Files;
+use super::names::{Naming, Role, TensorId};
+use crate::error::{Error, FileError, Result, TensorError, TensorProblem};
+use crate::file::{MAX_RANK, TensorType};
+use crate::format::{Matrix, Values, Vector, mxfp4, q8_0};
+use crate::region::{Carver, Layout};
+
+use core::mem::MaybeUninit;
+
+/// One tensor of a file.
+#[derive(Clone, Copy)]
+pub struct Tensor<'w> {
+    /// Which tensor it is.
+    pub id: TensorId,
+    /// Number format.
+    pub dtype: TensorType,
+    /// Outermost first; unused ones are 1.
+    pub dims: [u64; MAX_RANK],
+    /// The file it is in.
+    pub file: u16,
+    /// Where its data begins in that file, in bytes.
+    pub offset: u64,
+    /// Its data.
+    pub data: &'w [u8],
+}
+
+/// A matrix and what is added to its outputs.
+#[derive(Clone, Copy, Debug)]
+pub struct Part<'w> {
+    /// [outputs, inputs].
+    pub weights: Matrix<'w>,
+    /// [outputs].
+    pub bias: Vector<'w>,
+}
+
+/// A linear map, whether its file keeps the rows in one matrix or in several: queries, keys and values; gates and linear
+/// parts.
+#[derive(Clone, Copy, Debug)]
+pub struct Projection<'w> {
+    parts: [Option<Part<'w>>; 3],
+}
+
+impl<'w> Projection<'w> {
+    fn new<const N: usize>(parts: [Part<'w>; N]) -> Self {
+        Self { parts: core::array::from_fn(|i| parts.get(i).copied()) }
+    }
+
+    /// The matrices whose outputs, one after another, are the outputs of the map.
+    pub fn parts(&self) -> impl Iterator<Item = &Part<'w>> {
+        self.parts.iter().flatten()
+    }
+
+    /// Outputs of the map.
+    pub fn outputs(&self) -> usize {
+        self.parts().map(|part| part.weights.rows()).sum()
+    }
+
+    /// The map of one expert, if the rows of each matrix are those of `experts` in a row.
+    pub fn expert(&self, expert: usize, experts: usize) -> Self {
+        let cut = |part: Part<'w>| {
+            let rows = part.weights.rows() / experts;
+            Part { weights: part.weights.slice_rows(expert * rows, rows), bias: part.bias.slice(expert * rows, rows) }
+        };
+        Self { parts: self.parts.map(|part| part.map(cut)) }
+    }
+}
+
+/// The weights of one layer.
+#[derive(Clone, Copy, Debug)]
+pub struct Layer<'w> {
+    /// Gain before attention, [hidden].
+    pub attention_norm: Vector<'w>,
+    /// Outputs: all query heads, then key heads, then value heads.
+    pub query_key_value: Projection<'w>,
+    /// One logit for each query head that has no value.
+    pub sinks: Vector<'w>,
+    /// Inputs: all query heads.
+    pub attention_output: Projection<'w>,
+    /// Gain before the experts, [hidden].
+    pub mlp_norm: Vector<'w>,
+    /// Outputs: one logit for each expert.
+    pub router: Projection<'w>,
+    /// Of all experts; outputs of each: gates and linear parts.
+    pub gate_up: Projection<'w>,
+    /// Whether gates and linear parts alternate.
+    pub interleaved: bool,
+    /// Of all experts.
+    pub down: Projection<'w>,
+}
+
+/// A model: its numbers, and views of its weights in the bytes of its files.
+#[derive(Clone, Copy)]
+pub struct Model<'r, 'w> {
+    config: Config,
+    tensors: &'r [Option<Tensor<'w>>],
+    layers: &'r [Layer<'w>],
+    embedding: Matrix<'w>,
+    output_norm: Vector<'w>,
+    unembedding: Matrix<'w>,
+}
+
+impl<'r, 'w> Model<'r, 'w> {
+    /// What [`Model::new`] takes.
+    ///
+    /// # Errors
+    /// None that [`Files`] has not already refused.
+    pub fn layout(files: &Files<'_>) -> Result<Layout> {
+        let mut carver = Carver::measuring();
+        let layers = files.config().layers;
+        carver.filled::<Option<Tensor<'_>>>(slots(layers), None)?;
+        carver.try_from_fn::<Layer<'_>>(layers, |_| unreachable!("a measuring carver makes nothing"))?;
+        Ok(carver.layout())
+    }
+
+    /// Finds every weight. Only headers are read, not the weights.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] where a tensor is missing, comes twice, overlaps another, or has a type or shape that does not
+    /// belong there; [`Error::File`] where a tensor is not one of this architecture.
+    pub fn new(region: &'r mut [MaybeUninit<u8>], files: &Files<'w>) -> Result<Self> {
+        let mut carver = Carver::placing(region)?;
+        let mut config = *files.config();
+        let tensors = carver.filled(slots(config.layers), None)?;
+        files.for_each_tensor(|file, entry| {
+            let refuse = |expected| FileError { file, offset: entry.name_offset, expected, found: 0 };
+            let id = TensorId::parse(entry.name, files.naming()).ok_or(refuse("the name of a gpt-oss tensor"))?;
+            if usize::from(id.layer) >= config.layers {
+                return Err(refuse("the tensor of a layer that the model has").into());
+            }
+            let tensor =
+                Tensor { id, dtype: entry.dtype, dims: entry.dims, file, offset: entry.offset, data: entry.data };
+            match tensors[id.slot()].replace(tensor) {
+                None => Ok(()),
+                Some(_) => Err(tensor.refuse(TensorProblem::Repeated)),
+            }
+        })?;
+        let tensors = Tensors { slots: tensors, naming: files.naming() };
+        tensors.refuse_overlaps()?;
+        if config.vocabulary == 0 {
+            config.vocabulary = tensors.get(Role::Embedding, 0)?.dims[0] as usize;
+        }
+        let layers = carver.try_from_fn(config.layers, |layer| tensors.layer(&config, layer))?;
+        let Config { vocabulary, hidden, .. } = config;
+        Ok(Self {
+            embedding: tensors.matrix(Role::Embedding, 0, vocabulary, hidden)?,
+            output_norm: tensors.vector(Role::OutputNorm, 0, hidden)?,
+            unembedding: tensors.matrix(Role::Unembedding, 0, vocabulary, hidden)?,
+            config,
+            tensors: tensors.slots,
+            layers,
+        })
+    }
+
+    /// The numbers of the model.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The weights of one layer.
+    ///
+    /// # Panics
+    /// If the model has no such layer.
+    pub fn layer(&self, layer: usize) -> &'r Layer<'w> {
+        &self.layers[layer]
+    }
+
+    /// [vocabulary, hidden]: what each token puts into the residual stream.
+    pub fn embedding(&self) -> &Matrix<'w> {
+        &self.embedding
+    }
+
+    /// Gain before the unembedding, [hidden].
+    pub fn output_norm(&self) -> &Vector<'w> {
+        &self.output_norm
+    }
+
+    /// [vocabulary, hidden]: residual stream to logits.
+    pub fn unembedding(&self) -> &Matrix<'w> {
+        &self.unembedding
+    }
+
+    /// All tensors, the common ones first, then layer by layer.
+    pub fn tensors(&self) -> impl Iterator<Item = &'r Tensor<'w>> {
+        self.tensors.iter().flatten()
+    }
+
+    /// Reads every weight and refuses the first that is not a finite number. A session notices such weights too, once it
+    /// meets them, but cannot say where they are.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] with the place.
+    pub fn check_values(&self) -> Result<()> {
+        self.tensors().try_for_each(Tensor::check_values)
+    }
+}
+
+impl Tensor<'_> {
+    fn refuse(&self, problem: TensorProblem) -> Error {
+        Error::Tensor(TensorError { tensor: self.id, file: self.file, offset: self.offset, problem })
+    }
+
+    fn check_values(&self) -> Result<()> {
+        // Position and length of the first number that is not finite.
+        let at = match (self.dtype, self.id.role) {
+            (TensorType::F32, _) => {
+                self.data.chunks(4).position(|bytes| bytes[3] & 0x7f == 0x7f && bytes[2] >> 7 == 1).map(|i| 4 * i)
+            }
+            (TensorType::Bf16, _) => {
+                self.data.chunks(2).position(|bytes| bytes[1] & 0x7f == 0x7f && bytes[0] >> 7 == 1).map(|i| 2 * i)
+            }
+            (TensorType::F16, _) => self.data.chunks(2).position(|bytes| bytes[1] & 0x7c == 0x7c).map(|i| 2 * i),
+            (TensorType::Q8_0, _) => {
+                let mut blocks = self.data.chunks(q8_0::BLOCK_SIZE);
+                blocks.position(|block| block[1] & 0x7c == 0x7c).map(|i| q8_0::BLOCK_SIZE * i)
+            }
+            (TensorType::Mxfp4, _) => self.data.chunks(17).position(|block| block[0] == 255).map(|i| 17 * i),
+            (TensorType::U8, Role::GateUpScales | Role::DownScales) => self.data.iter().position(|scale| *scale == 255),
+            (TensorType::U8 | TensorType::Other { .. }, _) => None,
+        };
+        match at {
+            None => Ok(()),
+            Some(at) => Err(Error::Tensor(TensorError {
+                tensor: self.id,
+                file: self.file,
+                offset: self.offset + at as u64,
+                problem: TensorProblem::NotFinite,
+            })),
+        }
+    }
+}
+
+fn slots(layers: usize) -> usize {
+    Role::PER_MODEL + layers * Role::PER_LAYER
+}
+
+/// The tensors found, by slot.
+struct Tensors<'r, 'w> {
+    slots: &'r [Option<Tensor<'w>>],
+    naming: Naming,
+}
+
+impl<'r, 'w> Tensors<'r, 'w> {
+    fn id(&self, role: Role, layer: usize) -> TensorId {
+        TensorId { role, layer: layer as u16, naming: self.naming }
+    }
+
+    fn has(&self, role: Role, layer: usize) -> bool {
+        self.slots[self.id(role, layer).slot()].is_some()
+    }
+
+    fn get(&self, role: Role, layer: usize) -> Result<&'r Tensor<'w>> {
+        let tensor = self.id(role, layer);
+        let missing = TensorError { tensor, file: 0, offset: 0, problem: TensorProblem::Missing };
+        self.slots[tensor.slot()].as_ref().ok_or(Error::Tensor(missing))
+    }
+
+    /// No two tensors may share bytes: then one of them is not what its name says.
+    fn refuse_overlaps(&self) -> Result<()> {
+        let tensors = || self.slots.iter().flatten();
+        for (number, tensor) in tensors().enumerate() {
+            let end = |tensor: &Tensor<'_>| tensor.offset + tensor.data.len() as u64;
+            let overlaps = |other: &&Tensor<'_>| {
+                tensor.file == other.file && tensor.offset < end(other) && other.offset < end(tensor)
+            };
+            if let Some(other) = tensors().skip(number + 1).find(overlaps) {
+                return Err(tensor.refuse(TensorProblem::Overlaps(other.id)));
+            }
+        }
+        Ok(())
+    }
+
+    /// A tensor of exactly this shape.
+    fn shaped<const RANK: usize>(&self, role: Role, layer: usize, shape: [usize; RANK]) -> Result<&'r Tensor<'w>> {
+        let tensor = self.get(role, layer)?;
+        let expected = core::array::from_fn(|i| shape.get(i).map_or(1, |dim| *dim as u64));
+        if tensor.dims != expected {
+            return Err(tensor.refuse(TensorProblem::Shape { expected, found: tensor.dims }));
+        }
+        Ok(tensor)
+    }
+
+    fn values(tensor: &Tensor<'w>, expected: &'static str) -> Result<Values<'w>> {
+        Ok(match tensor.dtype {
+            TensorType::F32 => Values::F32(tensor.data),
+            TensorType::F16 => Values::F16(tensor.data),
+            TensorType::Bf16 => Values::Bf16(tensor.data),
+            TensorType::Q8_0 => Values::Q8_0(tensor.data),
+            found => return Err(tensor.refuse(TensorProblem::Type { expected, found })),
+        })
+    }
+
+    fn vector(&self, role: Role, layer: usize, len: usize) -> Result<Vector<'w>> {
+        self.vector_of(self.shaped(role, layer, [len])?, len)
+    }
+
+    fn vector_of(&self, tensor: &Tensor<'w>, len: usize) -> Result<Vector<'w>> {
+        const EXPECTED: &str = "F32, F16 or BF16";
+        let wrong = tensor.refuse(TensorProblem::Type { expected: EXPECTED, found: tensor.dtype });
+        Vector::new(len, Self::values(tensor, EXPECTED)?).ok_or(wrong)
+    }
+
+    fn matrix(&self, role: Role, layer: usize, rows: usize, columns: usize) -> Result<Matrix<'w>> {
+        const EXPECTED: &str = "F32, F16, BF16 or Q8_0";
+        let tensor = self.shaped(role, layer, [rows, columns])?;
+        let wrong = tensor.refuse(TensorProblem::Type { expected: EXPECTED, found: tensor.dtype });
+        Matrix::new(rows, columns, Self::values(tensor, EXPECTED)?).ok_or(wrong)
+    }
+
+    fn part(&self, weight: Role, bias: Role, layer: usize, rows: usize, columns: usize) -> Result<Part<'w>> {
+        Ok(Part { weights: self.matrix(weight, layer, rows, columns)?, bias: self.vector(bias, layer, rows)? })
+    }
+
+    /// The same matrix of all experts, one after another.
+    fn experts(
+        &self,
+        [weight, scales, bias]: [Role; 3],
+        layer: usize,
+        [experts, rows, columns]: [usize; 3],
+    ) -> Result<Part<'w>> {
+        let all_rows = experts * rows;
+        let (tensor, values) = if self.naming == Naming::Gguf {
+            let tensor = self.shaped(weight, layer, [experts, rows, columns])?;
+            let values = match tensor.dtype {
+                TensorType::Mxfp4 => {
+                    mxfp4::Blocks::interleaved(tensor.data, all_rows * (columns / mxfp4::BLOCK_LEN)).map(Values::Mxfp4)
+                }
+                _ => Some(Self::values(tensor, "MXFP4, F32, F16, BF16 or Q8_0")?),
+            };
+            (tensor, values)
+        } else {
+            let in_row = columns / mxfp4::BLOCK_LEN;
+            let tensor = self.shaped(weight, layer, [experts, rows, in_row, mxfp4::BLOCK_SIZE])?;
+            let scales = self.shaped(scales, layer, [experts, rows, in_row])?;
+            for tensor in [tensor, scales] {
+                if tensor.dtype != TensorType::U8 {
+                    return Err(tensor.refuse(TensorProblem::Type { expected: "U8", found: tensor.dtype }));
+                }
+            }
+            let blocks = mxfp4::Blocks::separate(tensor.data, scales.data, all_rows * in_row);
+            (tensor, blocks.map(Values::Mxfp4))
+        };
+        let wrong = tensor.refuse(TensorProblem::Type { expected: "as many bytes as the shape", found: tensor.dtype });
+        let bias = self.shaped(bias, layer, [experts, rows])?;
+        Ok(Part {
+            weights: values.and_then(|values| Matrix::new(all_rows, columns, values)).ok_or(wrong)?,
+            bias: self.vector_of(bias, all_rows)?,
+        })
+    }
+
+    fn layer(&self, config: &Config, layer: usize) -> Result<Layer<'w>> {
+        let Config { hidden, intermediate, experts, head_dim, .. } = *config;
+        let (queries, keys) = (config.heads * head_dim, config.kv_heads * head_dim);
+        let query_key_value = if self.has(Role::QueryKeyValueWeight, layer) || self.naming == Naming::Original {
+            let rows = queries + 2 * keys;
+            Projection::new([self.part(Role::QueryKeyValueWeight, Role::QueryKeyValueBias, layer, rows, hidden)?])
+        } else {
+            Projection::new([
+                self.part(Role::QueryWeight, Role::QueryBias, layer, queries, hidden)?,
+                self.part(Role::KeyWeight, Role::KeyBias, layer, keys, hidden)?,
+                self.part(Role::ValueWeight, Role::ValueBias, layer, keys, hidden)?,
+            ])
+        };
+        let interleaved = self.naming != Naming::Gguf;
+        let gate_up = if interleaved {
+            let roles = [Role::GateUpWeight, Role::GateUpScales, Role::GateUpBias];
+            Projection::new([self.experts(roles, layer, [experts, 2 * intermediate, hidden])?])
+        } else {
+            let shape = [experts, intermediate, hidden];
+            Projection::new([
+                self.experts([Role::GateWeight, Role::GateUpScales, Role::GateBias], layer, shape)?,
+                self.experts([Role::UpWeight, Role::GateUpScales, Role::UpBias], layer, shape)?,
+            ])
+        };
+        let down = [Role::DownWeight, Role::DownScales, Role::DownBias];
+        Ok(Layer {
+            attention_norm: self.vector(Role::AttentionNorm, layer, hidden)?,
+            query_key_value,
+            sinks: self.vector(Role::Sinks, layer, config.heads)?,
+            attention_output: Projection::new([self.part(
+                Role::AttentionOutputWeight,
+                Role::AttentionOutputBias,
+                layer,
+                hidden,
+                queries,
+            )?]),
+            mlp_norm: self.vector(Role::MlpNorm, layer, hidden)?,
+            router: Projection::new([self.part(Role::RouterWeight, Role::RouterBias, layer, experts, hidden)?]),
+            gate_up,
+            interleaved,
+            down: Projection::new([self.experts(down, layer, [experts, hidden, intermediate])?]),
+        })
+    }
+}

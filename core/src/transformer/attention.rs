@@ -1,0 +1,77 @@
+use crate::kernels::Kernels;
+use crate::model::{Config, Layer};
+use crate::parallel::{Groups, Parallel, Tile, for_each_tile};
+
+use super::activations::{Activations, rms_norm};
+use super::kv_cache::{KvCache, Place};
+use super::linear::project;
+use super::rope::Rotations;
+
+/// What attention needs for a batch of tokens.
+pub(super) struct Attention<'r> {
+    /// The residual stream, normalized: [tokens][hidden].
+    pub normalized: Activations<'r>,
+    /// [tokens][(heads + 2 kv_heads) head_dim]: queries, keys, values.
+    pub query_key_value: &'r mut [f32],
+    /// What the heads read: [tokens][heads * head_dim].
+    pub context: Activations<'r>,
+    /// What is added to the residual stream: [tokens][hidden].
+    pub output: &'r mut [f32],
+    /// One for each query head.
+    pub sinks: &'r mut [f32],
+    /// For the tokens of the batch.
+    pub rotations: Rotations<'r>,
+    /// Of all layers.
+    pub cache: KvCache<'r>,
+}
+
+impl Attention<'_> {
+    /// residual += attention(norm(residual)), for tokens at `position` and after; residual is [tokens][hidden].
+    pub fn forward(
+        &mut self,
+        (parallel, kernels): (&dyn Parallel, Kernels),
+        config: &Config,
+        (place, layer): (Place, &Layer<'_>),
+        position: usize,
+        residual: &mut [f32],
+    ) {
+        let Config { hidden, head_dim, heads, kv_heads, .. } = *config;
+        let tokens = residual.len() / hidden;
+        let row = (heads + 2 * kv_heads) * head_dim;
+        let (keys_at, values_at) = (heads * head_dim, (heads + kv_heads) * head_dim);
+
+        self.normalized.fill(parallel, kernels, tokens, |token, out| {
+            rms_norm(&residual[token * hidden..][..hidden], &layer.attention_norm, config.norm_epsilon, out);
+        });
+        let out = Tile::new(self.query_key_value, tokens, row);
+        project(parallel, kernels, &layer.query_key_value, &self.normalized.inputs(0), out);
+
+        for (token, row) in self.query_key_value.chunks_mut(row).take(tokens).enumerate() {
+            row[..values_at].chunks_mut(head_dim).for_each(|head| self.rotations.rotate(token, head));
+            self.cache.write(place, position + token, &row[keys_at..values_at], &row[values_at..]);
+        }
+
+        // The query heads that share a key-value head lie side by side.
+        let shared = config.group() * head_dim;
+        layer.sinks.read(0, self.sinks);
+        let (queries, sinks, cache) = (&*self.query_key_value, &*self.sinks, &self.cache);
+        let context = Tile::new(self.context.values_mut(), tokens, heads * head_dim);
+        for_each_tile(parallel, context, Groups::Single, shared, |token, first, mut out| {
+            let kv_head = first / shared;
+            kernels.attend(
+                &queries[token * row + first..][..shared],
+                cache.head(place, kv_head),
+                cache.visible(place, position + token),
+                &sinks[kv_head * config.group()..][..config.group()],
+                out.row(0),
+            );
+        });
+
+        self.context.fill(parallel, kernels, tokens, |_, _| {});
+        let out = Tile::new(self.output, tokens, hidden);
+        project(parallel, kernels, &layer.attention_output, &self.context.inputs(0), out);
+        for (residual, output) in residual.iter_mut().zip(&*self.output) {
+            *residual += output;
+        }
+    }
+}

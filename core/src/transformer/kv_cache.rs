@@ -1,0 +1,135 @@
+//! Keys and values of past tokens.
+
+use bytemuck::Zeroable;
+use half::f16;
+
+use crate::error::Result;
+use crate::kernels::{ATTENTION_BLOCK, Cached, KEY_TILE, Visible};
+use crate::model::Config;
+use crate::region::{Carver, Growing};
+
+use super::session::{Precision, SessionConfig};
+
+/// The caches of all layers. A windowed layer's is a ring.
+pub(super) struct KvCache<'r> {
+    /// [layers][kv_heads].
+    heads: &'r mut [HeadCache<'r>],
+    kv_heads: usize,
+    head_dim: usize,
+    window: usize,
+    /// Positions that a full layer holds.
+    capacity: usize,
+    /// Positions that a windowed layer holds.
+    ring: usize,
+    /// One past the highest position ever written.
+    written: usize,
+}
+
+/// The cache of one key-value head in one layer. Keys lie as [positions / 16][head_dim][16], so that the scores of sixteen
+/// positions are computed side by side; values as [positions][head_dim].
+enum HeadCache<'r> {
+    F16 { keys: Growing<'r, u16>, values: Growing<'r, u16> },
+    F32 { keys: Growing<'r, f32>, values: Growing<'r, f32> },
+}
+
+impl<'r> KvCache<'r> {
+    pub fn carve(carver: &mut Carver<'r>, model: &Config, config: &SessionConfig) -> Result<Self> {
+        let capacity = config.context_tokens.next_multiple_of(ATTENTION_BLOCK);
+        // A batch is written as a whole before its first token looks back over the window.
+        let ring = (model.window - 1 + config.batch_tokens + config.rewind_tokens)
+            .next_multiple_of(ATTENTION_BLOCK)
+            .min(capacity);
+        let heads = carver.carve_each(model.layers * model.kv_heads, |carver, index| {
+            let len = model.head_dim * if model.is_windowed(index / model.kv_heads) { ring } else { capacity };
+            Ok(match config.precision {
+                Precision::Standard => HeadCache::F16 { keys: carver.growing(len)?, values: carver.growing(len)? },
+                Precision::Precise => HeadCache::F32 { keys: carver.growing(len)?, values: carver.growing(len)? },
+            })
+        })?;
+        Ok(Self {
+            heads,
+            kv_heads: model.kv_heads,
+            head_dim: model.head_dim,
+            window: model.window,
+            capacity,
+            ring,
+            written: 0,
+        })
+    }
+
+    /// Writes the keys and values of one token, [kv_heads][head_dim] each, and forgets none that a later token may see as
+    /// long as positions go up by at most a batch.
+    pub fn write(&mut self, layer: Place, position: usize, keys: &[f32], values: &[f32]) {
+        let slot = position % self.slots(layer);
+        let heads = &mut self.heads[layer.number * self.kv_heads..][..self.kv_heads];
+        let rows = keys.chunks(self.head_dim).zip(values.chunks(self.head_dim));
+        for (head, (key, value)) in heads.iter_mut().zip(rows) {
+            match head {
+                HeadCache::F16 { keys, values } => {
+                    write(keys, values, slot, key, value, |x| f16::from_f32(x).to_bits());
+                }
+                HeadCache::F32 { keys, values } => write(keys, values, slot, key, value, |x| x),
+            }
+        }
+        self.written = self.written.max(position + 1);
+    }
+
+    /// The cache of one head.
+    pub fn head(&self, layer: Place, head: usize) -> Cached<'_> {
+        match &self.heads[layer.number * self.kv_heads + head] {
+            HeadCache::F16 { keys, values } => Cached::F16 { keys: keys.live(), values: values.live() },
+            HeadCache::F32 { keys, values } => Cached::F32 { keys: keys.live(), values: values.live() },
+        }
+    }
+
+    /// What the token at `position` sees.
+    pub fn visible(&self, layer: Place, position: usize) -> Visible {
+        let first = if layer.windowed { (position + 1).saturating_sub(self.window) } else { 0 };
+        Visible { first, end: position + 1, capacity: self.slots(layer) }
+    }
+
+    /// The lowest position besides 0 from which the session can go on: all that its window sees is still there.
+    pub fn earliest(&self) -> usize {
+        match self.written.saturating_sub(self.ring) {
+            0 => 0,
+            kept => kept + self.window - 1,
+        }
+    }
+
+    /// Starts over: whatever was written before no longer counts.
+    pub fn clear(&mut self) {
+        self.written = 0;
+    }
+
+    fn slots(&self, layer: Place) -> usize {
+        if layer.windowed { self.ring } else { self.capacity }
+    }
+}
+
+/// A layer, as its cache sees it.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    /// From 0.
+    pub number: usize,
+    /// Whether it sees only the window.
+    pub windowed: bool,
+}
+
+fn write<T: Zeroable + Copy>(
+    keys: &mut Growing<'_, T>,
+    values: &mut Growing<'_, T>,
+    slot: usize,
+    key: &[f32],
+    value: &[f32],
+    convert: impl Fn(f32) -> T,
+) {
+    let head_dim = key.len();
+    let keys = keys.grow((slot / KEY_TILE + 1) * KEY_TILE * head_dim);
+    for (d, key) in key.iter().enumerate() {
+        keys[(slot / KEY_TILE * head_dim + d) * KEY_TILE + slot % KEY_TILE] = convert(*key);
+    }
+    let values = values.grow((slot + 1) * head_dim);
+    for (out, value) in values[slot * head_dim..][..head_dim].iter_mut().zip(value) {
+        *out = convert(*value);
+    }
+}

@@ -1,0 +1,12 @@
+//! The forward pass, in the order of the mathematics: a token's embedding, then in each layer [attention](attention) and
+//! the [experts](moe), then the logits. A [`Session`] is one timeline of tokens through it.
+
+mod activations;
+mod attention;
+mod kv_cache;
+mod linear;
+mod moe;
+mod rope;
+mod session;
+
+pub use session::{Logits, Precision, Progress, Session, SessionConfig};

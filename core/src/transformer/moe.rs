@@ -1,0 +1,151 @@
+use crate::error::Result;
+use crate::kernels::{Kernels, exp};
+use crate::model::{Config, Layer};
+use crate::parallel::{Groups, Parallel, Tile, for_each_block, for_each_tile};
+use crate::region::Carver;
+
+use super::activations::{Activations, rms_norm};
+use super::linear::{piece, project, project_tile};
+use super::session::Precision;
+
+/// What the experts need for a batch of tokens. A *job* is one expert's work on one token; jobs are numbered expert by
+/// expert, so that each expert's weights are read once for all its tokens.
+pub(super) struct Experts<'r> {
+    /// The residual stream, normalized: [tokens][hidden].
+    normalized: Activations<'r>,
+    /// [tokens][experts].
+    router_logits: &'r mut [f32],
+    /// The experts chosen for each token, the best first: [tokens][experts_per_token].
+    chosen: &'r mut [u32],
+    /// How much each counts: [tokens][experts_per_token].
+    weights: &'r mut [f32],
+    /// The job of each choice: [tokens][experts_per_token].
+    job_of: &'r mut [u32],
+    /// The jobs of expert e are `bounds[e]..bounds[e + 1]`: [experts + 1].
+    bounds: &'r mut [usize],
+    /// The token of each job: [jobs].
+    token_of: &'r mut [u32],
+    /// Gates and linear parts: [jobs][2 * intermediate].
+    gate_up: &'r mut [f32],
+    /// [jobs][intermediate].
+    activated: Activations<'r>,
+    /// [jobs][hidden].
+    down: &'r mut [f32],
+}
+
+impl<'r> Experts<'r> {
+    pub fn carve(carver: &mut Carver<'r>, config: &Config, tokens: usize, precision: Precision) -> Result<Self> {
+        let jobs = tokens * config.experts_per_token;
+        Ok(Self {
+            normalized: Activations::carve(carver, tokens, config.hidden, precision)?,
+            router_logits: carver.filled(tokens * config.experts, 0.0)?,
+            chosen: carver.filled(jobs, 0)?,
+            weights: carver.filled(jobs, 0.0)?,
+            job_of: carver.filled(jobs, 0)?,
+            bounds: carver.filled(config.experts + 1, 0)?,
+            token_of: carver.filled(jobs, 0)?,
+            gate_up: carver.filled(jobs * 2 * config.intermediate, 0.0)?,
+            activated: Activations::carve(carver, jobs, config.intermediate, precision)?,
+            down: carver.filled(jobs * config.hidden, 0.0)?,
+        })
+    }
+
+    /// residual += experts(norm(residual)); residual is [tokens][hidden].
+    pub fn forward(
+        &mut self,
+        (parallel, kernels): (&dyn Parallel, Kernels),
+        config: &Config,
+        layer: &Layer<'_>,
+        residual: &mut [f32],
+    ) {
+        let Config { hidden, intermediate, experts, experts_per_token, .. } = *config;
+        let tokens = residual.len() / hidden;
+        let jobs = tokens * experts_per_token;
+
+        self.normalized.fill(parallel, kernels, tokens, |token, out| {
+            rms_norm(&residual[token * hidden..][..hidden], &layer.mlp_norm, config.norm_epsilon, out);
+        });
+        let out = Tile::new(self.router_logits, tokens, experts);
+        project(parallel, kernels, &layer.router, &self.normalized.inputs(0), out);
+        for token in 0..tokens {
+            let choices = token * experts_per_token..(token + 1) * experts_per_token;
+            let logits = &self.router_logits[token * experts..][..experts];
+            choose(logits, &mut self.chosen[choices.clone()], &mut self.weights[choices]);
+        }
+        self.number_jobs(tokens, experts_per_token);
+
+        let bounds = &*self.bounds;
+        let inputs = self.normalized.inputs(0);
+        let out = Tile::new(self.gate_up, jobs, 2 * intermediate);
+        let width = piece(parallel, 2 * intermediate);
+        for_each_tile(parallel, out, Groups::Bounds(bounds), width, |expert, first, mut tile| {
+            let tokens = &self.token_of[bounds[expert]..bounds[expert + 1]];
+            project_tile(kernels, &layer.gate_up.expert(expert, experts), &inputs, Some(tokens), first, &mut tile);
+        });
+
+        let gate_up = &*self.gate_up;
+        self.activated.fill(parallel, kernels, jobs, |job, out| {
+            let gate_up = &gate_up[job * 2 * intermediate..][..2 * intermediate];
+            kernels.swiglu(gate_up, layer.interleaved, config.swiglu_limit, out);
+        });
+
+        let out = Tile::new(self.down, jobs, hidden);
+        let width = piece(parallel, hidden);
+        for_each_tile(parallel, out, Groups::Bounds(bounds), width, |expert, first, mut tile| {
+            let inputs = self.activated.inputs(bounds[expert]);
+            project_tile(kernels, &layer.down.expert(expert, experts), &inputs, None, first, &mut tile);
+        });
+
+        let (down, weights, job_of) = (&*self.down, &*self.weights, &*self.job_of);
+        for_each_block(parallel, residual, hidden, |token, residual| {
+            let choices = token * experts_per_token..(token + 1) * experts_per_token;
+            let outputs = |choice: usize| &down[job_of[choice] as usize * hidden..][..hidden];
+            for (i, residual) in residual.iter_mut().enumerate() {
+                // The sum of the experts comes first, in the order in which they were chosen.
+                *residual += choices.clone().map(|choice| weights[choice] * outputs(choice)[i]).sum::<f32>();
+            }
+        });
+    }
+
+    /// Sorts the choices by expert, and among those of one expert by token.
+    fn number_jobs(&mut self, tokens: usize, experts_per_token: usize) {
+        let chosen = &self.chosen[..tokens * experts_per_token];
+        self.bounds.fill(0);
+        for expert in chosen {
+            self.bounds[*expert as usize + 1] += 1;
+        }
+        for expert in 1..self.bounds.len() {
+            self.bounds[expert] += self.bounds[expert - 1];
+        }
+        // While numbering, `bounds[e]` is the next job of expert e; in the end that is the first of the one after it.
+        for (choice, expert) in chosen.iter().enumerate() {
+            let job = self.bounds[*expert as usize];
+            self.job_of[choice] = job as u32;
+            self.token_of[job] = (choice / experts_per_token) as u32;
+            self.bounds[*expert as usize] += 1;
+        }
+        self.bounds.rotate_right(1);
+        self.bounds[0] = 0;
+    }
+}
+
+/// The largest logits, the best first and the lowest expert first among equals, and the softmax over these alone.
+fn choose(logits: &[f32], chosen: &mut [u32], weights: &mut [f32]) {
+    for choice in 0..chosen.len() {
+        let (before, rest) = chosen.split_at_mut(choice);
+        let mut best: Option<usize> = None;
+        for (expert, logit) in logits.iter().enumerate() {
+            if !before.contains(&(expert as u32)) && best.is_none_or(|best| *logit > logits[best]) {
+                best = Some(expert);
+            }
+        }
+        rest[0] = best.expect("there are at least as many experts as choices") as u32;
+    }
+    let logit = |expert: u32| logits[expert as usize];
+    let mut sum = 0.0;
+    for (weight, expert) in weights.iter_mut().zip(&*chosen) {
+        *weight = exp(logit(*expert) - logit(chosen[0]));
+        sum += *weight;
+    }
+    weights.iter_mut().for_each(|weight| *weight /= sum);
+}

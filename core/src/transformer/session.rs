@@ -1,0 +1,337 @@
+use core::mem::MaybeUninit;
+
+use crate::error::{Error, Result};
+use crate::kernels::Kernels;
+use crate::model::Model;
+use crate::parallel::{Parallel, Tile};
+use crate::region::{Carver, Layout};
+
+use super::activations::{Activations, rms_norm};
+use super::attention::Attention;
+use super::kv_cache::{KvCache, Place};
+use super::linear::project_matrix;
+use super::moe::Experts;
+use super::rope::Rotations;
+
+/// How exact the arithmetic is. See `docs/numerics.md` for the figures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Precision {
+    /// Activations in 16 bits where they meet quantized weights, keys and values in f16.
+    #[default]
+    Standard,
+    /// All activations, keys and values in f32. Takes twice the cache, and several times the time.
+    Precise,
+}
+
+/// How large a session is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionConfig {
+    /// Positions that the session can hold.
+    pub context_tokens: usize,
+    /// Most tokens that one [`Session::start`] takes.
+    pub batch_tokens: usize,
+    /// Most positions of a batch whose logits can be asked for.
+    pub logits_rows: usize,
+    /// How far [`Session::rewind`] can surely go back without going back to position 0.
+    pub rewind_tokens: usize,
+    /// How exact the arithmetic is.
+    pub precision: Precision,
+}
+
+impl Default for SessionConfig {
+    /// 8,192 tokens, 128 at a time, logits of one position, and 256 tokens to go back.
+    fn default() -> Self {
+        Self {
+            context_tokens: 8192,
+            batch_tokens: 128,
+            logits_rows: 1,
+            rewind_tokens: 256,
+            precision: Precision::Standard,
+        }
+    }
+}
+
+/// Whose logits a batch computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Logits {
+    /// Nobody's.
+    None,
+    /// Those after the last token.
+    Last,
+    /// Those after each token.
+    All,
+}
+
+/// Whether a batch is finished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// There is more to do.
+    More,
+    /// It is done.
+    Done,
+}
+
+/// One timeline of tokens through a model.
+///
+/// A batch of tokens is begun with [`Session::start`] and carried out by [`Session::step`], a layer at a time; between
+/// steps nothing is owed, and stopping is not calling. The logits are a function of the weights and the tokens alone: not
+/// of how the tokens were cut into batches, the kernel set, or the number of threads.
+pub struct Session<'r, 'w> {
+    model: &'r Model<'r, 'w>,
+    kernels: Kernels,
+    config: SessionConfig,
+    /// Tokens whose keys and values are in the cache.
+    position: usize,
+    batch: Option<Batch>,
+    /// [batch_tokens].
+    tokens: &'r mut [u32],
+    /// [batch_tokens][hidden].
+    residual: &'r mut [f32],
+    attention: Attention<'r>,
+    experts: Experts<'r>,
+    /// [logits_rows][hidden].
+    normalized: Activations<'r>,
+    /// [logits_rows][vocabulary].
+    logits: &'r mut [f32],
+    /// How many rows of logits there are.
+    rows: usize,
+}
+
+/// Tokens on their way through the layers.
+#[derive(Clone, Copy)]
+struct Batch {
+    tokens: usize,
+    /// The last so many get logits.
+    rows: usize,
+    /// The next layer.
+    layer: usize,
+}
+
+impl<'r, 'w> Session<'r, 'w> {
+    /// What [`Session::new`] takes.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] if a number of the configuration is 0 or beyond the model's context.
+    pub fn layout(model: &Model<'_, '_>, config: &SessionConfig) -> Result<Layout> {
+        let mut carver = Carver::measuring();
+        carve(&mut carver, model, Kernels::portable(), config)?;
+        Ok(carver.layout())
+    }
+
+    /// An empty session. After this no call fails for want of memory.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] as for [`Session::layout`]; [`Error::RegionTooSmall`] and [`Error::RegionAlign`].
+    pub fn new(
+        region: &'r mut [MaybeUninit<u8>],
+        model: &'r Model<'r, 'w>,
+        kernels: Kernels,
+        config: &SessionConfig,
+    ) -> Result<Self> {
+        carve(&mut Carver::placing(region)?, model, kernels, config)
+    }
+
+    /// The next position: how many tokens the session holds.
+    pub fn position(&self) -> usize {
+        self.position
+    }
+
+    /// How large the session is.
+    pub fn config(&self) -> &SessionConfig {
+        &self.config
+    }
+
+    /// The model that the session runs.
+    pub fn model(&self) -> &'r Model<'r, 'w> {
+        self.model
+    }
+
+    /// Begins a batch: `tokens` follow those that the session holds.
+    ///
+    /// # Errors
+    /// [`Error::State`] if a batch is under way; [`Error::Capacity`] if there are more tokens than a batch or the context
+    /// holds, or more logits than there is room for; [`Error::Token`] if a token is not in the vocabulary. The session is
+    /// as before.
+    pub fn start(&mut self, tokens: &[u32], logits: Logits) -> Result<()> {
+        if self.batch.is_some() {
+            return Err(Error::State("no batch under way: step it to its end, or cancel it"));
+        }
+        let capacity = |what, need: usize, have: usize| {
+            if need <= have { Ok(()) } else { Err(Error::Capacity { what, need, have }) }
+        };
+        capacity("tokens in a batch", tokens.len(), self.config.batch_tokens)?;
+        capacity("tokens in the context", self.position.saturating_add(tokens.len()), self.config.context_tokens)?;
+        let rows = match logits {
+            Logits::None => 0,
+            Logits::Last => tokens.len().min(1),
+            Logits::All => tokens.len(),
+        };
+        capacity("rows of logits", rows, self.config.logits_rows)?;
+        let vocabulary = self.model.config().vocabulary;
+        if let Some(index) = tokens.iter().position(|token| *token as usize >= vocabulary) {
+            return Err(Error::Token { index, token: tokens[index], vocabulary });
+        }
+        self.rows = 0;
+        if tokens.is_empty() {
+            return Ok(());
+        }
+        self.tokens[..tokens.len()].copy_from_slice(tokens);
+        let hidden = self.model.config().hidden;
+        for (token, residual) in tokens.iter().zip(self.residual.chunks_mut(hidden)) {
+            self.model.embedding().read(*token as usize, 0, residual);
+        }
+        self.attention.rotations.prepare(self.position..self.position + tokens.len());
+        self.batch = Some(Batch { tokens: tokens.len(), rows, layer: 0 });
+        Ok(())
+    }
+
+    /// One layer of the batch, or its logits after the last layer.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`] if a number is infinite or not a number; the batch is given up, and the session is where it was
+    /// before it.
+    pub fn step(&mut self, parallel: &dyn Parallel) -> Result<Progress> {
+        let Some(mut batch) = self.batch else { return Ok(Progress::Done) };
+        let config = self.model.config();
+        let residual = &mut self.residual[..batch.tokens * config.hidden];
+        if batch.layer < config.layers {
+            let layer = self.model.layer(batch.layer);
+            let place = Place { number: batch.layer, windowed: config.is_windowed(batch.layer) };
+            let tools = (parallel, self.kernels);
+            self.attention.forward(tools, config, (place, layer), self.position, residual);
+            self.experts.forward(tools, config, layer, residual);
+            self.demand_finite(batch, batch.tokens * config.hidden)?;
+            batch.layer += 1;
+            self.batch = Some(batch);
+            return Ok(Progress::More);
+        }
+        let first = batch.tokens - batch.rows;
+        self.normalized.fill(parallel, self.kernels, batch.rows, |row, out| {
+            let residual = &residual[(first + row) * config.hidden..][..config.hidden];
+            rms_norm(residual, self.model.output_norm(), config.norm_epsilon, out);
+        });
+        let out = Tile::new(self.logits, batch.rows, config.vocabulary);
+        project_matrix(parallel, self.kernels, self.model.unembedding(), &self.normalized.inputs(0), out);
+        let logits = &self.logits[..batch.rows * config.vocabulary];
+        if !all_finite(logits) {
+            self.batch = None;
+            return Err(Error::NotFinite { layer: config.layers });
+        }
+        self.batch = None;
+        self.rows = batch.rows;
+        self.position += batch.tokens;
+        Ok(Progress::Done)
+    }
+
+    fn demand_finite(&mut self, batch: Batch, len: usize) -> Result<()> {
+        if all_finite(&self.residual[..len]) {
+            return Ok(());
+        }
+        self.batch = None;
+        Err(Error::NotFinite { layer: batch.layer })
+    }
+
+    /// Steps the batch to its end.
+    ///
+    /// # Errors
+    /// As [`Session::step`].
+    pub fn run(&mut self, parallel: &dyn Parallel) -> Result<()> {
+        while self.step(parallel)? == Progress::More {}
+        Ok(())
+    }
+
+    /// Takes in any number of tokens, a batch at a time; logits of the last, if any are asked for, are there at the end.
+    ///
+    /// # Errors
+    /// As [`Session::start`] and [`Session::step`]; batches before the failing one stay.
+    pub fn run_all(&mut self, tokens: &[u32], parallel: &dyn Parallel) -> Result<()> {
+        let mut batches = tokens.chunks(self.config.batch_tokens).peekable();
+        while let Some(batch) = batches.next() {
+            self.start(batch, if batches.peek().is_some() { Logits::None } else { Logits::Last })?;
+            self.run(parallel)?;
+        }
+        Ok(())
+    }
+
+    /// Gives up a batch under way, if there is one. The session is where it was before it.
+    pub fn cancel(&mut self) {
+        self.batch = None;
+    }
+
+    /// The logits of the last batch: as many rows as were asked for, [vocabulary] each. Empty while a batch is under way.
+    pub fn logits(&self) -> &[f32] {
+        &self.logits[..self.rows * self.model.config().vocabulary]
+    }
+
+    /// Goes back: the session holds the first `position` tokens again.
+    ///
+    /// # Errors
+    /// [`Error::State`] if a batch is under way, or the session has not been that far; [`Error::Rewind`] if the windowed
+    /// layers no longer hold what is visible from there. The session is as before.
+    pub fn rewind(&mut self, position: usize) -> Result<()> {
+        if self.batch.is_some() {
+            return Err(Error::State("no batch under way: step it to its end, or cancel it"));
+        }
+        if position > self.position {
+            return Err(Error::State("a position that the session has reached"));
+        }
+        let earliest = self.attention.cache.earliest();
+        if position == 0 {
+            self.attention.cache.clear();
+        } else if position < earliest {
+            return Err(Error::Rewind { earliest });
+        }
+        self.rows = 0;
+        self.position = position;
+        Ok(())
+    }
+}
+
+fn all_finite(numbers: &[f32]) -> bool {
+    numbers.iter().fold(true, |finite, number| finite & number.is_finite())
+}
+
+fn carve<'r, 'w>(
+    carver: &mut Carver<'r>,
+    model: &'r Model<'r, 'w>,
+    kernels: Kernels,
+    config: &SessionConfig,
+) -> Result<Session<'r, 'w>> {
+    let numbers = model.config();
+    let SessionConfig { context_tokens, batch_tokens, logits_rows, rewind_tokens, precision } = *config;
+    let setting = |name, value: usize, least: usize| {
+        if (least..=numbers.context_tokens).contains(&value) {
+            Ok(())
+        } else {
+            Err(Error::Setting { name, expected: "a number of tokens within the model's context" })
+        }
+    };
+    setting("context_tokens", context_tokens, 1)?;
+    setting("batch_tokens", batch_tokens, 1)?;
+    setting("logits_rows", logits_rows, 0)?;
+    setting("rewind_tokens", rewind_tokens, 0)?;
+    let row = (numbers.heads + 2 * numbers.kv_heads) * numbers.head_dim;
+    let heads = numbers.heads * numbers.head_dim;
+    Ok(Session {
+        model,
+        kernels,
+        config: *config,
+        position: 0,
+        batch: None,
+        tokens: carver.filled(batch_tokens, 0)?,
+        residual: carver.filled(batch_tokens * numbers.hidden, 0.0)?,
+        attention: Attention {
+            normalized: Activations::carve(carver, batch_tokens, numbers.hidden, precision)?,
+            query_key_value: carver.filled(batch_tokens * row, 0.0)?,
+            context: Activations::carve(carver, batch_tokens, heads, precision)?,
+            output: carver.filled(batch_tokens * numbers.hidden, 0.0)?,
+            sinks: carver.filled(numbers.heads, 0.0)?,
+            rotations: Rotations::carve(carver, numbers, batch_tokens)?,
+            cache: KvCache::carve(carver, numbers, config)?,
+        },
+        experts: Experts::carve(carver, numbers, batch_tokens, precision)?,
+        normalized: Activations::carve(carver, logits_rows, numbers.hidden, precision)?,
+        logits: carver.filled(logits_rows * numbers.vocabulary, 0.0)?,
+        rows: 0,
+    })
+}

@@ -1,0 +1,183 @@
+use std::collections::BTreeSet;
+use std::fmt;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use memmap2::Mmap;
+use ossicle_core::error::Error;
+use ossicle_core::model::Files;
+
+/// The files of a checkpoint, mapped into memory. Nothing is read until it is used.
+pub struct Checkpoint {
+    paths: Vec<PathBuf>,
+    maps: Vec<Mmap>,
+    /// config.json, where weights come as safetensors.
+    config: Option<Vec<u8>>,
+}
+
+/// Why a checkpoint cannot be opened.
+#[derive(Debug)]
+pub enum OpenError {
+    /// The operating system refused a file.
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// A file is there, but it is not what it should be.
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What was expected.
+        expected: String,
+    },
+    /// The bytes of a file were refused.
+    Core {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: Error,
+    },
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io { path, error } => write!(f, "{}: {error}", path.display()),
+            Self::Format { path, expected } => write!(f, "{}: expected {expected}", path.display()),
+            Self::Core { path, error } => write!(f, "{}: {error}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+impl Checkpoint {
+    /// Maps the files of the checkpoint at `path`: a GGUF file (any part of a split one), a safetensors file or index, or
+    /// the folder of a checkpoint.
+    ///
+    /// # Errors
+    /// [`OpenError`] with the file's path.
+    pub fn open(path: &Path) -> Result<Self, OpenError> {
+        let paths = if path.is_dir() { files_in(path)? } else { parts_of(path)? };
+        let is_gguf = paths.first().is_some_and(|path| has_extension(path, "gguf"));
+        let config = if is_gguf {
+            None
+        } else {
+            let folder = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new("")) };
+            Some(read(&folder.join("config.json"))?)
+        };
+        let maps = paths.iter().map(|path| map(path)).collect::<Result<_, _>>()?;
+        Ok(Self { paths, maps, config })
+    }
+
+    /// The mapped bytes of each file.
+    pub fn bytes(&self) -> Vec<&[u8]> {
+        self.maps.iter().map(|map| &**map).collect()
+    }
+
+    /// The path of each file.
+    pub fn paths(&self) -> &[PathBuf] {
+        &self.paths
+    }
+
+    /// Reads the headers; `bytes` is what [`Checkpoint::bytes`] gave.
+    ///
+    /// # Errors
+    /// [`OpenError::Core`].
+    pub fn files<'a>(&'a self, bytes: &'a [&'a [u8]]) -> Result<Files<'a>, OpenError> {
+        let files = match &self.config {
+            None => Files::gguf(bytes),
+            Some(config) => Files::safetensors(bytes, config),
+        };
+        files.map_err(|error| self.error(error))
+    }
+
+    /// An error of the core, with the path of the file it is about.
+    pub fn error(&self, error: Error) -> OpenError {
+        let file = match error {
+            Error::File(error) => error.file,
+            Error::Tensor(error) => error.file,
+            _ => 0,
+        };
+        OpenError::Core { path: self.paths[usize::from(file).min(self.paths.len() - 1)].clone(), error }
+    }
+}
+
+fn has_extension(path: &Path, extension: &str) -> bool {
+    path.extension().is_some_and(|found| found.eq_ignore_ascii_case(extension))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, OpenError> {
+    fs::read(path).map_err(|error| OpenError::Io { path: path.into(), error })
+}
+
+fn map(path: &Path) -> Result<Mmap, OpenError> {
+    let io = |error| OpenError::Io { path: path.into(), error };
+    let file = File::open(path).map_err(io)?;
+    // SAFETY: the map is read only. Whoever changes or cuts the file meanwhile changes weights, or ends the process with a
+    // bus error; as with every mapped file, that is the price of not copying it.
+    unsafe { Mmap::map(&file) }.map_err(io)
+}
+
+/// The weights in a folder: those that the index names, else all safetensors files, else a GGUF file.
+fn files_in(folder: &Path) -> Result<Vec<PathBuf>, OpenError> {
+    let index = folder.join("model.safetensors.index.json");
+    if index.exists() {
+        return parts_of(&index);
+    }
+    let entries = fs::read_dir(folder).map_err(|error| OpenError::Io { path: folder.into(), error })?;
+    let mut found: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+    found.sort();
+    let safetensors: Vec<_> = found.iter().filter(|path| has_extension(path, "safetensors")).cloned().collect();
+    if !safetensors.is_empty() {
+        return Ok(safetensors);
+    }
+    match found.iter().find(|path| has_extension(path, "gguf")) {
+        Some(path) => parts_of(path),
+        None => Err(OpenError::Format { path: folder.into(), expected: "a .gguf or .safetensors file inside".into() }),
+    }
+}
+
+/// All files of which `path` is one part.
+fn parts_of(path: &Path) -> Result<Vec<PathBuf>, OpenError> {
+    if has_extension(path, "json") {
+        return indexed(path);
+    }
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("");
+    if let Some((stem, count)) = split_name(name) {
+        return Ok((1..=count)
+            .map(|part| path.with_file_name(format!("{stem}-{part:05}-of-{count:05}.gguf")))
+            .collect());
+    }
+    Ok(vec![path.into()])
+}
+
+/// "model-00002-of-00003.gguf" is a part of "model", which has 3.
+fn split_name(name: &str) -> Option<(&str, u16)> {
+    let stem = name.strip_suffix(".gguf")?;
+    let (stem, count) = stem.rsplit_once("-of-")?;
+    let (stem, part) = stem.rsplit_once('-')?;
+    (part.len() == 5 && count.len() == 5 && part.parse::<u16>().is_ok()).then_some((stem, count.parse().ok()?))
+}
+
+/// The files that a safetensors index names, each once.
+fn indexed(path: &Path) -> Result<Vec<PathBuf>, OpenError> {
+    let format = |expected: String| OpenError::Format { path: path.into(), expected };
+    let index: serde_json::Value =
+        serde_json::from_slice(&read(path)?).map_err(|error| format(format!("JSON ({error})")))?;
+    let map = index.get("weight_map").and_then(|map| map.as_object());
+    let map = map.ok_or_else(|| format("an object \"weight_map\"".into()))?;
+    let mut names = BTreeSet::new();
+    for (tensor, name) in map {
+        // A plain name: an index must not reach outside its folder.
+        let plain = name.as_str().filter(|name| Path::new(name).file_name() == Some(name.as_ref()));
+        names.insert(plain.ok_or_else(|| format(format!("the name of a file for {tensor}")))?);
+    }
+    if names.is_empty() {
+        return Err(format("at least one file in \"weight_map\"".into()));
+    }
+    Ok(names.into_iter().map(|name| path.with_file_name(name)).collect())
+}
