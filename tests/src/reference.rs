@@ -313,15 +313,17 @@ pub fn product(matrix: &Matrix, x: &[f64]) -> Vec<f64> {
     matrix.values.chunks(matrix.columns).map(|row| dot(row, x)).collect()
 }
 
-/// a . b, in four partial sums so that the compiler can use vector instructions.
+/// a . b, in eight partial sums so that the compiler can use vector instructions.
 fn dot(a: &[f64], b: &[f64]) -> f64 {
-    let mut partial = [0.0; 4];
-    for (a, b) in a.chunks(4).zip(b.chunks(4)) {
+    let mut partial = [0.0; 8];
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+    for (a, b) in a.iter().zip(b) {
         for ((partial, a), b) in partial.iter_mut().zip(a).zip(b) {
             *partial += a * b;
         }
     }
-    partial.iter().sum()
+    let rest: f64 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
+    partial.iter().sum::<f64>() + rest
 }
 
 fn sum(a: &[f64], b: &[f64]) -> Vec<f64> {

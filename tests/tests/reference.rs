@@ -51,13 +51,12 @@ fn logits_agree_beyond_the_original_context() {
 #[test]
 fn logits_beyond_the_original_context_differ_only_by_the_last_bit_of_frequencies() {
     let frequencies = operation("rope_yarn.safetensors").f32s("inv_freq");
-    for fixture in Fixture::all() {
-        let reference = Reference::with_frequencies(Weights::load(&fixture.original), frequencies.clone());
-        let divergence = divergence(&reference, fixture.sequence("s5003"));
-        println!("{} s5003, frequencies of the fixture: {divergence}", fixture.name);
-        assert!(divergence.max_logit_difference < 5e-5, "{divergence}");
-        assert!(divergence.kl_mean < 1e-11, "{divergence}");
-    }
+    let fixture = Fixture::load("tiny-a");
+    let reference = Reference::with_frequencies(Weights::load(&fixture.original), frequencies);
+    let divergence = divergence(&reference, fixture.sequence("s5003"));
+    println!("tiny-a s5003, frequencies of the fixture: {divergence}");
+    assert!(divergence.max_logit_difference < 5e-5, "{divergence}");
+    assert!(divergence.kl_mean < 1e-11, "{divergence}");
 }
 
 #[test]
