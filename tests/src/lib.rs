@@ -10,6 +10,10 @@
 //! * [`fixtures`]: tiny checkpoints in every published form, with the outputs of other implementations.
 //! * [`divergence`]: how far two sets of logits are apart.
 //!
+//! What is held against them:
+//!
+//! * [`engine`]: the engine, opened with few words.
+//!
 //! What kernels are tested on:
 //!
 //! * [`numbers`]: numbers that are hard on an arithmetic.
@@ -19,6 +23,7 @@
 
 pub mod checkpoint;
 pub mod divergence;
+pub mod engine;
 pub mod fixtures;
 pub mod guarded;
 pub mod npy;

@@ -1,0 +1,47 @@
+//! The engine, opened on a checkpoint with as few words as possible.
+
+use std::path::Path;
+
+use ossicle_core::kernels::Kernels;
+use ossicle_core::model::Model;
+use ossicle_core::parallel::Parallel;
+use ossicle_core::transformer::{Logits, Precision, Session, SessionConfig};
+use ossicle_host::{Checkpoint, Memory};
+
+/// A session's size in tests: short batches, logits of each token.
+pub fn config(context_tokens: usize, batch_tokens: usize, precision: Precision) -> SessionConfig {
+    SessionConfig { context_tokens, batch_tokens, logits_rows: batch_tokens, rewind_tokens: 64, precision }
+}
+
+/// Opens the checkpoint at `path` and lends its model to `work`.
+pub fn with_model<T>(path: &Path, work: impl FnOnce(&Model<'_, '_>) -> T) -> T {
+    let checkpoint = Checkpoint::open(path).unwrap_or_else(|error| panic!("{error}"));
+    let bytes = checkpoint.bytes();
+    let files = checkpoint.files(&bytes).unwrap_or_else(|error| panic!("{error}"));
+    let mut memory = Memory::new(Model::layout(&files).expect("a layout"));
+    let model = Model::new(memory.region(), &files).unwrap_or_else(|error| panic!("{error}"));
+    work(&model)
+}
+
+/// Makes a session of this model and lends it to `work`.
+pub fn with_session<T>(
+    model: &Model<'_, '_>,
+    kernels: Kernels,
+    config: &SessionConfig,
+    work: impl FnOnce(&mut Session<'_, '_>) -> T,
+) -> T {
+    let mut memory = Memory::new(Session::layout(model, config).expect("a layout"));
+    let mut session = Session::new(memory.region(), model, kernels, config).expect("a session");
+    work(&mut session)
+}
+
+/// The logits after each token, a batch at a time: [tokens][vocabulary].
+pub fn all_logits(session: &mut Session<'_, '_>, tokens: &[u32], parallel: &dyn Parallel) -> Vec<f32> {
+    let mut logits = Vec::new();
+    for batch in tokens.chunks(session.config().batch_tokens) {
+        session.start(batch, Logits::All).expect("room for the batch");
+        session.run(parallel).expect("finite numbers");
+        logits.extend_from_slice(session.logits());
+    }
+    logits
+}
