@@ -4,8 +4,6 @@
 //! quantized, block b goes to lane b mod 16, because the sum within a block is an exact integer. Each lane adds in
 //! ascending order, with one rounding for each multiply-add, and [`sum`] folds the lanes. See `docs/numerics.md`.
 
-use half::f16;
-
 use super::exponential::{exp, round};
 use super::{ATTENTION_BLOCK, KEY_TILE, KernelSet, QUANTIZED_BLOCK, arguments};
 use crate::format::mxfp4::{self, BLOCK_LEN, NibbleOrder};
@@ -279,14 +277,20 @@ trait Element: Copy {
 }
 
 impl Element for f32 {
+    #[inline(always)]
     fn get(self) -> f32 {
         self
     }
 }
 
 impl Element for u16 {
+    #[inline(always)]
     fn get(self) -> f32 {
-        f16::from_bits(self).to_f32()
+        // The bits of an f16, moved to where f32 has its exponent and fraction, are the number divided by 2^112.
+        let magnitude = u32::from(self & 0x7fff);
+        let finite = f32::from_bits(magnitude << 13) * f32::from_bits((127 + 112) << 23);
+        let bits = if magnitude < 0x7c00 { finite.to_bits() } else { magnitude << 13 | 0x7f80_0000 };
+        f32::from_bits(bits | u32::from(self & 0x8000) << 16)
     }
 }
 
@@ -295,12 +299,6 @@ impl Element for u16 {
 /// [`ATTENTION_BLOCK`]: a function of the positions seen, not of how they came into the cache.
 unsafe fn attend<E: Element>(arguments: &arguments::Attend) {
     let (head_dim, capacity) = (arguments.head_dim, arguments.capacity);
-    let (keys, values) = (arguments.keys.cast::<E>(), arguments.values.cast::<E>());
-    // SAFETY: every visible position is in the cache.
-    let key = |position: usize, d: usize| unsafe {
-        let slot = position % capacity;
-        (*keys.add((slot / KEY_TILE * head_dim + d) * KEY_TILE + slot % KEY_TILE)).get()
-    };
     for head in 0..arguments.heads {
         // SAFETY: queries, outputs and sinks hold `heads` heads.
         let (query, out, sink) = unsafe {
@@ -315,17 +313,28 @@ unsafe fn attend<E: Element>(arguments: &arguments::Attend) {
         let mut weights_sum = [0.0; LANES];
         weights_sum[0] = 1.0;
         out.fill(0.0);
-        let mut begin = arguments.first;
-        while begin < arguments.end {
-            let end = (begin + 1).next_multiple_of(ATTENTION_BLOCK).min(arguments.end);
+        for block in arguments.first / ATTENTION_BLOCK..arguments.end.div_ceil(ATTENTION_BLOCK) {
+            let begin = block * ATTENTION_BLOCK;
+            let seen = arguments.first.max(begin) - begin..(arguments.end - begin).min(ATTENTION_BLOCK);
+            // The capacity is a multiple of the block, so a block lies in one piece.
+            let slot = begin % capacity;
             let mut scores = [0.0; ATTENTION_BLOCK];
-            let scores = &mut scores[..end - begin];
-            for (score, position) in scores.iter_mut().zip(begin..) {
-                for (d, q) in query.iter().enumerate() {
-                    *score = fused(*q, key(position, d), *score);
+            for tile in seen.start / KEY_TILE..seen.end.div_ceil(KEY_TILE) {
+                // SAFETY: the cache is there up to the tile of the last visible position.
+                let keys = unsafe {
+                    let at = (slot + tile * KEY_TILE) * head_dim;
+                    core::slice::from_raw_parts(arguments.keys.cast::<E>().add(at), head_dim * KEY_TILE)
+                };
+                let mut tile_scores = [0.0; KEY_TILE];
+                for (q, keys) in query.iter().zip(keys.as_chunks::<KEY_TILE>().0) {
+                    for (score, key) in tile_scores.iter_mut().zip(keys) {
+                        *score = fused(*q, key.get(), *score);
+                    }
                 }
-                *score *= arguments.scale;
+                scores[tile * KEY_TILE..][..KEY_TILE].copy_from_slice(&tile_scores);
             }
+            let scores = &mut scores[seen.clone()];
+            scores.iter_mut().for_each(|score| *score *= arguments.scale);
             let block_maximum = scores.iter().fold(maximum, |most, score| if *score > most { *score } else { most });
             if block_maximum > maximum {
                 let shrink = exp(maximum - block_maximum);
@@ -333,17 +342,18 @@ unsafe fn attend<E: Element>(arguments: &arguments::Attend) {
                 weights_sum.iter_mut().for_each(|lane| *lane *= shrink);
                 out.iter_mut().for_each(|out| *out *= shrink);
             }
-            for (score, position) in scores.iter().zip(begin..) {
+            for (score, position) in scores.iter().zip(seen) {
                 let weight = exp(score - maximum);
                 weights_sum[position % LANES] += weight;
                 // SAFETY: every visible position is in the cache.
-                let value =
-                    unsafe { core::slice::from_raw_parts(values.add(position % capacity * head_dim), head_dim) };
+                let value = unsafe {
+                    let at = (slot + position) * head_dim;
+                    core::slice::from_raw_parts(arguments.values.cast::<E>().add(at), head_dim)
+                };
                 for (out, value) in out.iter_mut().zip(value) {
                     *out = fused(weight, value.get(), *out);
                 }
             }
-            begin = end;
         }
         let inverse = 1.0 / sum(weights_sum);
         out.iter_mut().for_each(|out| *out *= inverse);
