@@ -8,18 +8,23 @@
 //!
 //! * [`error`], [`region`], [`parallel`]: what went wrong, where memory comes from, how work is shared among threads.
 //! * [`mod@file`]: the containers that weights come in.
+//! * [`format`](mod@format): what the bytes of a weight mean.
+//! * [`kernels`]: the arithmetic, in a version for each instruction set.
+//! * [`model`]: the numbers of a model, and where its weights lie.
+//! * [`transformer`]: the forward pass, and a session of it.
+//! * [`sampling`]: from logits to a token.
 #![no_std]
 #![deny(unsafe_code)]
 
 pub mod error;
 pub mod file;
-#[allow(unsafe_code)]
-pub mod parallel;
-#[allow(unsafe_code)]
-pub mod region;
-pub mod transformer;
-
 pub mod format;
 #[allow(unsafe_code)]
 pub mod kernels;
 pub mod model;
+#[allow(unsafe_code)]
+pub mod parallel;
+#[allow(unsafe_code)]
+pub mod region;
+pub mod sampling;
+pub mod transformer;

@@ -1,0 +1,7 @@
+//! From logits to a token.
+
+mod log_probability;
+mod sampler;
+
+pub use log_probability::{LogProbability, log_sum_exp, top_log_probabilities};
+pub use sampler::{Sampler, SamplerConfig};
