@@ -1,2 +1,47 @@
 //! The `ossicle` command.
-fn main() {}
+//!
+//! Exit codes: 0 the work is done; 1 it is not, and standard error says why; 2 the command line is wrong.
+
+mod bench;
+mod info;
+mod logits;
+mod open;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Runs OpenAI's gpt-oss models, and everything with their architecture, on this machine.
+#[derive(Parser)]
+#[command(name = "ossicle", version, after_help = EXIT_CODES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed (standard error says why), 2 wrong command line.";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Shows what a model is: its numbers, its tensors, and the memory that it takes.
+    Info(info::Arguments),
+    /// Writes the logits after each token of a list.
+    Logits(logits::Arguments),
+    /// Measures how fast a model runs here.
+    Bench(bench::Arguments),
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Info(arguments) => info::run(&arguments),
+        Command::Logits(arguments) => logits::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ossicle: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

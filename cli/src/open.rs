@@ -1,0 +1,93 @@
+//! Options that many commands share, and opening a model with them.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, ValueEnum};
+use ossicle_core::kernels::Kernels;
+use ossicle_core::model::{Files, Model};
+use ossicle_core::transformer::Precision;
+use ossicle_host::{Checkpoint, Memory, Threads};
+
+/// How to compute.
+#[derive(Args)]
+pub struct ComputeOptions {
+    /// Threads to compute with [default: as many as the machine has].
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// Kernel set to compute with [default: the fastest that this processor runs].
+    #[arg(long)]
+    kernels: Option<String>,
+    /// How exact: "precise" keeps all activations and the cache in f32, and is several times slower.
+    #[arg(long, value_enum, default_value = "standard")]
+    precision: PrecisionOption,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum PrecisionOption {
+    Standard,
+    Precise,
+}
+
+impl ComputeOptions {
+    /// The threads asked for.
+    pub fn threads(&self) -> usize {
+        self.threads.map_or_else(Threads::available, usize::from)
+    }
+
+    /// The kernel set asked for.
+    pub fn kernels(&self) -> Result<Kernels> {
+        let Some(name) = &self.kernels else {
+            return Ok(Kernels::available().next().unwrap_or(Kernels::portable()));
+        };
+        let Some(kernels) = Kernels::named(name) else {
+            let names: Vec<_> = Kernels::available().map(|kernels| kernels.name()).collect();
+            bail!("--kernels {name}: expected one that this processor runs: {}", names.join(", "));
+        };
+        Ok(kernels)
+    }
+
+    /// The precision asked for.
+    pub fn precision(&self) -> Precision {
+        match self.precision {
+            PrecisionOption::Standard => Precision::Standard,
+            PrecisionOption::Precise => Precision::Precise,
+        }
+    }
+}
+
+/// A model, opened.
+pub struct Opened<'a> {
+    /// The files that it came from.
+    pub checkpoint: &'a Checkpoint,
+    /// Their headers.
+    pub files: &'a Files<'a>,
+    /// The weights.
+    pub model: &'a Model<'a, 'a>,
+}
+
+/// Opens the model at `path` and lends it to `work`.
+pub fn with_model<T>(path: &Path, work: impl FnOnce(Opened<'_>) -> Result<T>) -> Result<T> {
+    let checkpoint = Checkpoint::open(path)?;
+    let bytes = checkpoint.bytes();
+    let files = checkpoint.files(&bytes)?;
+    let mut memory = Memory::new(Model::layout(&files)?);
+    let model = Model::new(memory.region(), &files).map_err(|error| checkpoint.error(error))?;
+    work(Opened { checkpoint: &checkpoint, files: &files, model: &model })
+}
+
+/// Explains a computation that met numbers which are not finite: reads all weights to find the one that is not.
+pub fn explain(error: ossicle_core::error::Error, opened: &Opened<'_>) -> anyhow::Error {
+    if let ossicle_core::error::Error::NotFinite { .. } = error
+        && let Err(found) = opened.model.check_values()
+    {
+        return anyhow::Error::from(opened.checkpoint.error(found)).context(error);
+    }
+    error.into()
+}
+
+/// A list of token ids in a JSON file.
+pub fn read_tokens(path: &PathBuf) -> Result<Vec<u32>> {
+    let text = std::fs::read(path).with_context(|| path.display().to_string())?;
+    serde_json::from_slice(&text).with_context(|| format!("{}: expected a list of token ids", path.display()))
+}
