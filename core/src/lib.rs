@@ -7,6 +7,7 @@
 //! The rooms, from the ground up:
 //!
 //! * [`error`], [`region`], [`parallel`]: what went wrong, where memory comes from, how work is shared among threads.
+//! * [`tokenizer`]: text to token ids and back.
 #![no_std]
 #![deny(unsafe_code)]
 
@@ -15,3 +16,4 @@ pub mod error;
 pub mod parallel;
 #[allow(unsafe_code)]
 pub mod region;
+pub mod tokenizer;
