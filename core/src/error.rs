@@ -68,6 +68,22 @@ pub enum Error {
         /// The alignment, in bytes.
         need: usize,
     },
+    /// A vocabulary is not as it should be.
+    Vocabulary {
+        /// The token concerned.
+        id: u32,
+        /// What should be.
+        expected: &'static str,
+        /// The number that is there instead: a size in bytes, unless `expected` says otherwise.
+        found: u64,
+    },
+    /// A buffer for results is too small. Counted in elements.
+    BufferTooSmall {
+        /// What it takes.
+        need: usize,
+        /// What there is.
+        have: usize,
+    },
 }
 
 /// A place in a file where something else was expected.
@@ -183,6 +199,12 @@ impl fmt::Display for Error {
                 write!(f, "the region has {have} bytes; it takes at least {need}")
             }
             Self::RegionAlign { need } => write!(f, "the region must start at a multiple of {need} bytes"),
+            Self::Vocabulary { id, expected, found } => {
+                write!(f, "vocabulary, token {id}: expected {expected}, found {found}")
+            }
+            Self::BufferTooSmall { need, have } => {
+                write!(f, "the buffer has room for {have} elements; it takes {need}")
+            }
         }
     }
 }

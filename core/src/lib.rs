@@ -13,6 +13,7 @@
 //! * [`model`]: the numbers of a model, and where its weights lie.
 //! * [`transformer`]: the forward pass, and a session of it.
 //! * [`sampling`]: from logits to a token.
+//! * [`tokenizer`]: text to token ids and back.
 #![no_std]
 #![deny(unsafe_code)]
 
@@ -27,4 +28,5 @@ pub mod parallel;
 #[allow(unsafe_code)]
 pub mod region;
 pub mod sampling;
+pub mod tokenizer;
 pub mod transformer;

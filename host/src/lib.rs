@@ -1,8 +1,9 @@
-//! What Ossicle asks of an operating system: mapped files, memory, and threads.
+//! What Ossicle asks of an operating system: mapped files, memory, threads, and the vocabulary that it brings along.
 
 mod checkpoint;
 mod memory;
 mod threads;
+pub mod vocabulary;
 
 pub use checkpoint::{Checkpoint, OpenError};
 pub use memory::Memory;

@@ -1,0 +1,247 @@
+//! Text to token ids and back.
+//!
+//! The encoding is byte-level byte-pair encoding as OpenAI's tiktoken defines it, with the split pattern of o200k and any
+//! vocabulary. Encoding takes three steps:
+//!
+//! 1. Special tokens that the caller allows are found in the text, leftmost first, the longest where several match. Each ends
+//!    the text before it. What is not allowed is ordinary text, whatever it looks like.
+//! 2. Ordinary text is cut into pieces, roughly words ([`split`]). No token crosses the border of a piece.
+//! 3. A piece that is a token is that token: most are. In any other, adjacent parts are merged ([`merge`]), which takes
+//!    memory of fixed size, on the stack, and time in proportion to the text, whatever the text.
+//!
+//! Text that is not UTF-8 is encoded as if each maximal ill-formed part were U+FFFD. Decoding is exact: the bytes of the
+//! tokens, one after the other; [`Utf8Stream`] turns them into text as they come.
+//!
+//! A [`Tokenizer`] borrows an index ([`tables`]). It is either built from the tokens of a vocabulary ([`Source`]), in memory
+//! that the caller lends, or taken as it is from constant data that was saved before.
+
+pub mod classes;
+pub mod merge;
+pub mod split;
+pub mod tables;
+pub mod utf8;
+pub mod vocabulary;
+
+use core::mem::MaybeUninit;
+
+pub use utf8::Utf8Stream;
+pub use vocabulary::{Gguf, Harmony, Kind, RankFile, Source, Token};
+
+use crate::error::{Error, Result};
+use crate::region::{Carver, Layout};
+use merge::{Merger, WINDOW};
+use split::Pieces;
+use tables::Tables;
+
+/// Which special tokens are recognized in a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Specials<'s> {
+    /// None: right for every text that a user, a tool or a file provides.
+    None,
+    /// Those with these ids.
+    Only(&'s [u32]),
+    /// All.
+    All,
+}
+
+/// Encodes text to token ids and decodes them. Shared freely between threads.
+#[derive(Clone, Copy)]
+pub struct Tokenizer<'r> {
+    tables: Tables<'r>,
+    /// The bytes with which names of special tokens start, one bit each.
+    special_leads: [u64; 4],
+}
+
+impl<'r> Tokenizer<'r> {
+    /// The memory that [`Tokenizer::new`] needs for this vocabulary.
+    ///
+    /// # Errors
+    /// Those of the source; [`Error::Vocabulary`] if a token is out of bounds.
+    pub fn layout(source: &impl Source) -> Result<Layout> {
+        let mut carver = Carver::measuring();
+        Tables::build(source, &mut carver)?;
+        Ok(carver.layout())
+    }
+
+    /// A tokenizer whose index is built in `region`.
+    ///
+    /// # Errors
+    /// Those of the source; [`Error::Vocabulary`] if a token is out of bounds, an id is given twice, a single byte has no
+    /// token, or merges depend on text too far behind them; [`Error::RegionTooSmall`], [`Error::RegionAlign`].
+    pub fn new(source: &impl Source, region: &'r mut [MaybeUninit<u8>]) -> Result<Self> {
+        let mut carver = Carver::placing(region)?;
+        let tables = Tables::build(source, &mut carver)?;
+        Ok(Self::over(tables.expect("a carver that is not measuring gives tables")))
+    }
+
+    /// A tokenizer over an index that [`Tokenizer::save`] wrote, on a machine with the same byte order, by this version.
+    ///
+    /// A changed index may give wrong ids or bytes, but nothing worse.
+    ///
+    /// # Errors
+    /// [`Error::File`] if it is no such index, or does not start at a multiple of 64 bytes in memory.
+    pub fn open(index: &'r [u8]) -> Result<Self> {
+        Ok(Self::over(Tables::open(index)?))
+    }
+
+    /// Hands the index to `write`, part by part.
+    pub fn save(&self, write: &mut dyn FnMut(&[u8])) {
+        self.tables.save(write);
+    }
+
+    fn over(tables: Tables<'r>) -> Self {
+        let mut special_leads = [0; 4];
+        for (name, _) in tables.special_names() {
+            if let Some(lead) = name.first() {
+                special_leads[usize::from(lead / 64)] |= 1 << (lead % 64);
+            }
+        }
+        Self { tables, special_leads }
+    }
+
+    /// The size of the vocabulary: one more than the highest id.
+    pub fn vocabulary_len(&self) -> usize {
+        self.tables.ids()
+    }
+
+    /// The bytes that a token stands for, special ones for their name; nothing if there is no such token.
+    #[inline]
+    pub fn token_bytes(&self, id: u32) -> Option<&'r [u8]> {
+        self.tables.token(id)
+    }
+
+    /// Whether a token is special.
+    pub fn is_special(&self, id: u32) -> bool {
+        self.tables.is_special(id)
+    }
+
+    /// The id of the special token with this name, such as `<|start|>`.
+    pub fn special(&self, name: &str) -> Option<u32> {
+        self.tables.special_at(name.as_bytes(), |_| true).filter(|(size, _)| *size == name.len()).map(|(_, id)| id)
+    }
+
+    /// The special tokens that end a model's turn: `<|return|>`, `<|call|>`, and `<|endoftext|>`, as far as there are such.
+    pub fn stop_ids(&self) -> impl Iterator<Item = u32> {
+        ["<|return|>", "<|call|>", "<|endoftext|>"].into_iter().filter_map(|name| self.special(name))
+    }
+
+    /// Encodes `text` and hands the ids to `emit`, in order.
+    pub fn encode(&self, text: impl AsRef<[u8]>, specials: Specials<'_>, mut emit: impl FnMut(u32)) {
+        let text = text.as_ref();
+        let mut merger = Merger::default();
+        let allowed = |id| match specials {
+            Specials::None => false,
+            Specials::Only(ids) => ids.contains(&id),
+            Specials::All => true,
+        };
+        let mut start = 0;
+        if specials != Specials::None {
+            let mut at = 0;
+            while let Some(ahead) = text[at..].iter().position(|byte| self.leads_special(*byte)) {
+                at += ahead;
+                if let Some((size, id)) = self.tables.special_at(&text[at..], allowed) {
+                    self.encode_ordinary(&mut merger, &text[start..at], &mut emit);
+                    emit(id);
+                    start = at + size;
+                    at = start;
+                } else {
+                    at += 1;
+                }
+            }
+        }
+        self.encode_ordinary(&mut merger, &text[start..], &mut emit);
+    }
+
+    /// Encodes `text` into the start of `ids` and returns how many there are. One for each byte of a text in UTF-8 is always
+    /// room enough; three for each, if it may not be UTF-8.
+    ///
+    /// # Errors
+    /// [`Error::BufferTooSmall`] with the number needed; the ids before are in place.
+    pub fn encode_into(&self, text: impl AsRef<[u8]>, specials: Specials<'_>, ids: &mut [u32]) -> Result<usize> {
+        let mut len = 0;
+        self.encode(text, specials, |id| {
+            if let Some(place) = ids.get_mut(len) {
+                *place = id;
+            }
+            len += 1;
+        });
+        if len > ids.len() { Err(Error::BufferTooSmall { need: len, have: ids.len() }) } else { Ok(len) }
+    }
+
+    /// Hands the bytes of each token to `emit`, in order. Ids that are no token give nothing.
+    pub fn decode(&self, ids: &[u32], mut emit: impl FnMut(&'r [u8])) {
+        for bytes in ids.iter().filter_map(|id| self.token_bytes(*id)) {
+            emit(bytes);
+        }
+    }
+
+    /// Decodes `ids` into the start of `bytes` and returns how many there are.
+    ///
+    /// # Errors
+    /// [`Error::BufferTooSmall`] with the number needed; the bytes before are in place, whole tokens only.
+    pub fn decode_into(&self, ids: &[u32], bytes: &mut [u8]) -> Result<usize> {
+        let have = bytes.len();
+        let mut len = 0;
+        self.decode(ids, |token| {
+            if let Some(place) = bytes.get_mut(len..).and_then(|rest| rest.get_mut(..token.len())) {
+                place.copy_from_slice(token);
+            }
+            len += token.len();
+        });
+        if len > have { Err(Error::BufferTooSmall { need: len, have }) } else { Ok(len) }
+    }
+
+    fn leads_special(&self, byte: u8) -> bool {
+        self.special_leads[usize::from(byte / 64)] >> (byte % 64) & 1 == 1
+    }
+
+    fn encode_ordinary(&self, merger: &mut Merger, text: &[u8], emit: &mut impl FnMut(u32)) {
+        for piece in Pieces::new(text) {
+            if piece.valid {
+                self.encode_piece(merger, text, piece.start, piece.end, emit);
+            } else {
+                self.encode_ill_formed(merger, &text[piece.start..piece.end], emit);
+            }
+        }
+    }
+
+    #[inline]
+    fn encode_piece(&self, merger: &mut Merger, text: &[u8], start: usize, end: usize, emit: &mut impl FnMut(u32)) {
+        if end - start == 1 {
+            emit(self.tables.byte_ids[text[start] as usize]);
+        } else if let Some(id) = self.tables.whole(text, start, end) {
+            emit(id);
+        } else {
+            merger.piece(&self.tables, &text[start..end], emit);
+        }
+    }
+
+    /// Encodes a piece whose ill-formed parts are yet to be replaced.
+    fn encode_ill_formed(&self, merger: &mut Merger, piece: &[u8], emit: &mut impl FnMut(u32)) {
+        const REPLACEMENT: &[u8] = utf8::REPLACEMENT.as_bytes();
+        let mut window = [0; WINDOW];
+        let mut len = 0;
+        let mut at = 0;
+        let mut first = true;
+        loop {
+            while at < piece.len() && len + 4 <= WINDOW {
+                let character = utf8::character(piece, at);
+                let bytes = if character.valid { &piece[at..at + character.size] } else { REPLACEMENT };
+                window[len..len + bytes.len()].copy_from_slice(bytes);
+                len += bytes.len();
+                at += character.size;
+            }
+            if at == piece.len() {
+                return if first {
+                    self.encode_piece(merger, &window, 0, len, emit);
+                } else {
+                    merger.window(&self.tables, &window[..len], true, emit);
+                };
+            }
+            first = false;
+            let certain = merger.window(&self.tables, &window[..len], false, emit);
+            window.copy_within(certain..len, 0);
+            len -= certain;
+        }
+    }
+}
