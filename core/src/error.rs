@@ -4,6 +4,8 @@
 
 use core::fmt;
 
+use crate::harmony::render::RenderError;
+
 /// The result of everything here that can fail.
 pub type Result<T> = core::result::Result<T, Error>;
 
@@ -25,6 +27,8 @@ pub enum Error {
         /// The alignment, in bytes.
         need: usize,
     },
+    /// A conversation that cannot be rendered.
+    Render(RenderError),
 }
 
 /// A place in a file where something else was expected.
@@ -54,6 +58,7 @@ impl fmt::Display for Error {
                 write!(f, "the region has {have} bytes; it takes at least {need}")
             }
             Self::RegionAlign { need } => write!(f, "the region must start at a multiple of {need} bytes"),
+            Self::Render(error) => error.fmt(f),
         }
     }
 }
@@ -63,5 +68,11 @@ impl core::error::Error for Error {}
 impl From<FileError> for Error {
     fn from(error: FileError) -> Self {
         Self::File(error)
+    }
+}
+
+impl From<RenderError> for Error {
+    fn from(error: RenderError) -> Self {
+        Self::Render(error)
     }
 }

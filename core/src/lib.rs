@@ -8,11 +8,13 @@
 //!
 //! * [`error`], [`region`], [`parallel`]: what went wrong, where memory comes from, how work is shared among threads.
 //! * [`file`]: the containers that weights come in.
+//! * [`harmony`]: conversations to tokens, and tokens to messages.
 #![no_std]
 #![deny(unsafe_code)]
 
 pub mod error;
 pub mod file;
+pub mod harmony;
 #[allow(unsafe_code)]
 pub mod parallel;
 #[allow(unsafe_code)]

@@ -1,1 +1,3 @@
 //! What Ossicle asks of an operating system.
+
+pub mod harmony;
