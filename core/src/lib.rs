@@ -7,7 +7,7 @@
 //! The rooms, from the ground up:
 //!
 //! * [`error`], [`region`], [`parallel`]: what went wrong, where memory comes from, how work is shared among threads.
-//! * [`file`]: the containers that weights come in.
+//! * [`mod@file`]: the containers that weights come in.
 //! * [`harmony`]: conversations to tokens, and tokens to messages.
 #![no_std]
 #![deny(unsafe_code)]

@@ -75,9 +75,10 @@ impl<'f> Safetensors<'f> {
     /// The tensor that one member of the header describes.
     fn tensor(&self, member: Member<'f>) -> Result<TensorEntry<'f>> {
         let name_offset = HEADER_START + member.offset as u64 + 1;
-        let refuse = |value: Value<'_>, expected| {
-            Err(self.data.refuse(HEADER_START + value.offset() as u64, expected, value.as_u64().unwrap_or(0)))
+        let refuse_number = |value: Value<'_>, expected, found| {
+            Err(self.data.refuse(HEADER_START + value.offset() as u64, expected, found))
         };
+        let refuse = |value: Value<'_>, expected| refuse_number(value, expected, value.as_u64().unwrap_or(0));
         let Some(name) = member.key.plain() else {
             return Err(self.data.refuse(name_offset, "a tensor name without escapes", 0));
         };
@@ -119,11 +120,11 @@ impl<'f> Safetensors<'f> {
         let size = end.checked_sub(begin).filter(|_| data.take(begin).is_some());
         let offset = data.offset();
         let Some(data) = size.and_then(|size| data.take(size)) else {
-            return refuse(extent, "offsets in order and inside the file");
+            return refuse_number(extent, "offsets in order and inside the file", end);
         };
         let is_other = matches!(dtype, TensorType::Other { .. });
         if !is_other && dtype.size(&dims[..rank]) != Some(data.len() as u64) {
-            return refuse(extent, "offsets as far apart as type and shape demand");
+            return refuse_number(extent, "offsets as far apart as type and shape demand", data.len() as u64);
         }
         Ok(TensorEntry { name, name_offset, dtype, dims, rank, offset, data })
     }
