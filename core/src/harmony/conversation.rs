@@ -45,6 +45,9 @@ pub const COMMENTARY: &str = "commentary";
 /// The answer.
 pub const FINAL: &str = "final";
 
+/// The content types that the model was trained to write as a word.
+pub const PLAIN_TYPES: [&str; 2] = ["json", "code"];
+
 /// One message.
 #[derive(Clone, Copy, Debug)]
 pub struct Message<'a> {

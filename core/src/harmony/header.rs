@@ -4,7 +4,7 @@
 //! `role [to=recipient] <|channel|>channel [to=recipient] [<|constrain|>]type`. Models also write it in other orders, leave
 //! markers out, repeat parts and put in words that mean nothing; so each word is judged by what it looks like.
 
-use super::conversation::{CHANNELS, ContentType, Role};
+use super::conversation::{CHANNELS, ContentType, PLAIN_TYPES, Role};
 use super::parse::Problem;
 
 /// The longest header that is kept, in bytes. What comes after is content.
@@ -361,7 +361,7 @@ impl<'h> Word<'h> {
                 Some("") => Meaning::NoRecipient,
                 Some(name) => Meaning::Recipient(name),
                 None if self.text == role.name() => Meaning::Role,
-                None if ["json", "code"].contains(&self.text) => Meaning::Type(ContentType::Plain(self.text)),
+                None if PLAIN_TYPES.contains(&self.text) => Meaning::Type(ContentType::Plain(self.text)),
                 None => Meaning::Unknown,
             },
         }
