@@ -24,7 +24,7 @@ const CONSTRAIN: &str = "<|constrain|>";
 pub type Malformed = String;
 
 /// Renders `{"conversation": ..., "auto_drop_analysis": ..., "next_role": ...}`. With `next_role`, the prompt ends with the
-/// beginning of that role's message. `auto_drop_analysis` (true unless given) chooses between the default history and
+/// beginning of that role's message. `auto_drop_analysis` chooses between the default history (true, as without it) and
 /// keeping everything. In the form of the library, errors have the library's texts.
 ///
 /// # Errors
@@ -58,15 +58,25 @@ pub fn render_request(
 ///
 /// # Errors
 /// If they cannot be rendered.
-pub fn render<V: Vocabulary>(
-    renderer: &Renderer<V>,
-    messages: &[Message],
-    ending: Ending,
-) -> Result<Vec<u32>, Error> {
+pub fn render<V: Vocabulary>(renderer: &Renderer<V>, messages: &[Message], ending: Ending) -> Result<Vec<u32>, Error> {
     let mut scratch = vec![0; renderer.scratch_size(messages)?];
     let mut ids = Vec::new();
     renderer.render(messages, ending, &mut scratch, &mut |id| ids.push(id))?;
     Ok(ids)
+}
+
+/// Tokens as text, special ones by their names, for reading only.
+pub fn text(ids: &[u32], vocabulary: &impl Vocabulary, special: SpecialTokens) -> String {
+    let names = special.names();
+    let mut bytes = Vec::new();
+    for &id in ids {
+        match (names.iter().find(|&&(token, _)| token == id), vocabulary.token_bytes(id)) {
+            (Some((_, name)), _) => bytes.extend_from_slice(name.as_bytes()),
+            (None, Some(token)) => bytes.extend_from_slice(token),
+            (None, None) => bytes.extend_from_slice("\u{fffd}".as_bytes()),
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Parses `{"ids": [...], "role": ...}` into `{"messages": [...], "diagnostics": [...]}`.
@@ -116,8 +126,9 @@ pub fn parse(ids: &[u32], role: Option<Role>, vocabulary: &impl Vocabulary, spec
                 message.insert("content".into(), content.as_str().into());
             }
         }
-        Event::Diagnostic(diagnostic) => diagnostics
-            .push(json!({"problem": format!("{:?}", diagnostic.problem), "position": diagnostic.position})),
+        Event::Diagnostic(diagnostic) => {
+            diagnostics.push(json!({"problem": format!("{:?}", diagnostic.problem), "position": diagnostic.position}))
+        }
     };
     let mut parser = Parser::new(special, role);
     for &id in ids {

@@ -174,8 +174,28 @@ fn disorder(random: &mut Random, length: u64) -> (Vec<u32>, Vec<String>) {
         match random.below(10) {
             0..5 => tokens.push(random.pick(&STRUCTURE)),
             5..8 => {
-                let parts = ["assistant", "user", "tool", ":", "analysis", "commentary", "final", " to=", "json", " code",
-                    " functions.f", "python", " ", "\n", "{", "}", "=", "<|end|>", "\u{3000}", "日本"];
+                let parts = [
+                    "assistant",
+                    "user",
+                    "tool",
+                    ":",
+                    "analysis",
+                    "commentary",
+                    "final",
+                    " to=",
+                    "json",
+                    " code",
+                    " functions.f",
+                    "python",
+                    " ",
+                    "\n",
+                    "{",
+                    "}",
+                    "=",
+                    "<|end|>",
+                    "\u{3000}",
+                    "日本",
+                ];
                 tokens.extend(O200K_HARMONY.encode(random.pick(&parts)));
             }
             8 => {
@@ -267,7 +287,8 @@ fn the_parts_of_a_content_joined_are_the_text_of_its_tokens() {
             let bound = random.pick(&[ORDINARY_TOKENS, 256, 256, 256]);
             content.push(random.below(bound.into()) as u32);
         }
-        let bytes: Vec<u8> = content.iter().flat_map(|&token| O200K_HARMONY.token_bytes(token).expect("bytes")).copied().collect();
+        let bytes: Vec<u8> =
+            content.iter().flat_map(|&token| O200K_HARMONY.token_bytes(token).expect("bytes")).copied().collect();
         let tokens = [&open[..], &content, &[SPECIAL.return_]].concat();
         let text: String = run(&tokens, Some(Role::Assistant))
             .into_iter()

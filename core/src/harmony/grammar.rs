@@ -210,9 +210,8 @@ impl<'g> HeaderGrammar<'g> {
 
     /// What comes after the text of this place, if the text is complete.
     fn next_place(&self) -> Option<Self> {
-        let is_complete = |&candidate: &usize| {
-            self.is_possible(candidate) && self.bytes(candidate).nth(self.offset).is_none()
-        };
+        let is_complete =
+            |&candidate: &usize| self.is_possible(candidate) && self.bytes(candidate).nth(self.offset).is_none();
         let complete = (self.offset > 0).then(|| (0..self.candidates()).find(is_complete)).flatten()?;
         let (prefix, name) = self.text(complete)?;
         let mut next = *self;

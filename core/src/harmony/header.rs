@@ -188,12 +188,7 @@ impl HeaderText {
     }
 
     /// Reads a header that ended without `<|message|>`: from the first word that is no part of one, it is content.
-    pub(super) fn read_open(
-        &self,
-        given: Option<Role>,
-        explicit: bool,
-        problem: &mut dyn FnMut(Problem),
-    ) -> Parts<'_> {
+    pub(super) fn read_open(&self, given: Option<Role>, explicit: bool, problem: &mut dyn FnMut(Problem)) -> Parts<'_> {
         let mut parts = self.role(given, explicit, false);
         let start = parts.content;
         parts.content = self.bytes.len();
@@ -285,7 +280,11 @@ impl HeaderText {
         while let Some((word, end)) = self.word(at) {
             at = end;
             let mut meaning = word.meaning(role);
-            if has_empty_recipient && word.after.is_none() && meaning == Meaning::Unknown && word.text.chars().all(is_name) {
+            if has_empty_recipient
+                && word.after.is_none()
+                && meaning == Meaning::Unknown
+                && word.text.chars().all(is_name)
+            {
                 meaning = Meaning::Recipient(word.text);
             }
             has_empty_recipient = meaning == Meaning::NoRecipient;
@@ -391,9 +390,9 @@ fn type_name(content_type: ContentType<'_>) -> &str {
 
 /// The known channel that a word begins with: `analysis` in `analysisto=python`.
 fn known_channel_at_start(word: &str) -> Option<&'static str> {
-    CHANNELS.into_iter().find(|name| {
-        word.as_bytes().get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name.as_bytes()))
-    })
+    CHANNELS
+        .into_iter()
+        .find(|name| word.as_bytes().get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name.as_bytes())))
 }
 
 /// The role in a word such as `assistantanalysis`.

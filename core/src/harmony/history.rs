@@ -32,9 +32,7 @@ impl Filter {
         let by_assistant = |message: &&Message| message.role == Role::Assistant;
         let before = match history {
             History::KeepAll => None,
-            History::Documented => {
-                messages.iter().rposition(|message| by_assistant(&message) && is_final(message))
-            }
+            History::Documented => messages.iter().rposition(|message| by_assistant(&message) && is_final(message)),
             History::Library if messages.iter().rfind(by_assistant).is_some_and(is_final) => {
                 messages.iter().position(is_final)
             }

@@ -65,4 +65,18 @@ impl SpecialTokens {
         return_: 200_002,
         end_of_text: 199_999,
     };
+
+    /// Each with its name.
+    pub fn names(&self) -> [(u32, &'static str); 8] {
+        [
+            (self.start, "<|start|>"),
+            (self.channel, "<|channel|>"),
+            (self.constrain, "<|constrain|>"),
+            (self.message, "<|message|>"),
+            (self.end, "<|end|>"),
+            (self.call, "<|call|>"),
+            (self.return_, "<|return|>"),
+            (self.end_of_text, "<|endoftext|>"),
+        ]
+    }
 }

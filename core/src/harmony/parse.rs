@@ -127,7 +127,9 @@ enum State {
     /// After a message.
     Between,
     /// In a header that `<|start|>` opened or not.
-    Header { explicit: bool },
+    Header {
+        explicit: bool,
+    },
     Content,
 }
 

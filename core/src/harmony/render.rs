@@ -112,8 +112,7 @@ impl<'v, V: Vocabulary> Renderer<'v, V> {
         for (index, message) in messages.iter().enumerate() {
             if filter.keeps(index, message) {
                 let mut nothing = |_| {};
-                let mut rendering =
-                    Rendering { renderer: self, scratch: &mut [], need: Some(0), emit: &mut nothing };
+                let mut rendering = Rendering { renderer: self, scratch: &mut [], need: Some(0), emit: &mut nothing };
                 rendering.message(index, message, function_tools, false)?;
                 size = size.max(rendering.need.unwrap_or(0));
             }
@@ -362,8 +361,12 @@ fn developer_text(text: &mut Text, developer: &DeveloperContent, form: Form, mes
         if let Some(description) = format.description {
             comment(text, description);
         }
-        let schema = json::parse(format.schema.as_bytes())
-            .map_err(|error| RenderError::Schema { message, tool: None, offset: error.offset, expected: error.expected })?;
+        let schema = json::parse(format.schema.as_bytes()).map_err(|error| RenderError::Schema {
+            message,
+            tool: None,
+            offset: error.offset,
+            expected: error.expected,
+        })?;
         type_text::write_json(text, schema);
     }
     Ok(())

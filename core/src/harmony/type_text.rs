@@ -2,7 +2,7 @@
 //!
 //! The layout is the official library's, comments and odd indents included, because the model has learned it. The library
 //! writes `any` for what it does not know; [`Form::Trained`] says more there: `$ref`, `anyOf`, `allOf` of one, `const`,
-//! `enum` without a type, and `null`.
+//! `enum` without a type, and `null`. As in the library, unions have no parentheses around them.
 
 use core::fmt::Write;
 
@@ -111,9 +111,12 @@ impl<'j> Writer<'_, '_, 'j> {
             }
         } else if elements(schema.kind).any(|name| name.as_str().is_some()) {
             let names = elements(schema.kind).filter_map(|name| name.as_str());
-            self.join(names, |writer, name| {
-                if name == "integer" { writer.out.push("number") } else { writer.text(name) }
-            });
+            self.join(
+                names,
+                |writer, name| {
+                    if name == "integer" { writer.out.push("number") } else { writer.text(name) }
+                },
+            );
         } else if let Some(name) = schema.kind.and_then(|kind| kind.as_str()) {
             match name.plain().unwrap_or("") {
                 "object" => self.object(&schema, indent, depth),
@@ -128,7 +131,10 @@ impl<'j> Writer<'_, '_, 'j> {
                 "boolean" => self.out.push("boolean"),
                 "array" => match schema.items {
                     None => self.out.push("Array<any>"),
-                    Some(items) => self.array(items, indent, depth),
+                    Some(items) => {
+                        self.write_type(items, indent, depth + 1);
+                        self.out.push("[]");
+                    }
                 },
                 "null" if self.form == Form::Trained => self.out.push("null"),
                 _ => self.out.push("any"),
@@ -189,15 +195,6 @@ impl<'j> Writer<'_, '_, 'j> {
         }
         let is_around = value.offset() == self.root.offset() || self.open.contains(&value.offset());
         (!is_around && self.open.push(value.offset()).is_ok()).then_some(value)
-    }
-
-    fn array(&mut self, items: Value<'j>, indent: usize, depth: usize) {
-        // The library puts no parentheses around unions. Around those that it does not know, they are put.
-        let schema = Schema::of(items);
-        let is_union = self.form == Form::Trained && schema.kind.is_none() && elements(schema.any_of).nth(1).is_some();
-        self.out.push(if is_union { "(" } else { "" });
-        self.write_type(items, indent, depth + 1);
-        self.out.push(if is_union { ")[]" } else { "[]" });
     }
 
     fn object(&mut self, schema: &Schema<'j>, indent: usize, depth: usize) {
