@@ -5,6 +5,7 @@
 use core::fmt;
 
 use crate::file::{MAX_RANK, TensorType};
+use crate::harmony::render::RenderError;
 use crate::model::TensorId;
 
 /// The result of everything here that can fail.
@@ -84,6 +85,8 @@ pub enum Error {
         /// What there is.
         have: usize,
     },
+    /// A conversation that cannot be rendered.
+    Render(RenderError),
 }
 
 /// A place in a file where something else was expected.
@@ -205,6 +208,7 @@ impl fmt::Display for Error {
             Self::BufferTooSmall { need, have } => {
                 write!(f, "the buffer has room for {have} elements; it takes {need}")
             }
+            Self::Render(error) => error.fmt(f),
         }
     }
 }
@@ -214,5 +218,11 @@ impl core::error::Error for Error {}
 impl From<FileError> for Error {
     fn from(error: FileError) -> Self {
         Self::File(error)
+    }
+}
+
+impl From<RenderError> for Error {
+    fn from(error: RenderError) -> Self {
+        Self::Render(error)
     }
 }

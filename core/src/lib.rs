@@ -14,12 +14,14 @@
 //! * [`transformer`]: the forward pass, and a session of it.
 //! * [`sampling`]: from logits to a token.
 //! * [`tokenizer`]: text to token ids and back.
+//! * [`harmony`]: conversations to tokens, and tokens to messages.
 #![no_std]
 #![deny(unsafe_code)]
 
 pub mod error;
 pub mod file;
 pub mod format;
+pub mod harmony;
 #[allow(unsafe_code)]
 pub mod kernels;
 pub mod model;

@@ -1,6 +1,7 @@
 //! What Ossicle asks of an operating system: mapped files, memory, threads, and the vocabulary that it brings along.
 
 mod checkpoint;
+pub mod harmony;
 mod memory;
 mod threads;
 pub mod vocabulary;

@@ -26,6 +26,7 @@ pub mod divergence;
 pub mod engine;
 pub mod fixtures;
 pub mod guarded;
+pub mod harmony;
 pub mod npy;
 pub mod numbers;
 pub mod reference;

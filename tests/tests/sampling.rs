@@ -6,7 +6,7 @@ use ossicle_tests::numbers::Numbers;
 
 fn logits(len: usize, seed: u64) -> Vec<f32> {
     let mut numbers = Numbers::seeded(seed);
-    (0..len).map(|_| 2.0 * numbers.normal() as f32).collect()
+    (0..len).map(|_| 2.0 * numbers.normal()).collect()
 }
 
 /// The tokens that settings leave, computed by sorting, and their probabilities.
