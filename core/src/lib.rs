@@ -15,12 +15,14 @@
 //! * [`sampling`]: from logits to a token.
 //! * [`tokenizer`]: text to token ids and back.
 //! * [`harmony`]: conversations to tokens, and tokens to messages.
+//! * [`generation`]: a conversation turned into events.
 #![no_std]
 #![deny(unsafe_code)]
 
 pub mod error;
 pub mod file;
 pub mod format;
+pub mod generation;
 pub mod harmony;
 #[allow(unsafe_code)]
 pub mod kernels;

@@ -20,14 +20,14 @@ pub enum History {
 }
 
 /// The rule of one [`History`], applied to one conversation.
-pub(super) struct Filter {
+pub(crate) struct Filter {
     history: History,
     /// Reasoning before this index is left out.
     before: usize,
 }
 
 impl Filter {
-    pub(super) fn new(history: History, messages: &[Message]) -> Self {
+    pub(crate) fn new(history: History, messages: &[Message]) -> Self {
         let is_final = |message: &Message| message.channel == Some(FINAL);
         let by_assistant = |message: &&Message| message.role == Role::Assistant;
         let before = match history {
@@ -42,7 +42,7 @@ impl Filter {
     }
 
     /// Whether the message at this index stays.
-    pub(super) fn keeps(&self, index: usize, message: &Message) -> bool {
+    pub(crate) fn keeps(&self, index: usize, message: &Message) -> bool {
         let is_reasoning = message.channel == Some(ANALYSIS)
             && (self.history == History::Library || message.role == Role::Assistant && message.recipient.is_none());
         index >= self.before || !is_reasoning

@@ -19,6 +19,9 @@ mod text;
 pub mod type_text;
 mod utf8;
 
+use crate::error::{Error, Result};
+use crate::tokenizer::{Specials, Tokenizer};
+
 /// Text to tokens and back, as far as the format needs it.
 pub trait Vocabulary {
     /// Gives `emit` the tokens of `text`, all of them ordinary: text that looks like a special token is text.
@@ -30,6 +33,20 @@ pub trait Vocabulary {
 
     /// The ordinary token that stands for exactly these bytes.
     fn token_of(&self, bytes: &[u8]) -> Option<u32>;
+}
+
+impl Vocabulary for Tokenizer<'_> {
+    fn encode_ordinary(&self, text: &str, emit: &mut dyn FnMut(u32)) {
+        self.encode(text, Specials::None, emit);
+    }
+
+    fn token_bytes(&self, token: u32) -> Option<&[u8]> {
+        if self.is_special(token) { None } else { Tokenizer::token_bytes(self, token) }
+    }
+
+    fn token_of(&self, bytes: &[u8]) -> Option<u32> {
+        Tokenizer::token_of(self, bytes)
+    }
 }
 
 /// The ids of the special tokens that give the format its structure.
@@ -65,6 +82,27 @@ impl SpecialTokens {
         return_: 200_002,
         end_of_text: 199_999,
     };
+
+    /// Those of a vocabulary, by their names.
+    ///
+    /// # Errors
+    /// [`Error::Vocabulary`] if one is missing.
+    pub fn of(tokenizer: &Tokenizer<'_>) -> Result<Self> {
+        let special = |name, expected| {
+            let found = tokenizer.vocabulary_len() as u64;
+            tokenizer.special(name).ok_or(Error::Vocabulary { id: 0, expected, found })
+        };
+        Ok(Self {
+            start: special("<|start|>", "a special token <|start|>")?,
+            channel: special("<|channel|>", "a special token <|channel|>")?,
+            constrain: special("<|constrain|>", "a special token <|constrain|>")?,
+            message: special("<|message|>", "a special token <|message|>")?,
+            end: special("<|end|>", "a special token <|end|>")?,
+            call: special("<|call|>", "a special token <|call|>")?,
+            return_: special("<|return|>", "a special token <|return|>")?,
+            end_of_text: special("<|endoftext|>", "a special token <|endoftext|>")?,
+        })
+    }
 
     /// Each with its name.
     pub fn names(&self) -> [(u32, &'static str); 8] {

@@ -110,6 +110,15 @@ impl<'r> Tokenizer<'r> {
         self.tables.token(id)
     }
 
+    /// The ordinary token that stands for exactly these bytes.
+    pub fn token_of(&self, bytes: &[u8]) -> Option<u32> {
+        match bytes {
+            [] => None,
+            [byte] => Some(self.tables.byte_ids[usize::from(*byte)]),
+            _ => self.tables.whole(bytes, 0, bytes.len()),
+        }
+    }
+
     /// Whether a token is special.
     pub fn is_special(&self, id: u32) -> bool {
         self.tables.is_special(id)

@@ -1,0 +1,326 @@
+use core::mem::MaybeUninit;
+use core::ops::Range;
+
+use crate::error::{Error, Result};
+use crate::harmony::SpecialTokens;
+use crate::harmony::conversation::{ANALYSIS, FINAL, Message, Role};
+use crate::harmony::history::{Filter, History};
+use crate::harmony::render::{Renderer, has_function_tools};
+use crate::region::{Carver, Layout};
+use crate::tokenizer::Tokenizer;
+use crate::transformer::{Logits, Session};
+
+/// How large a conversation is, and what happens to its past.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GenerationConfig {
+    /// Most messages that the conversation can have.
+    pub messages: usize,
+    /// What happens to past reasoning.
+    pub history: History,
+}
+
+impl Default for GenerationConfig {
+    fn default() -> Self {
+        Self { messages: 1024, history: History::Documented }
+    }
+}
+
+/// A conversation as tokens, and the session that has taken in the first of them.
+pub struct Generation<'r, 'w> {
+    pub(super) session: Session<'r, 'w>,
+    pub(super) tokenizer: Tokenizer<'r>,
+    pub(super) special: SpecialTokens,
+    config: GenerationConfig,
+    /// The conversation; the session holds as many of these as its position says.
+    tokens: &'r mut [u32],
+    len: usize,
+    /// The finished messages, in order.
+    messages: &'r mut [Span],
+    messages_len: usize,
+    /// The message that the model is writing.
+    pub(super) open: Option<Open>,
+    /// One bit for each token that stands for text.
+    pub(super) ordinary: &'r [u32],
+    /// One bit for each token that may come next.
+    pub(super) mask: &'r mut [u32],
+}
+
+/// Where a message lies, `<|start|>` and the end included.
+#[derive(Clone, Copy, Default)]
+struct Span {
+    begin: usize,
+    end: usize,
+    reasoning: bool,
+    answer: bool,
+}
+
+/// A message that is not finished.
+#[derive(Clone, Copy)]
+pub(super) struct Open {
+    /// Where its `<|start|>` is.
+    pub begin: usize,
+    /// Whether its header is complete.
+    pub in_content: bool,
+}
+
+impl<'r, 'w> Generation<'r, 'w> {
+    /// What [`Generation::new`] takes, for a session of so many tokens.
+    ///
+    /// # Errors
+    /// [`Error::RegionTooSmall`] if it is more than an address space.
+    pub fn layout(tokenizer: &Tokenizer<'_>, context_tokens: usize, config: &GenerationConfig) -> Result<Layout> {
+        let mut carver = Carver::measuring();
+        Buffers::carve(&mut carver, tokenizer, context_tokens, config)?;
+        Ok(carver.layout())
+    }
+
+    /// An empty conversation in an empty session.
+    ///
+    /// # Errors
+    /// [`Error::Vocabulary`] if the vocabulary has not the tokens of the format, or more tokens than the model;
+    /// [`Error::State`] if the session holds tokens already; [`Error::RegionTooSmall`] and [`Error::RegionAlign`].
+    pub fn new(
+        region: &'r mut [MaybeUninit<u8>],
+        session: Session<'r, 'w>,
+        tokenizer: Tokenizer<'r>,
+        config: &GenerationConfig,
+    ) -> Result<Self> {
+        let (ids, rows) = (tokenizer.vocabulary_len(), session.model().config().vocabulary);
+        if ids > rows {
+            let expected = "no more tokens than the model has rows";
+            return Err(Error::Vocabulary { id: rows as u32, expected, found: ids as u64 });
+        }
+        if session.position() != 0 {
+            return Err(Error::State("an empty session"));
+        }
+        let mut carver = Carver::placing(region)?;
+        let buffers = Buffers::carve(&mut carver, &tokenizer, session.config().context_tokens, config)?;
+        for id in (0..ids).filter(|id| {
+            let id = *id as u32;
+            !tokenizer.is_special(id) && tokenizer.token_bytes(id).is_some_and(|bytes| !bytes.is_empty())
+        }) {
+            buffers.ordinary[id / 32] |= 1 << (id % 32);
+        }
+        Ok(Self {
+            special: SpecialTokens::of(&tokenizer)?,
+            session,
+            tokenizer,
+            config: *config,
+            tokens: buffers.tokens,
+            len: 0,
+            messages: buffers.messages,
+            messages_len: 0,
+            open: None,
+            ordinary: buffers.ordinary,
+            mask: buffers.mask,
+        })
+    }
+
+    /// The tokens of the conversation.
+    pub fn tokens(&self) -> &[u32] {
+        &self.tokens[..self.len]
+    }
+
+    /// The session. Its logits are those after the last token, while a turn is about to draw the next.
+    pub fn session(&self) -> &Session<'r, 'w> {
+        &self.session
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer<'r> {
+        &self.tokenizer
+    }
+
+    /// The tokens that give the format its structure.
+    pub fn special(&self) -> &SpecialTokens {
+        &self.special
+    }
+
+    /// Adds messages at the end: at first the system's and developer's, later what the user says and tools answer. What the
+    /// model wrote is there already. `scratch` is memory to put texts together in, see [`Renderer::scratch_size`].
+    ///
+    /// # Errors
+    /// [`Error::Render`] if a message cannot be rendered or `scratch` is too small; [`Error::Capacity`] if the context or
+    /// the list of messages is full. The conversation is as before.
+    pub fn append(&mut self, messages: &[Message<'_>], scratch: &mut [u8]) -> Result<()> {
+        self.close()?;
+        let before = (self.len, self.messages_len);
+        if let Err(error) = self.write(messages, scratch, |_, _| true) {
+            (self.len, self.messages_len) = before;
+            return Err(error);
+        }
+        if self.config.history != History::KeepAll {
+            self.drop_reasoning();
+        }
+        Ok(())
+    }
+
+    /// Makes `messages` the whole conversation. What the session holds of it already is not computed again.
+    ///
+    /// # Errors
+    /// As [`Generation::append`]; the conversation is then empty.
+    pub fn replace(&mut self, messages: &[Message<'_>], scratch: &mut [u8]) -> Result<()> {
+        self.session.cancel();
+        self.open = None;
+        (self.len, self.messages_len) = (0, 0);
+        let filter = Filter::new(self.config.history, messages);
+        let written = self.write(messages, scratch, |index, message| filter.keeps(index, message));
+        if written.is_err() {
+            (self.len, self.messages_len) = (0, 0);
+        }
+        // Tokens that the session holds beyond the new end are gone from it too.
+        self.rewind_to(self.len.min(self.session.position()));
+        written
+    }
+
+    fn write(
+        &mut self,
+        messages: &[Message<'_>],
+        scratch: &mut [u8],
+        keeps: impl Fn(usize, &Message<'_>) -> bool,
+    ) -> Result<()> {
+        let tokenizer = self.tokenizer;
+        let mut renderer = Renderer::new(&tokenizer, self.special);
+        renderer.history = self.config.history;
+        let function_tools = has_function_tools(messages);
+        for (_, message) in messages.iter().enumerate().filter(|(index, message)| keeps(*index, message)) {
+            let begin = self.len;
+            let mut overflow = 0;
+            renderer.render_message(message, function_tools, scratch, &mut |token| {
+                overflow += usize::from(!self.put(token));
+            })?;
+            if overflow > 0 {
+                let have = self.tokens.len();
+                return Err(Error::Capacity { what: "tokens in the context", need: self.len + overflow, have });
+            }
+            let by_assistant = message.role == Role::Assistant;
+            self.finish_message(Span {
+                begin,
+                end: self.len,
+                reasoning: by_assistant && message.channel == Some(ANALYSIS) && message.recipient.is_none(),
+                answer: by_assistant && message.channel == Some(FINAL),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Adds a token, and forgets what the session held in its place, unless that was the same. False if there is no room.
+    fn put(&mut self, token: u32) -> bool {
+        if self.len == self.tokens.len() {
+            return false;
+        }
+        if self.len < self.session.position() && self.tokens[self.len] != token {
+            self.rewind_to(self.len);
+        }
+        self.tokens[self.len] = token;
+        self.len += 1;
+        true
+    }
+
+    /// Adds a token that the model wrote or would have written.
+    pub(super) fn push(&mut self, token: u32) -> Result<()> {
+        if self.put(token) {
+            return Ok(());
+        }
+        Err(Error::Capacity { what: "tokens in the context", need: self.len + 1, have: self.tokens.len() })
+    }
+
+    /// Lets the session begin with some of the conversation's tokens.
+    pub(super) fn start_batch(&mut self, tokens: Range<usize>, logits: Logits) -> Result<()> {
+        self.session.start(&self.tokens[tokens], logits)
+    }
+
+    /// How many more tokens there is room for.
+    pub(super) fn room(&self) -> usize {
+        self.tokens.len() - self.len
+    }
+
+    /// The model's message that began at `begin` is finished.
+    pub(super) fn finish_own(&mut self, begin: usize, reasoning: bool, answer: bool) -> Result<()> {
+        self.finish_message(Span { begin, end: self.len, reasoning, answer })
+    }
+
+    fn finish_message(&mut self, span: Span) -> Result<()> {
+        let have = self.messages.len();
+        let place = self.messages.get_mut(self.messages_len).ok_or(Error::Capacity {
+            what: "messages in the conversation",
+            need: have + 1,
+            have,
+        })?;
+        *place = span;
+        self.messages_len += 1;
+        Ok(())
+    }
+
+    /// Ends a message that the model left unfinished, or takes it back if not even its header was complete.
+    pub(super) fn close(&mut self) -> Result<()> {
+        self.session.cancel();
+        match self.open.take() {
+            Some(open) if open.in_content => {
+                self.push(self.special.end)?;
+                self.finish_own(open.begin, false, false)
+            }
+            Some(open) => {
+                self.len = open.begin;
+                self.rewind_to(self.len.min(self.session.position()));
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Takes out the reasoning before the latest answer.
+    fn drop_reasoning(&mut self) {
+        let Some(answer) = self.messages[..self.messages_len].iter().rposition(|span| span.answer) else { return };
+        let mut gone = 0;
+        let mut kept = 0;
+        for index in 0..self.messages_len {
+            let span = self.messages[index];
+            if index < answer && span.reasoning {
+                if gone == 0 {
+                    self.rewind_to(span.begin.min(self.session.position()));
+                }
+                gone += span.end - span.begin;
+            } else {
+                self.tokens.copy_within(span.begin..span.end, span.begin - gone);
+                self.messages[kept] = Span { begin: span.begin - gone, end: span.end - gone, ..span };
+                kept += 1;
+            }
+        }
+        self.messages_len = kept;
+        self.len -= gone;
+    }
+
+    /// The session goes back to a position, or to the beginning if its windows no longer reach so far.
+    pub(super) fn rewind_to(&mut self, position: usize) {
+        self.session.cancel();
+        if position < self.session.position() && self.session.rewind(position).is_err() {
+            // Position 0 can always be returned to, and no batch is under way.
+            let _ = self.session.rewind(0);
+        }
+    }
+}
+
+struct Buffers<'r> {
+    tokens: &'r mut [u32],
+    messages: &'r mut [Span],
+    ordinary: &'r mut [u32],
+    mask: &'r mut [u32],
+}
+
+impl<'r> Buffers<'r> {
+    fn carve(
+        carver: &mut Carver<'r>,
+        tokenizer: &Tokenizer<'_>,
+        context_tokens: usize,
+        config: &GenerationConfig,
+    ) -> Result<Self> {
+        let words = tokenizer.vocabulary_len().div_ceil(32);
+        Ok(Self {
+            tokens: carver.filled(context_tokens, 0)?,
+            messages: carver.filled(config.messages, Span::default())?,
+            ordinary: carver.filled(words, 0)?,
+            mask: carver.filled(words, 0)?,
+        })
+    }
+}

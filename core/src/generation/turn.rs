@@ -1,0 +1,462 @@
+use core::ops::Range;
+
+use crate::error::{Error, Result};
+use crate::harmony::conversation::{ANALYSIS, CHANNELS, COMMENTARY, FINAL, PLAIN_TYPES, Role};
+use crate::harmony::grammar::{Allowed, HeaderGrammar, Rules};
+use crate::harmony::parse::{self, Diagnostic, Header, Parser, Stop};
+use crate::parallel::Parallel;
+use crate::sampling::{LogProbability, Sampler, SamplerConfig, log_sum_exp, top_log_probabilities};
+use crate::tokenizer::Specials;
+use crate::transformer::{Logits, Progress};
+
+use super::conversation::{Generation, Open};
+use super::stop_strings::StopStrings;
+
+/// How one answer is to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct TurnConfig<'t> {
+    /// How tokens are drawn.
+    pub sampler: SamplerConfig<'t>,
+    /// Most tokens to write; 0 for as many as the context holds.
+    pub max_tokens: usize,
+    /// Tokens of reasoning after which the model is led on to its answer; 0 for an answer without any.
+    pub reasoning_tokens: Option<usize>,
+    /// Texts that end the answer; they are not part of it.
+    pub stop: &'t [&'t str],
+    /// The tools that may be called, by their full names: `functions.f`, `python`.
+    pub recipients: &'t [&'t str],
+    /// Whether the model can write only headers that are well-formed, with known channels and tools. Costs nothing.
+    pub constrain_headers: bool,
+    /// Whether each token is told with its logarithmic probability, and with those of so many of the likeliest tokens.
+    pub log_probabilities: Option<usize>,
+}
+
+impl Default for TurnConfig<'_> {
+    fn default() -> Self {
+        Self {
+            sampler: SamplerConfig::default(),
+            max_tokens: 0,
+            reasoning_tokens: None,
+            stop: &[],
+            recipients: &[],
+            constrain_headers: true,
+            log_probabilities: None,
+        }
+    }
+}
+
+/// What a message is, to those who read it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MessageKind {
+    /// The model thinking. Not for end users: it was never trained to be safe to show.
+    Reasoning,
+    /// Told to the user before tools are called.
+    Preamble,
+    /// The answer.
+    Answer,
+    /// A call; its text is the argument.
+    ToolCall,
+}
+
+/// What happens while the model writes. Texts are lent for the moment.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event<'e> {
+    /// A token was drawn. Only if [`TurnConfig::log_probabilities`] asks for it.
+    Token {
+        /// It, and the logarithm of its probability.
+        drawn: LogProbability,
+        /// The likeliest tokens, the best first.
+        top: &'e [LogProbability],
+    },
+    /// A message begins.
+    MessageBegin {
+        /// What it is.
+        kind: MessageKind,
+        /// Its header, which names the tool that is called.
+        header: Header<'e>,
+    },
+    /// The next part of its text.
+    Delta {
+        /// What the message is.
+        kind: MessageKind,
+        /// Not empty.
+        text: &'e str,
+    },
+    /// The message is over.
+    MessageEnd {
+        /// What it was.
+        kind: MessageKind,
+        /// Where it lies among [`Generation::tokens`], without `<|start|>` and the token that ended it.
+        tokens: Range<usize>,
+    },
+    /// The model wrote something out of order.
+    Diagnostic(Diagnostic),
+    /// The turn is over.
+    Stop {
+        /// Why.
+        reason: StopReason,
+        /// What it took.
+        usage: Usage,
+    },
+}
+
+/// Why a turn is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopReason {
+    /// The model has said all.
+    Finished,
+    /// A tool is called: append what it answers, and begin the next turn.
+    ToolCall,
+    /// A stop string.
+    StopString,
+    /// [`TurnConfig::max_tokens`].
+    MaxTokens,
+    /// The context is full.
+    ContextFull,
+    /// [`Turn::cancel`].
+    Cancelled,
+}
+
+/// Tokens that a turn took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// In the prompt.
+    pub input_tokens: usize,
+    /// Of these, how many the session held already.
+    pub cached_tokens: usize,
+    /// Written.
+    pub output_tokens: usize,
+    /// Of these, how many were reasoning.
+    pub reasoning_tokens: usize,
+}
+
+/// One answer of the model.
+pub struct Turn<'t> {
+    config: TurnConfig<'t>,
+    sampler: Sampler<'t>,
+    parser: Parser,
+    grammar: Option<HeaderGrammar<'t>>,
+    output: Output<'t>,
+    usage: Usage,
+    /// Whether the turn is over.
+    over: bool,
+}
+
+/// What becomes of the parser's events.
+struct Output<'t> {
+    stop: StopStrings<'t>,
+    /// The message being written.
+    kind: Option<MessageKind>,
+    /// A message has ended in this token: what it was.
+    ended: Option<MessageKind>,
+    stopped: bool,
+}
+
+/// The channels that are left once all reasoning is spent.
+const WITHOUT_REASONING: [&str; 2] = [COMMENTARY, FINAL];
+
+impl<'t> Turn<'t> {
+    /// Begins an answer: the prompt is the conversation, and the beginning of a message of the assistant.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] if a number is outside its range; [`Error::Capacity`] if the context is full. The conversation is
+    /// as before, besides an unfinished message that is ended.
+    pub fn new(generation: &mut Generation<'_, '_>, config: TurnConfig<'t>) -> Result<Self> {
+        let sampler = Sampler::new(config.sampler)?;
+        let stop = StopStrings::new(config.stop)?;
+        if config.log_probabilities.is_some_and(|count| count > TOP_MAX) {
+            return Err(Error::Setting { name: "log_probabilities", expected: "a number from 0 to 20" });
+        }
+        generation.close()?;
+        let begin = generation.tokens().len();
+        generation.open = Some(Open { begin, in_content: false });
+        generation.push(generation.special.start)?;
+        let mut fits = Ok(());
+        let tokenizer = generation.tokenizer;
+        tokenizer.encode(Role::Assistant.name(), Specials::None, |token| {
+            if fits.is_ok() {
+                fits = generation.push(token);
+            }
+        });
+        fits?;
+        let input_tokens = generation.tokens().len();
+        if generation.session.position() >= input_tokens {
+            // The logits after the last token are needed, so that one is computed again.
+            generation.rewind_to(input_tokens - 1);
+        }
+        let usage = Usage { input_tokens, cached_tokens: generation.session.position(), ..Usage::default() };
+        let channels: &[&str] = if config.reasoning_tokens == Some(0) { &WITHOUT_REASONING } else { &CHANNELS };
+        let rules = Rules {
+            special: generation.special,
+            channels,
+            channel_required: true,
+            recipients: config.recipients,
+            content_types: &PLAIN_TYPES,
+        };
+        Ok(Self {
+            sampler,
+            parser: Parser::new(generation.special, Some(Role::Assistant)),
+            grammar: config.constrain_headers.then(|| HeaderGrammar::new(rules)),
+            output: Output { stop, kind: None, ended: None, stopped: false },
+            usage,
+            over: false,
+            config,
+        })
+    }
+
+    /// What the turn has taken so far.
+    pub fn usage(&self) -> Usage {
+        self.usage
+    }
+
+    /// A bounded piece of work: one layer of a batch, or drawing one token. Once the turn is over, [`Progress::Done`].
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`] as [`crate::transformer::Session::step`]; [`Error::State`] if no token is allowed. The turn can
+    /// be stepped again, or cancelled.
+    pub fn step(
+        &mut self,
+        generation: &mut Generation<'_, '_>,
+        parallel: &dyn Parallel,
+        emit: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Progress> {
+        if self.over {
+            return Ok(Progress::Done);
+        }
+        if generation.session.step(parallel)? == Progress::More {
+            return Ok(Progress::More);
+        }
+        let position = generation.session.position();
+        if position < generation.tokens().len() {
+            let end = generation.tokens().len().min(position + generation.session.config().batch_tokens);
+            let logits = if end == generation.tokens().len() { Logits::Last } else { Logits::None };
+            generation.start_batch(position..end, logits)?;
+            return Ok(Progress::More);
+        }
+        // A token and the one that ends its message.
+        if generation.room() < 2 {
+            return self.end(generation, StopReason::ContextFull, emit);
+        }
+        if self.config.max_tokens > 0 && self.usage.output_tokens >= self.config.max_tokens {
+            return self.end(generation, StopReason::MaxTokens, emit);
+        }
+        if self.must_answer() {
+            self.lead_to_answer(generation, emit)?;
+            return Ok(Progress::More);
+        }
+        let token = self.draw(generation, emit)?;
+        self.accept(generation, token, emit)
+    }
+
+    /// Steps the turn to its end.
+    ///
+    /// # Errors
+    /// As [`Turn::step`].
+    pub fn run(
+        &mut self,
+        generation: &mut Generation<'_, '_>,
+        parallel: &dyn Parallel,
+        emit: &mut dyn FnMut(Event<'_>),
+    ) -> Result<()> {
+        while self.step(generation, parallel, emit)? == Progress::More {}
+        Ok(())
+    }
+
+    /// Ends the turn where it is. What was written stays in the conversation.
+    pub fn cancel(&mut self, generation: &mut Generation<'_, '_>, emit: &mut dyn FnMut(Event<'_>)) {
+        if !self.over {
+            generation.session.cancel();
+            // Ending fails only where messages have to be recorded, and none is finished here.
+            let _ = self.end(generation, StopReason::Cancelled, emit);
+        }
+    }
+
+    fn draw(&mut self, generation: &mut Generation<'_, '_>, emit: &mut dyn FnMut(Event<'_>)) -> Result<u32> {
+        let Generation { mask, ordinary, tokenizer, special, session, .. } = generation;
+        let list = |mask: &mut [u32], token: u32| {
+            if let Some(word) = mask.get_mut(token as usize / 32) {
+                *word |= 1 << (token % 32);
+            }
+        };
+        mask.fill(0);
+        let allowed = match &self.grammar {
+            Some(grammar) => grammar.allowed(&*tokenizer, &mut |token| list(mask, token)),
+            None => {
+                special.names().iter().for_each(|(token, _)| list(mask, *token));
+                Allowed::ListedAndOrdinary
+            }
+        };
+        if allowed == Allowed::ListedAndOrdinary {
+            mask.iter_mut().zip(&**ordinary).for_each(|(word, ordinary)| *word |= ordinary);
+        }
+        let is_allowed = |token: u32| mask.get(token as usize / 32).is_some_and(|word| word >> (token % 32) & 1 == 1);
+        let logits = session.logits();
+        let token = self.sampler.sample(logits, is_allowed)?;
+        if let Some(count) = self.config.log_probabilities {
+            let mut top = [LogProbability::default(); TOP_MAX];
+            let found = top_log_probabilities(logits, &mut top[..count]);
+            let drawn = LogProbability { token, value: logits[token as usize] - log_sum_exp(logits) };
+            emit(Event::Token { drawn, top: &top[..found] });
+        }
+        Ok(token)
+    }
+
+    /// Takes a token into the conversation.
+    fn accept(
+        &mut self,
+        generation: &mut Generation<'_, '_>,
+        token: u32,
+        emit: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Progress> {
+        let tokenizer = generation.tokenizer;
+        let special = generation.special;
+        if let Some(grammar) = &mut self.grammar {
+            grammar.push(token, &tokenizer);
+        }
+        self.usage.output_tokens += 1;
+        let in_content = self.output.kind;
+        let open = generation.open.unwrap_or(Open { begin: generation.tokens().len(), in_content: false });
+        let content_end = generation.tokens().len();
+        let output = &mut self.output;
+        self.parser.push(token, &tokenizer, &mut |event| output.take(event, open.begin + 1..content_end, emit));
+        if in_content == Some(MessageKind::Reasoning) && output.kind == in_content {
+            self.usage.reasoning_tokens += 1;
+        }
+
+        let stops = [special.end, special.call, special.return_, special.end_of_text].contains(&token);
+        let ended = self.output.ended.take();
+        if stops {
+            // In the conversation a message that nobody has to answer ends with <|end|>, however the model ended it.
+            generation.push(if token == special.call { token } else { special.end })?;
+        }
+        let mut begin = open.begin;
+        if let Some(kind) = ended {
+            generation.finish_own(begin, kind == MessageKind::Reasoning, kind == MessageKind::Answer)?;
+            begin = generation.tokens().len();
+        }
+        if !stops {
+            generation.push(token)?;
+        }
+        generation.open = (!stops).then_some(Open { begin, in_content: self.output.kind.is_some() });
+        if self.output.stopped {
+            return self.end(generation, StopReason::StopString, emit);
+        }
+        match token {
+            _ if token == special.call => self.end(generation, StopReason::ToolCall, emit),
+            _ if token == special.return_ || token == special.end_of_text => {
+                self.end(generation, StopReason::Finished, emit)
+            }
+            _ if token == special.end && self.grammar.is_some() => {
+                // Only this can follow.
+                self.accept_all(generation, &[special.start], Role::Assistant.name(), &[], emit)?;
+                Ok(Progress::More)
+            }
+            _ => Ok(Progress::More),
+        }
+    }
+
+    /// Takes tokens that were not drawn: some, a text, and some more.
+    fn accept_all(
+        &mut self,
+        generation: &mut Generation<'_, '_>,
+        before: &[u32],
+        text: &str,
+        after: &[u32],
+        emit: &mut dyn FnMut(Event<'_>),
+    ) -> Result<()> {
+        let mut tokens = heapless::Vec::<u32, 32>::new();
+        // A role and the name of a channel are a few tokens in any vocabulary.
+        let mut put = |token| {
+            let _ = tokens.push(token);
+        };
+        before.iter().copied().for_each(&mut put);
+        generation.tokenizer.encode(text, Specials::None, &mut put);
+        after.iter().copied().for_each(&mut put);
+        for token in tokens {
+            // One place is kept for the end of the message.
+            if generation.room() < 2 {
+                break;
+            }
+            self.accept(generation, token, emit)?;
+        }
+        Ok(())
+    }
+
+    /// Whether all reasoning that is granted has been spent.
+    fn must_answer(&self) -> bool {
+        let Some(budget) = self.config.reasoning_tokens else { return false };
+        let reasons = self.output.kind == Some(MessageKind::Reasoning);
+        let has_begun = self.usage.output_tokens > 0;
+        self.usage.reasoning_tokens >= budget && (reasons || budget == 0 && !has_begun)
+    }
+
+    /// Ends the reasoning, if there is some, and begins the answer.
+    fn lead_to_answer(&mut self, generation: &mut Generation<'_, '_>, emit: &mut dyn FnMut(Event<'_>)) -> Result<()> {
+        let special = generation.special;
+        if self.output.kind.is_some() {
+            self.accept(generation, special.end, emit)?;
+            if self.grammar.is_none() {
+                self.accept_all(generation, &[special.start], Role::Assistant.name(), &[], emit)?;
+            }
+        }
+        self.accept_all(generation, &[special.channel], FINAL, &[special.message], emit)
+    }
+
+    fn end(
+        &mut self,
+        generation: &mut Generation<'_, '_>,
+        reason: StopReason,
+        emit: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Progress> {
+        self.over = true;
+        let begin = generation.open.map_or(generation.tokens().len(), |open| open.begin + 1);
+        let tokens = begin.min(generation.tokens().len())..generation.tokens().len();
+        let output = &mut self.output;
+        self.parser.finish(&mut |event| output.take(event, tokens.clone(), emit));
+        emit(Event::Stop { reason, usage: self.usage });
+        Ok(Progress::Done)
+    }
+}
+
+/// Most of the likeliest tokens that can be told.
+const TOP_MAX: usize = 20;
+
+impl Output<'_> {
+    /// `tokens` is the message that the event is about.
+    fn take(&mut self, event: parse::Event<'_>, tokens: Range<usize>, emit: &mut dyn FnMut(Event<'_>)) {
+        match event {
+            parse::Event::Header(header) => {
+                let kind = kind(&header);
+                self.kind = Some(kind);
+                emit(Event::MessageBegin { kind, header });
+            }
+            parse::Event::Content(text) => {
+                let Some(kind) = self.kind else { return };
+                let mut delta = |text: &str| emit(Event::Delta { kind, text });
+                match kind {
+                    _ if self.stopped => {}
+                    MessageKind::Answer | MessageKind::Preamble => self.stopped = self.stop.push(text, &mut delta),
+                    MessageKind::Reasoning | MessageKind::ToolCall => delta(text),
+                }
+            }
+            parse::Event::End(end) => {
+                let Some(kind) = self.kind.take() else { return };
+                self.stop.finish(&mut |text| emit(Event::Delta { kind, text }));
+                if end.stop != Stop::EndOfInput {
+                    self.ended = Some(kind);
+                }
+                emit(Event::MessageEnd { kind, tokens });
+            }
+            parse::Event::Diagnostic(diagnostic) => emit(Event::Diagnostic(diagnostic)),
+        }
+    }
+}
+
+fn kind(header: &Header<'_>) -> MessageKind {
+    match (header.recipient, header.channel) {
+        (Some(recipient), _) if !["all", "user", "assistant"].contains(&recipient) => MessageKind::ToolCall,
+        (_, Some(ANALYSIS)) => MessageKind::Reasoning,
+        (_, Some(COMMENTARY)) => MessageKind::Preamble,
+        _ => MessageKind::Answer,
+    }
+}
