@@ -1,12 +1,13 @@
 //! Whatever a model writes becomes messages, and the right ones.
 
 use std::fs;
+use std::ops::Range;
 
-use ossicle_core::harmony::conversation::{ContentType, Role};
+use ossicle_core::harmony::conversation::{ContentType, Message, OwnTokens, Role};
 use ossicle_core::harmony::parse::{Event, MAX_HEADER, Parser, Problem, Stop};
-use ossicle_core::harmony::render::Form;
+use ossicle_core::harmony::render::{Ending, Form, Renderer};
 use ossicle_core::harmony::{SpecialTokens, Vocabulary};
-use ossicle_host::harmony::{parse, render_request};
+use ossicle_host::harmony::{parse, render, render_request};
 use ossicle_tests::harmony::{O200K_HARMONY, ORDINARY_TOKENS};
 use serde_json::{Value, json};
 
@@ -347,6 +348,48 @@ fn what_was_parsed_is_rendered_again_as_the_same_tokens() {
         again += usize::from(is_canonical(Form::Trained) || is_canonical(Form::Library));
     }
     assert!(again > 60, "{again}");
+}
+
+/// What the model wrote stands in the next prompt as it was, but for the tokens that ended messages.
+#[test]
+fn the_tokens_of_each_message_put_together_again_are_what_the_model_wrote() {
+    for vector in vectors("parse.jsonl") {
+        if vector["class"] != "ok" || vector["role"] != "assistant" {
+            continue;
+        }
+        let mut ids = ids(&vector["ids"]);
+        let mut parser = Parser::new(SPECIAL, role(&vector));
+        let mut ranges: Vec<(Range<usize>, bool)> = Vec::new();
+        let mut collect = |event: Event| match event {
+            Event::Header(header) => {
+                let first = header.first_token as usize;
+                ranges.push((first..first, header.after_role));
+            }
+            Event::End(end) => ranges.last_mut().expect("a header").0.end = end.end_token as usize,
+            _ => {}
+        };
+        for &id in &ids {
+            parser.push(id, &*O200K_HARMONY, &mut collect);
+        }
+        parser.finish(&mut collect);
+        let message = |(range, after_role): &(Range<usize>, bool)| Message {
+            own_tokens: Some(OwnTokens { tokens: &ids[range.clone()], after_role: *after_role }),
+            ..Message::new(Role::Assistant, &[])
+        };
+        let messages: Vec<Message> = ranges.iter().map(message).collect();
+        let renderer = Renderer::new(&*O200K_HARMONY, SPECIAL);
+        let rendered = render(&renderer, &messages, Ending::Nothing).expect("messages");
+        for id in &mut ids {
+            if [SPECIAL.call, SPECIAL.return_].contains(id) {
+                *id = SPECIAL.end;
+            }
+        }
+        if ids.last() != Some(&SPECIAL.end) {
+            ids.push(SPECIAL.end);
+        }
+        let prompt = [vec![SPECIAL.start], O200K_HARMONY.encode("assistant")].concat();
+        assert_eq!(rendered, [prompt, ids].concat(), "{}", vector["name"]);
+    }
 }
 
 #[test]

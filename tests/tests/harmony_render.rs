@@ -1,6 +1,7 @@
 //! Conversations become exactly the tokens that the official library makes of them.
 
 use std::fs;
+use std::sync::LazyLock;
 
 use ossicle_core::error::Error;
 use ossicle_core::harmony::conversation::{
@@ -271,6 +272,30 @@ fn no_schema_is_written_without_end() {
     let renderer = Renderer::new(&*O200K_HARMONY, SPECIAL);
     let error = renderer.scratch_size(&[Message::new(Role::Developer, &content)]).expect_err("too deep");
     assert!(matches!(error, Error::Render(RenderError::Schema { message: 0, tool: Some(0), .. })), "{error}");
+}
+
+/// Schemas nest, and so do the calls that write them.
+#[test]
+fn the_deepest_schema_takes_little_stack() {
+    const STACK: usize = 128 << 10;
+    LazyLock::force(&O200K_HARMONY);
+    let deep = |open: &str, close: &str| format!("{}{{}}{}", open.repeat(60), close.repeat(60));
+    for schema in [
+        deep(r#"{"type":"object","properties":{"a":"#, "}}"),
+        deep(r#"{"oneOf":["#, "]}"),
+        deep(r#"{"anyOf":["#, "]}"),
+        format!(r#"{{"const":{}{}}}"#, "[".repeat(120), "]".repeat(120)),
+    ] {
+        let write = move || {
+            let tools = [Tool { name: "f", description: "", parameters: Some(&schema) }];
+            let namespaces = [Namespace { name: "functions", description: None, tools: &tools }];
+            let content = [Content::Developer(DeveloperContent { tools: &namespaces, ..Default::default() })];
+            let renderer = Renderer::new(&*O200K_HARMONY, SPECIAL);
+            renderer.scratch_size(&[Message::new(Role::Developer, &content)])
+        };
+        let thread = std::thread::Builder::new().stack_size(STACK).spawn(write).expect("a thread");
+        assert!(thread.join().expect("no overflow").is_ok());
+    }
 }
 
 #[test]

@@ -87,7 +87,7 @@ impl HeaderText {
         debug_assert!(result.is_ok(), "a marker in a full header");
     }
 
-    /// The pieces of text from `start` to `end`, or to the end.
+    /// The text from `start` on, without markers.
     pub(super) fn text(&self, start: usize) -> impl Iterator<Item = &str> {
         let pieces = self.bytes.get(start..).unwrap_or(&[]).split(|&byte| is_marker(byte));
         pieces.filter_map(|piece| core::str::from_utf8(piece).ok()).filter(|text| !text.is_empty())
@@ -147,13 +147,13 @@ impl HeaderText {
                 Meaning::NoName(Marker::Constrain) => problem(Problem::MissingContentType),
                 Meaning::Unknown => {
                     unknowns += 1;
-                    if !word.text.chars().all(is_name) {
-                    } else if word.after == Some(Marker::Channel) {
-                        odd_channel = Some(word.text);
-                    } else if is_tool(word.text) {
-                        bare_recipient = Some(word.text);
-                    } else if parts.recipient.is_some() || bare_recipient.is_some() {
-                        odd_type = Some(word.text);
+                    let has_recipient = parts.recipient.is_some() || bare_recipient.is_some();
+                    match word.after {
+                        _ if !word.text.chars().all(is_name) => {}
+                        Some(Marker::Channel) => odd_channel = Some(word.text),
+                        _ if is_tool(word.text) => bare_recipient = Some(word.text),
+                        _ if has_recipient => odd_type = Some(word.text),
+                        _ => {}
                     }
                 }
             }

@@ -10,8 +10,8 @@ use super::render::Form;
 use super::text::Text;
 use crate::file::json::{Kind, Number, Object, Str, Value};
 
-/// Types nested deeper than this are written as `any`.
-pub const MAX_DEPTH: usize = 64;
+/// Types nested deeper than this are written as `any`. The deepest schema takes less than 128 KiB of stack.
+pub const MAX_DEPTH: usize = 32;
 /// So are references after this many in one schema, because one inside another they multiply.
 pub const MAX_REFERENCES: usize = 256;
 /// And those nested deeper than this, or to a type that they stand in.
