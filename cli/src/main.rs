@@ -3,9 +3,13 @@
 //! Exit codes: 0 the work is done; 1 it is not, and standard error says why; 2 the command line is wrong.
 
 mod bench;
+mod chat;
+mod harmony;
 mod info;
 mod logits;
 mod open;
+mod run;
+mod talk;
 
 use std::process::ExitCode;
 
@@ -23,6 +27,10 @@ const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed (standard error says why)
 
 #[derive(Subcommand)]
 enum Command {
+    /// Gives one answer.
+    Run(run::Arguments),
+    /// Holds a conversation.
+    Chat(chat::Arguments),
     /// Shows what a model is: its numbers, its tensors, and the memory that it takes.
     Info(info::Arguments),
     /// Writes the logits after each token of a list.
@@ -33,6 +41,8 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Chat(arguments) => chat::run(&arguments),
         Command::Info(arguments) => info::run(&arguments),
         Command::Logits(arguments) => logits::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),

@@ -6,8 +6,9 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use ossicle_core::kernels::Kernels;
 use ossicle_core::model::{Files, Model};
+use ossicle_core::tokenizer::{Source, Tokenizer};
 use ossicle_core::transformer::Precision;
-use ossicle_host::{Checkpoint, Memory, Threads};
+use ossicle_host::{Checkpoint, Memory, Threads, vocabulary};
 
 /// How to compute.
 #[derive(Args)]
@@ -90,4 +91,32 @@ pub fn explain(error: ossicle_core::error::Error, opened: &Opened<'_>) -> anyhow
 pub fn read_tokens(path: &PathBuf) -> Result<Vec<u32>> {
     let text = std::fs::read(path).with_context(|| path.display().to_string())?;
     serde_json::from_slice(&text).with_context(|| format!("{}: expected a list of token ids", path.display()))
+}
+
+/// Makes the tokenizer of a model and lends it to `work`: from the GGUF file, from the tokenizer.json beside safetensors
+/// files, or, for a vocabulary of the published models' size, the one that is built in.
+pub fn with_tokenizer<T>(opened: &Opened<'_>, work: impl FnOnce(Tokenizer<'_>) -> Result<T>) -> Result<T> {
+    if let Some((tokens, types)) = opened.files.vocabulary() {
+        let types = types.context("expected the types of the tokens, tokenizer.ggml.token_type")?;
+        return with_source(&vocabulary::gguf(tokens, types), work);
+    }
+    let beside = opened.checkpoint.paths()[0].with_file_name("tokenizer.json");
+    if beside.exists() {
+        let text = std::fs::read(&beside).with_context(|| beside.display().to_string())?;
+        return with_source(&vocabulary::TokenizerJson::parse(&text)?, work);
+    }
+    let builtin = vocabulary::o200k_harmony();
+    if opened.model.config().vocabulary != builtin.vocabulary_len() {
+        bail!(
+            "{}: expected the vocabulary of a model with {} tokens",
+            beside.display(),
+            opened.model.config().vocabulary
+        );
+    }
+    work(builtin)
+}
+
+fn with_source<T>(source: &impl Source, work: impl FnOnce(Tokenizer<'_>) -> Result<T>) -> Result<T> {
+    let mut memory = Memory::new(Tokenizer::layout(source)?);
+    work(Tokenizer::new(source, memory.region())?)
 }

@@ -3,9 +3,10 @@
 use std::collections::HashSet;
 
 use ossicle_core::error::{Error, Result};
+use ossicle_core::file::gguf::{Array, Value};
 use ossicle_core::tokenizer::vocabulary::{TOKEN_BYTES_MAX, from_byte_alphabet};
-use ossicle_core::tokenizer::{Kind, Source, Token, Tokenizer};
-use serde_json::Value;
+use ossicle_core::tokenizer::{Gguf, Kind, Source, Token, Tokenizer};
+use serde_json::Value as Json;
 
 /// Constant data that starts on a cache line.
 #[repr(C, align(64))]
@@ -19,6 +20,18 @@ static O200K: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"),
 /// Never: the tables were made by the same version's build.
 pub fn o200k_harmony() -> Tokenizer<'static> {
     Tokenizer::open(&O200K.0).expect("the index was saved by the build script")
+}
+
+/// The vocabulary of a GGUF file, from its arrays of tokens and of their types.
+pub fn gguf<'f>(tokens: Array<'f>, types: Array<'f>) -> impl Source {
+    Gguf(move || {
+        let texts = tokens.iter().map(|token| token.as_bytes().unwrap_or_default());
+        let types = types.iter().map(|kind| match kind {
+            Value::Signed(kind) => kind as i32,
+            kind => kind.as_u64().unwrap_or_default() as i32,
+        });
+        texts.zip(types)
+    })
 }
 
 /// What is wrong with a `tokenizer.json`.
@@ -64,10 +77,10 @@ impl TokenizerJson {
     /// [`TokenizerJsonError`] if it is not JSON, or lacks a vocabulary.
     pub fn parse(text: &[u8]) -> std::result::Result<Self, TokenizerJsonError> {
         use TokenizerJsonError::Field;
-        fn id(value: Option<&Value>) -> Option<u32> {
+        fn id(value: Option<&Json>) -> Option<u32> {
             value?.as_u64()?.try_into().ok()
         }
-        let file: Value = serde_json::from_slice(text).map_err(TokenizerJsonError::Json)?;
+        let file: Json = serde_json::from_slice(text).map_err(TokenizerJsonError::Json)?;
         let model = file.get("model").ok_or(Field("a model"))?;
         if model.get("type").is_some_and(|kind| kind != "BPE") {
             return Err(Field("a model of type BPE"));
@@ -78,12 +91,11 @@ impl TokenizerJson {
         };
         let mut vocabulary = Self::default();
         for token in added {
-            let content =
-                token.get("content").and_then(Value::as_str).ok_or(Field("a content for each added token"))?;
+            let content = token.get("content").and_then(Json::as_str).ok_or(Field("a content for each added token"))?;
             let id = id(token.get("id")).ok_or(Field("an id for each added token"))?;
             vocabulary.special.push((id, content.to_owned()));
         }
-        let vocab = model.get("vocab").and_then(Value::as_object).ok_or(Field("a vocab in the model"))?;
+        let vocab = model.get("vocab").and_then(Json::as_object).ok_or(Field("a vocab in the model"))?;
         // Some files list added tokens among the others as well.
         let special: HashSet<u32> = vocabulary.special.iter().map(|(id, _)| *id).collect();
         for (text, value) in vocab {

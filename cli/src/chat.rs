@@ -1,0 +1,62 @@
+//! `ossicle chat`: a conversation.
+
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::sync::atomic::Ordering;
+
+use anyhow::Result;
+use clap::Args;
+use ossicle_core::generation::StopReason;
+
+use crate::open::with_model;
+use crate::talk::{INTERRUPTED, TalkOptions, reason_name, with_talk};
+
+/// Arguments of `ossicle chat`.
+#[derive(Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    talk: TalkOptions,
+}
+
+/// Runs `ossicle chat`: each line of standard input is said to the model, until it ends. Ctrl-C ends a turn; between turns
+/// it ends the program. Where a tool is called, the next line is its answer.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    ctrlc::set_handler(|| {
+        if INTERRUPTED.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+    })?;
+    with_model(&arguments.talk.model, |opened| {
+        with_talk(&arguments.talk, &opened, |talk| {
+            let interactive = io::stdin().is_terminal();
+            let mut waiting: Option<String> = None;
+            loop {
+                // Between turns a first Ctrl-C is enough.
+                INTERRUPTED.store(true, Ordering::Relaxed);
+                if interactive {
+                    match &waiting {
+                        Some(tool) => eprint!("{tool} answers> "),
+                        None => eprint!("> "),
+                    }
+                    io::stderr().flush()?;
+                }
+                let mut line = String::new();
+                if io::stdin().lock().read_line(&mut line)? == 0 {
+                    return Ok(());
+                }
+                let line = line.trim_end_matches(['\n', '\r']);
+                match waiting.take() {
+                    Some(tool) => talk.tool_answers(&tool, line)?,
+                    None if line.trim().is_empty() => continue,
+                    None => talk.say(line)?,
+                }
+                let printer = talk.printer();
+                let answer = talk.answer(printer)?;
+                match answer.stop {
+                    Some((StopReason::ToolCall, _)) => waiting = answer.calls.last().map(|(tool, _)| tool.clone()),
+                    Some((StopReason::Finished, _)) | None => {}
+                    Some((reason, _)) => eprintln!("[{}]", reason_name(reason)),
+                }
+            }
+        })
+    })
+}

@@ -1,0 +1,302 @@
+//! What `ossicle run` and `ossicle chat` share: options, the conversation's memory, and printing.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, Result, bail};
+use bumpalo::Bump;
+use clap::{Args, ValueEnum};
+use ossicle_core::generation::{Event, Generation, GenerationConfig, MessageKind, StopReason, Turn, TurnConfig, Usage};
+use ossicle_core::harmony::conversation::{
+    Content, DeveloperContent, Effort, FUNCTIONS, Message, Namespace, Role, SystemContent, Tool,
+};
+use ossicle_core::harmony::render::Renderer;
+use ossicle_core::sampling::SamplerConfig;
+use ossicle_core::transformer::{Session, SessionConfig};
+use ossicle_host::{Memory, Threads};
+use serde_json::Value;
+
+use crate::open::{ComputeOptions, Opened, explain, with_tokenizer};
+
+/// How to talk.
+#[derive(Args)]
+pub struct TalkOptions {
+    /// A GGUF file, a safetensors file or index, or the folder of a checkpoint.
+    #[arg(long)]
+    pub model: PathBuf,
+    /// How long the model is to reason.
+    #[arg(long, value_enum, default_value = "medium")]
+    effort: EffortOption,
+    /// Tokens of reasoning after which the model is led on to its answer.
+    #[arg(long, value_name = "TOKENS")]
+    reasoning_tokens: Option<usize>,
+    /// Shows the reasoning too. It was never trained to be safe to show to end users.
+    #[arg(long)]
+    show_reasoning: bool,
+    /// Who the model is, in the system message, instead of the default.
+    #[arg(long, value_name = "TEXT")]
+    system: Option<String>,
+    /// Instructions, in the developer message.
+    #[arg(long, value_name = "TEXT")]
+    developer: Option<String>,
+    /// A JSON file of function tools: a list of {"name", "description", "parameters"}.
+    #[arg(long, value_name = "FILE")]
+    tools: Option<PathBuf>,
+    /// The date that the model is told, as YYYY-MM-DD.
+    #[arg(long, value_name = "DATE")]
+    date: Option<String>,
+    /// Most tokens to write in a turn; 0 for as many as the context holds.
+    #[arg(long, default_value_t = 0, value_name = "TOKENS")]
+    max_tokens: usize,
+    /// Positions of the conversation [default: 8192, or as many as the model has].
+    #[arg(long, value_name = "TOKENS")]
+    context: Option<usize>,
+    /// Divides the logits; 0 takes the likeliest token.
+    #[arg(long, default_value_t = 1.0)]
+    temperature: f32,
+    /// Draws only from so many of the likeliest tokens; 0 for all.
+    #[arg(long, default_value_t = 0)]
+    top_k: u32,
+    /// Draws only from the likeliest tokens that together have this probability.
+    #[arg(long, default_value_t = 1.0)]
+    top_p: f32,
+    /// Draws only tokens with this share of the likeliest one's probability.
+    #[arg(long, default_value_t = 0.0)]
+    min_p: f32,
+    /// Where the random numbers start [default: another place each time].
+    #[arg(long)]
+    seed: Option<u64>,
+    #[command(flatten)]
+    compute: ComputeOptions,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum EffortOption {
+    Low,
+    Medium,
+    High,
+}
+
+/// A conversation that can be carried on.
+pub struct Talk<'a, 'r, 'w> {
+    options: &'a TalkOptions,
+    opened: &'a Opened<'a>,
+    threads: &'a Threads,
+    generation: Generation<'r, 'w>,
+    recipients: Vec<&'a str>,
+    seed: u64,
+    scratch: Vec<u8>,
+}
+
+/// What became of a turn.
+#[derive(Debug, Default)]
+pub struct Answer {
+    /// What the user is told.
+    pub text: String,
+    /// What the model thought.
+    pub reasoning: String,
+    /// The tools that it called, and with what.
+    pub calls: Vec<(String, String)>,
+    /// Why it stopped, and what it took.
+    pub stop: Option<(StopReason, Usage)>,
+}
+
+/// Set by Ctrl-C: the turn ends, the program goes on.
+pub static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// How far back a conversation can go without being computed anew: the reasoning and the answer of a turn, as a rule.
+const REWIND_TOKENS: usize = 2048;
+
+/// Begins a conversation and lends it to `work`.
+pub fn with_talk<T>(
+    options: &TalkOptions,
+    opened: &Opened<'_>,
+    work: impl FnOnce(&mut Talk<'_, '_, '_>) -> Result<T>,
+) -> Result<T> {
+    let kernels = options.compute.kernels()?;
+    let threads = Threads::new(options.compute.threads());
+    let model = opened.model;
+    let most = model.config().context_tokens;
+    let default = SessionConfig::default();
+    let context_tokens = options.context.unwrap_or(default.context_tokens.min(most));
+    let config = SessionConfig {
+        context_tokens,
+        batch_tokens: default.batch_tokens.min(most),
+        rewind_tokens: REWIND_TOKENS.min(context_tokens),
+        precision: options.compute.precision(),
+        ..default
+    };
+    let arena = Bump::new();
+    let tools = match &options.tools {
+        Some(path) => read_tools(&arena, path)?,
+        None => &[],
+    };
+    let recipients = tools.iter().map(|tool| &*arena.alloc_str(&format!("{FUNCTIONS}.{}", tool.name))).collect();
+    with_tokenizer(opened, |tokenizer| {
+        let mut session_memory = Memory::new(Session::layout(model, &config)?);
+        let session = Session::new(session_memory.region(), model, kernels, &config)?;
+        let generation_config = GenerationConfig::default();
+        let mut memory = Memory::new(Generation::layout(&tokenizer, context_tokens, &generation_config)?);
+        let generation = Generation::new(memory.region(), session, tokenizer, &generation_config)?;
+        let seed = options.seed.unwrap_or_else(|| {
+            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+            now.map_or(0, |now| now.as_nanos() as u64)
+        });
+        let mut talk = Talk { options, opened, threads: &threads, generation, recipients, seed, scratch: Vec::new() };
+        let mut system = SystemContent {
+            current_date: options.date.as_deref(),
+            effort: Some(match options.effort {
+                EffortOption::Low => Effort::Low,
+                EffortOption::Medium => Effort::Medium,
+                EffortOption::High => Effort::High,
+            }),
+            ..SystemContent::default()
+        };
+        if options.system.is_some() {
+            system.identity = options.system.as_deref();
+        }
+        let namespace = [Namespace { name: FUNCTIONS, description: None, tools }];
+        let developer = DeveloperContent {
+            instructions: options.developer.as_deref(),
+            tools: if tools.is_empty() { &[] } else { &namespace },
+            response_formats: &[],
+        };
+        let (system, developer) = ([Content::System(system)], [Content::Developer(developer)]);
+        let messages = [Message::new(Role::System, &system), Message::new(Role::Developer, &developer)];
+        let wanted = if options.developer.is_some() || !tools.is_empty() { 2 } else { 1 };
+        talk.append(&messages[..wanted])?;
+        work(&mut talk)
+    })
+}
+
+fn read_tools<'a>(arena: &'a Bump, path: &PathBuf) -> Result<&'a [Tool<'a>]> {
+    let text = std::fs::read(path).with_context(|| path.display().to_string())?;
+    let list: Value = serde_json::from_slice(&text).with_context(|| path.display().to_string())?;
+    let Some(list) = list.as_array() else { bail!("{}: expected a list of tools", path.display()) };
+    let mut tools = Vec::new();
+    for tool in list {
+        // The Responses API's form, and that of Chat Completions, which wraps it.
+        let tool = tool.get("function").unwrap_or(tool);
+        let Some(name) = tool.get("name").and_then(Value::as_str) else {
+            bail!("{}: expected a name for each tool", path.display());
+        };
+        tools.push(Tool {
+            name: arena.alloc_str(name),
+            description: arena.alloc_str(tool.get("description").and_then(Value::as_str).unwrap_or("")),
+            parameters: tool.get("parameters").map(|schema| &*arena.alloc_str(&schema.to_string())),
+        });
+    }
+    Ok(arena.alloc_slice_copy(&tools))
+}
+
+impl Talk<'_, '_, '_> {
+    fn append(&mut self, messages: &[Message<'_>]) -> Result<()> {
+        let renderer = Renderer::new(self.generation.tokenizer(), *self.generation.special());
+        let size = renderer.scratch_size(messages)?;
+        self.scratch.resize(size.max(self.scratch.len()), 0);
+        Ok(self.generation.append(messages, &mut self.scratch)?)
+    }
+
+    /// The user speaks.
+    pub fn say(&mut self, text: &str) -> Result<()> {
+        self.append(&[Message::new(Role::User, &[Content::Text(text)])])
+    }
+
+    /// A tool answers.
+    pub fn tool_answers(&mut self, tool: &str, text: &str) -> Result<()> {
+        let content = [Content::Text(text)];
+        let mut message = Message::new(Role::Tool, &content);
+        message.name = Some(tool);
+        message.recipient = Some(Role::Assistant.name());
+        message.channel = Some(ossicle_core::harmony::conversation::COMMENTARY);
+        self.append(&[message])
+    }
+
+    /// The model answers; `print` shows what comes, if anything is to be shown.
+    pub fn answer(&mut self, mut print: impl FnMut(&Event<'_>)) -> Result<Answer> {
+        let options = self.options;
+        let config = TurnConfig {
+            sampler: SamplerConfig {
+                temperature: options.temperature,
+                top_k: options.top_k,
+                top_p: options.top_p,
+                min_p: options.min_p,
+                seed: self.seed,
+                logit_bias: &[],
+            },
+            max_tokens: options.max_tokens,
+            reasoning_tokens: options.reasoning_tokens,
+            recipients: &self.recipients,
+            ..TurnConfig::default()
+        };
+        // Another place in the random numbers for each turn.
+        self.seed = self.seed.wrapping_add(1 << 32);
+        let mut answer = Answer::default();
+        let mut take = |event: Event<'_>| {
+            print(&event);
+            match event {
+                Event::MessageBegin { kind: MessageKind::ToolCall, header } => {
+                    answer.calls.push((header.recipient.unwrap_or_default().to_owned(), String::new()));
+                }
+                Event::Delta { kind: MessageKind::ToolCall, text } => {
+                    if let Some((_, argument)) = answer.calls.last_mut() {
+                        argument.push_str(text);
+                    }
+                }
+                Event::Delta { kind: MessageKind::Reasoning, text } => answer.reasoning.push_str(text),
+                Event::Delta { kind: MessageKind::Answer | MessageKind::Preamble, text } => answer.text.push_str(text),
+                Event::Stop { reason, usage } => answer.stop = Some((reason, usage)),
+                _ => {}
+            }
+        };
+        let mut turn = Turn::new(&mut self.generation, config)?;
+        INTERRUPTED.store(false, Ordering::Relaxed);
+        loop {
+            if INTERRUPTED.load(Ordering::Relaxed) {
+                turn.cancel(&mut self.generation, &mut take);
+                break;
+            }
+            let step = turn.step(&mut self.generation, self.threads, &mut take);
+            match step.map_err(|error| explain(error, self.opened))? {
+                ossicle_core::transformer::Progress::More => {}
+                ossicle_core::transformer::Progress::Done => break,
+            }
+        }
+        Ok(answer)
+    }
+
+    /// Shows events as they come: the answer on standard output, all else dimmed on standard error.
+    pub fn printer(&self) -> impl FnMut(&Event<'_>) + use<> {
+        let show_reasoning = self.options.show_reasoning;
+        let (dim, plain) = if io::stderr().is_terminal() { ("\x1b[2m", "\x1b[0m") } else { ("", "") };
+        move |event| {
+            match event {
+                Event::Delta { kind: MessageKind::Answer | MessageKind::Preamble, text } => print!("{text}"),
+                Event::MessageEnd { kind: MessageKind::Answer | MessageKind::Preamble, .. } => println!(),
+                Event::Delta { kind: MessageKind::Reasoning, text } if show_reasoning => eprint!("{dim}{text}{plain}"),
+                Event::MessageEnd { kind: MessageKind::Reasoning, .. } if show_reasoning => eprintln!(),
+                Event::MessageBegin { kind: MessageKind::ToolCall, header } => {
+                    eprint!("{dim}[{}] ", header.recipient.unwrap_or_default());
+                }
+                Event::Delta { kind: MessageKind::ToolCall, text } => eprint!("{text}"),
+                Event::MessageEnd { kind: MessageKind::ToolCall, .. } => eprintln!("{plain}"),
+                _ => {}
+            }
+            // A terminal that is gone is noticed when the line is written.
+            let _ = io::stdout().flush();
+        }
+    }
+}
+
+/// In a word.
+pub fn reason_name(reason: StopReason) -> &'static str {
+    match reason {
+        StopReason::Finished => "finished",
+        StopReason::ToolCall => "tool_call",
+        StopReason::StopString => "stop_string",
+        StopReason::MaxTokens => "max_tokens",
+        StopReason::ContextFull => "context_full",
+        StopReason::Cancelled => "cancelled",
+    }
+}
