@@ -2,10 +2,55 @@
 
 use std::io::{self, BufRead, Write};
 
+use clap::{Args, Subcommand};
+
 use ossicle_core::harmony::render::Form;
 use ossicle_core::harmony::{SpecialTokens, Vocabulary};
 use ossicle_host::harmony::{parse_request, render_request, text};
+use ossicle_host::vocabulary::o200k_harmony;
 use serde_json::{Value, json};
+
+/// Arguments of `ossicle harmony`.
+#[derive(Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    direction: Direction,
+}
+
+#[derive(Subcommand)]
+enum Direction {
+    /// Conversations to tokens: {"conversation", "auto_drop_analysis", "next_role"} gives {"ids", "text"} or {"error"}.
+    Render {
+        /// Equals OpenAI's library in everything, its slips included.
+        #[arg(long)]
+        compat: bool,
+        /// Each line is a request of its own.
+        #[arg(long)]
+        jsonl: bool,
+    },
+    /// Tokens to messages: {"ids", "role"} gives {"messages", "diagnostics"}.
+    Parse {
+        /// Each line is a request of its own.
+        #[arg(long)]
+        jsonl: bool,
+    },
+}
+
+/// Runs `ossicle harmony`, from standard input to standard output, with the vocabulary of gpt-oss.
+///
+/// # Errors
+/// If reading or writing fails.
+pub fn run(arguments: &Arguments) -> io::Result<()> {
+    let (input, output) = (io::stdin().lock(), io::BufWriter::new(io::stdout().lock()));
+    let (vocabulary, special) = (o200k_harmony(), SpecialTokens::O200K_HARMONY);
+    match arguments.direction {
+        Direction::Render { compat, jsonl } => {
+            let form = if compat { Form::Library } else { Form::Trained };
+            render(input, output, jsonl, form, &vocabulary, special)
+        }
+        Direction::Parse { jsonl } => parse(input, output, jsonl, &vocabulary, special),
+    }
+}
 
 /// Reads `{"conversation": ..., "auto_drop_analysis": ..., "next_role": ...}` and writes `{"ids": [...], "text": ...}` or
 /// `{"error": ...}`. With `lines`, every line is a request of its own; without, the whole input is one.

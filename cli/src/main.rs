@@ -35,6 +35,8 @@ enum Command {
     Info(info::Arguments),
     /// Writes the logits after each token of a list.
     Logits(logits::Arguments),
+    /// Renders conversations in the chat format of gpt-oss, and parses what models write.
+    Harmony(harmony::Arguments),
     /// Measures how fast a model runs here.
     Bench(bench::Arguments),
 }
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
         Command::Chat(arguments) => chat::run(&arguments),
         Command::Info(arguments) => info::run(&arguments),
         Command::Logits(arguments) => logits::run(&arguments),
+        Command::Harmony(arguments) => harmony::run(&arguments).map_err(Into::into),
         Command::Bench(arguments) => bench::run(&arguments),
     };
     match result {

@@ -1,35 +1,37 @@
 //! `ossicle harmony` answers each line with what the official library gives.
 
 use std::fs;
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::thread;
 
-use ossicle_core::harmony::SpecialTokens;
-use ossicle_core::harmony::render::Form;
-use ossicle_tests::harmony::O200K_HARMONY;
 use serde_json::{Value, json};
 
-#[path = "../../cli/src/harmony.rs"]
-mod harmony;
-
-const SPECIAL: SpecialTokens = SpecialTokens::O200K_HARMONY;
-
-fn lines(name: &str) -> (String, Vec<Value>) {
-    let path = format!("{}/data/harmony/{name}", env!("CARGO_MANIFEST_DIR"));
+fn vectors(name: &str) -> (String, Vec<Value>) {
+    let path = format!("{}/../tests/data/harmony/{name}", env!("CARGO_MANIFEST_DIR"));
     let text = fs::read_to_string(&path).expect(&path);
     let values = text.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
     (text, values)
 }
 
-fn values(output: Vec<u8>) -> Vec<Value> {
-    let text = String::from_utf8(output).expect("JSON");
+/// Runs the command on this input and gives its answers.
+fn harmony(arguments: &[&str], input: String) -> Vec<Value> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ossicle"));
+    command.arg("harmony").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().expect("the command");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    let writer = thread::spawn(move || stdin.write_all(input.as_bytes()).expect("the command reads its input"));
+    let output = child.wait_with_output().expect("output");
+    writer.join().expect("input");
+    assert!(output.status.success(), "{arguments:?}: {}", output.status);
+    let text = String::from_utf8(output.stdout).expect("JSON");
     text.lines().map(|line| serde_json::from_str(line).expect(line)).collect()
 }
 
 #[test]
 fn render_compat_is_the_official_library_on_every_line() {
-    let (input, vectors) = lines("render.jsonl");
-    let mut output = Vec::new();
-    harmony::render(input.as_bytes(), &mut output, true, Form::Library, &*O200K_HARMONY, SPECIAL).expect("answers");
-    let answers = values(output);
+    let (input, vectors) = vectors("render.jsonl");
+    let answers = harmony(&["render", "--compat", "--jsonl"], input);
     assert_eq!(answers.len(), vectors.len());
     for (answer, vector) in answers.iter().zip(&vectors) {
         match vector.get("error") {
@@ -51,10 +53,8 @@ fn render_compat_is_the_official_library_on_every_line() {
 
 #[test]
 fn parse_answers_every_line() {
-    let (input, vectors) = lines("parse.jsonl");
-    let mut output = Vec::new();
-    harmony::parse(input.as_bytes(), &mut output, true, &*O200K_HARMONY, SPECIAL).expect("answers");
-    let answers = values(output);
+    let (input, vectors) = vectors("parse.jsonl");
+    let answers = harmony(&["parse", "--jsonl"], input);
     assert_eq!(answers.len(), vectors.len());
     assert!(answers.iter().all(|answer| answer.get("error").is_none()));
 }
@@ -64,14 +64,9 @@ fn what_is_no_request_is_answered_with_an_error() {
     for input in
         ["{", "3", "{\"conversation\": {\"messages\": 3}}", "{\"conversation\": {\"messages\": [{\"role\": \"x\"}]}}"]
     {
-        let mut output = Vec::new();
-        harmony::render(input.as_bytes(), &mut output, false, Form::Trained, &*O200K_HARMONY, SPECIAL)
-            .expect("answers");
-        assert_eq!(values(output).len(), 1, "{input}");
+        assert_eq!(harmony(&["render"], input.into()).len(), 1, "{input}");
     }
-    let mut output = Vec::new();
     let input = "{\"ids\": [-1]}\n{\"ids\": [200005], \"role\": \"assistant\"}\n";
-    harmony::parse(input.as_bytes(), &mut output, true, &*O200K_HARMONY, SPECIAL).expect("answers");
-    let answers = values(output);
+    let answers = harmony(&["parse", "--jsonl"], input.into());
     assert!(answers[0].get("error").is_some() && answers[1].get("messages").is_some(), "{answers:?}");
 }
