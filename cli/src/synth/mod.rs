@@ -274,8 +274,9 @@ fn describe(geometry: &Geometry, header: &mut Header) {
 
 /// Shows every tensor in the order of the file: what it is, its type, its shape (outermost first) and its numbers.
 ///
-/// The numbers are such that the residual stays near 1: the embedding's are, and what each block adds is smaller. The deviation
-/// of a matrix is that which its outputs get from inputs of deviation 1, divided by the square root of their number.
+/// The residual begins with deviation 1, and what each block adds is so much smaller that the token stays the largest part of
+/// it to the end: otherwise all tokens of a text would go to the same experts. The deviation of a matrix is that which its
+/// outputs get from inputs of deviation 1, divided by the square root of their number.
 fn for_each_tensor(
     geometry: &Geometry,
     dense: Dense,
@@ -307,7 +308,7 @@ fn for_each_tensor(
         linear(QueryWeight, QueryBias, dense, &[queries, hidden], 1.0);
         linear(KeyWeight, KeyBias, dense, &[keys, hidden], 1.0);
         linear(ValueWeight, ValueBias, dense, &[keys, hidden], 1.0);
-        linear(AttentionOutputWeight, AttentionOutputBias, dense, &[hidden, queries], 1.0);
+        linear(AttentionOutputWeight, AttentionOutputBias, dense, &[hidden, queries], 0.25);
         linear(RouterWeight, RouterBias, F32, &[experts, hidden], 1.0);
         linear(GateWeight, GateBias, Mxfp4, &[experts, intermediate, hidden], 0.8);
         linear(UpWeight, UpBias, Mxfp4, &[experts, intermediate, hidden], 0.8);
