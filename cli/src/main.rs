@@ -4,11 +4,13 @@
 
 mod bench;
 mod chat;
+mod gguf_writer;
 mod harmony;
 mod info;
 mod logits;
 mod open;
 mod run;
+mod synth;
 mod talk;
 
 use std::process::ExitCode;
@@ -37,17 +39,22 @@ enum Command {
     Logits(logits::Arguments),
     /// Renders conversations in the chat format of gpt-oss, and parses what models write.
     Harmony(harmony::Arguments),
+    /// Writes a model of random weights, to measure speed and memory without a download.
+    Synth(synth::Arguments),
     /// Measures how fast a model runs here.
     Bench(bench::Arguments),
 }
 
 fn main() -> ExitCode {
+    // A reader that has seen enough, such as `head`, ends the program quietly.
+    sigpipe::reset();
     let result = match Arguments::parse().command {
         Command::Run(arguments) => run::run(&arguments),
         Command::Chat(arguments) => chat::run(&arguments),
         Command::Info(arguments) => info::run(&arguments),
         Command::Logits(arguments) => logits::run(&arguments),
         Command::Harmony(arguments) => harmony::run(&arguments).map_err(Into::into),
+        Command::Synth(arguments) => synth::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
     };
     match result {

@@ -17,6 +17,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
+use anyhow::{Context, Result};
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
 use ossicle_core::file::TensorType;
 use ossicle_core::model::{Naming, Role, TensorId};
 
@@ -24,17 +27,21 @@ use crate::gguf_writer::Header;
 use vocabulary::Vocabulary;
 use weights::{Distribution, Random, fill};
 
-/// What to write.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Sizes of the model.
-    pub geometry: Geometry,
-    /// Type of the attention, embedding and output matrices.
-    pub dense: Dense,
+/// Arguments of `ossicle synth`.
+#[derive(Args, Clone, Debug)]
+pub struct Arguments {
+    /// Sizes of the model: 20b, 120b or tiny.
+    #[arg(long)]
+    geometry: Geometry,
+    /// Type of the attention, embedding and output matrices: q8_0 or bf16.
+    #[arg(long, default_value = "q8_0")]
+    dense: Dense,
     /// The same seed gives the same bytes.
-    pub seed: u64,
-    /// The GGUF file.
-    pub out: PathBuf,
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// The GGUF file to write.
+    #[arg(long)]
+    out: PathBuf,
 }
 
 /// The sizes of a model.
@@ -115,18 +122,31 @@ impl FromStr for Dense {
     }
 }
 
+/// Runs `ossicle synth`.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let style = ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left")?;
+    let bar = ProgressBar::new(0).with_style(style);
+    write(arguments, |done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    })
+    .with_context(|| arguments.out.display().to_string())?;
+    bar.finish_and_clear();
+    Ok(())
+}
+
 /// Writes the model. `progress` is told how many bytes are written, and how many there will be, on any thread.
 ///
 /// The file appears under its name when it is complete; until then it has ".part" behind it.
 ///
 /// # Errors
 /// Those of writing the file; nothing is left of it then.
-pub fn run(options: &Options, progress: impl FnMut(u64, u64) + Send) -> io::Result<()> {
-    let plan = Plan::new(options.geometry, options.dense);
-    let mut part = options.out.clone().into_os_string();
+fn write(arguments: &Arguments, progress: impl FnMut(u64, u64) + Send) -> io::Result<()> {
+    let plan = Plan::new(arguments.geometry, arguments.dense);
+    let mut part = arguments.out.clone().into_os_string();
     part.push(".part");
     let part = PathBuf::from(part);
-    let written = plan.write(&part, options.seed, progress).and_then(|()| fs::rename(&part, &options.out));
+    let written = plan.write(&part, arguments.seed, progress).and_then(|()| fs::rename(&part, &arguments.out));
     if written.is_err() {
         // What went wrong first is what the caller learns.
         let _ = fs::remove_file(&part);

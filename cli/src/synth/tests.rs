@@ -29,8 +29,8 @@ impl Drop for Scratch {
 fn written(name: &str, geometry: Geometry, dense: Dense, seed: u64) -> Vec<u8> {
     let scratch = Scratch::new(name);
     let mut last = (0, 0);
-    let options = Options { geometry, dense, seed, out: scratch.0.clone() };
-    run(&options, |written, total| last = (written, total)).expect("room for a small file");
+    let options = Arguments { geometry, dense, seed, out: scratch.0.clone() };
+    write(&options, |written, total| last = (written, total)).expect("room for a small file");
     let bytes = fs::read(&scratch.0).expect("the file");
     // Only padding between tensors is not reported.
     assert!(last.1 == bytes.len() as u64 && last.0 <= last.1 && last.0 + 1000 > last.1, "{last:?}");
@@ -75,8 +75,8 @@ fn the_bytes_are_those_that_one_thread_makes_in_any_order() {
 fn no_part_is_left_of_a_file_that_could_not_be_written() {
     let scratch = Scratch::new("directory");
     fs::create_dir(&scratch.0).expect("a new directory");
-    let options = Options { geometry: Geometry::TINY, dense: Dense::Q8_0, seed: 0, out: scratch.0.clone() };
-    let failed = run(&options, |_, _| ());
+    let options = Arguments { geometry: Geometry::TINY, dense: Dense::Q8_0, seed: 0, out: scratch.0.clone() };
+    let failed = write(&options, |_, _| ());
     fs::remove_dir(&scratch.0).expect("it is empty");
     assert!(failed.is_err(), "a file does not replace a directory");
     assert!(!scratch.0.with_added_extension("part").exists());
