@@ -18,6 +18,7 @@
 //!
 //! * [`numbers`]: numbers that are hard on an arithmetic.
 //! * [`guarded`]: memory that notices when it is touched out of bounds.
+//! * [`matrices`]: matrices in every format, of such numbers in such memory.
 //!
 //! All of it trusts its files, which are our own: what is wrong in one is a panic that names it.
 
@@ -27,6 +28,7 @@ pub mod engine;
 pub mod fixtures;
 pub mod guarded;
 pub mod harmony;
+pub mod matrices;
 pub mod npy;
 pub mod numbers;
 pub mod reference;

@@ -88,3 +88,9 @@ pub(super) fn rms_norm(x: &[f32], gain: &Vector<'_>, epsilon: f32, out: &mut [f3
         *out *= x * factor;
     }
 }
+
+/// Whether no number is infinite or NaN. Clamps, comparisons and softmax can hide an infinity, so whatever goes into one is
+/// looked at before, and made NaN, which nothing hides.
+pub(super) fn all_finite(numbers: &[f32]) -> bool {
+    numbers.iter().fold(true, |finite, number| finite & number.is_finite())
+}

@@ -2,7 +2,7 @@ use crate::kernels::Kernels;
 use crate::model::{Config, Layer};
 use crate::parallel::{Groups, Parallel, Tile, for_each_tile};
 
-use super::activations::{Activations, rms_norm};
+use super::activations::{Activations, all_finite, rms_norm};
 use super::kv_cache::{KvCache, Place};
 use super::linear::project;
 use super::rope::Rotations;
@@ -47,6 +47,9 @@ impl Attention<'_> {
         project(parallel, kernels, &layer.query_key_value, &self.normalized.inputs(0), out);
 
         for (token, row) in self.query_key_value.chunks_mut(row).take(tokens).enumerate() {
+            if !all_finite(row) {
+                row.fill(f32::NAN);
+            }
             row[..values_at].chunks_mut(head_dim).for_each(|head| self.rotations.rotate(token, head));
             self.cache.write(place, position + token, &row[keys_at..values_at], &row[values_at..]);
         }
@@ -54,6 +57,9 @@ impl Attention<'_> {
         // The query heads that share a key-value head lie side by side.
         let shared = config.group() * head_dim;
         layer.sinks.read(0, self.sinks);
+        if !all_finite(self.sinks) {
+            self.sinks.fill(f32::NAN);
+        }
         let (queries, sinks, cache) = (&*self.query_key_value, &*self.sinks, &self.cache);
         let context = Tile::new(self.context.values_mut(), tokens, heads * head_dim);
         for_each_tile(parallel, context, Groups::Single, shared, |token, first, mut out| {

@@ -8,7 +8,7 @@ const PIECES_PER_THREAD: usize = 8;
 
 /// Columns of outputs for one piece of work: a multiple of 16.
 pub(super) fn piece(parallel: &dyn Parallel, outputs: usize) -> usize {
-    outputs.div_ceil(PIECES_PER_THREAD * (parallel.workers() + 1)).next_multiple_of(16)
+    outputs.div_ceil(parallel.workers().saturating_add(1).saturating_mul(PIECES_PER_THREAD)).next_multiple_of(16)
 }
 
 /// out[t] = projection(inputs[t]), all outputs, on all threads.

@@ -4,7 +4,7 @@ use crate::model::{Config, Layer};
 use crate::parallel::{Groups, Parallel, Tile, for_each_block, for_each_tile};
 use crate::region::Carver;
 
-use super::activations::{Activations, rms_norm};
+use super::activations::{Activations, all_finite, rms_norm};
 use super::linear::{piece, project, project_tile};
 use super::session::Precision;
 
@@ -87,6 +87,9 @@ impl<'r> Experts<'r> {
         self.activated.fill(parallel, kernels, jobs, |job, out| {
             let gate_up = &gate_up[job * 2 * intermediate..][..2 * intermediate];
             kernels.swiglu(gate_up, layer.interleaved, config.swiglu_limit, out);
+            if !all_finite(gate_up) {
+                out.fill(f32::NAN);
+            }
         });
 
         let out = Tile::new(self.down, jobs, hidden);
@@ -148,4 +151,7 @@ fn choose(logits: &[f32], chosen: &mut [u32], weights: &mut [f32]) {
         sum += *weight;
     }
     weights.iter_mut().for_each(|weight| *weight /= sum);
+    if !all_finite(logits) {
+        weights.fill(f32::NAN);
+    }
 }

@@ -6,7 +6,7 @@ use crate::model::Model;
 use crate::parallel::{Parallel, Tile};
 use crate::region::{Carver, Layout};
 
-use super::activations::{Activations, rms_norm};
+use super::activations::{Activations, all_finite, rms_norm};
 use super::attention::Attention;
 use super::kv_cache::{KvCache, Place};
 use super::linear::project_matrix;
@@ -32,7 +32,7 @@ pub struct SessionConfig {
     pub batch_tokens: usize,
     /// Most positions of a batch whose logits can be asked for.
     pub logits_rows: usize,
-    /// How far [`Session::rewind`] can surely go back without going back to position 0.
+    /// How far [`Session::rewind`] can surely go back from the farthest position reached, without going back to position 0.
     pub rewind_tokens: usize,
     /// How exact the arithmetic is.
     pub precision: Precision,
@@ -263,6 +263,13 @@ impl<'r, 'w> Session<'r, 'w> {
         &self.logits[..self.rows * self.model.config().vocabulary]
     }
 
+    /// For inspection: the residual stream of the batch under way after the layers done so far, [tokens][hidden]; before the
+    /// first layer, the embeddings. Empty while no batch is under way.
+    pub fn residual(&self) -> &[f32] {
+        let tokens = self.batch.map_or(0, |batch| batch.tokens);
+        &self.residual[..tokens * self.model.config().hidden]
+    }
+
     /// Goes back: the session holds the first `position` tokens again.
     ///
     /// # Errors
@@ -285,10 +292,6 @@ impl<'r, 'w> Session<'r, 'w> {
         self.position = position;
         Ok(())
     }
-}
-
-fn all_finite(numbers: &[f32]) -> bool {
-    numbers.iter().fold(true, |finite, number| finite & number.is_finite())
 }
 
 fn carve<'r, 'w>(
