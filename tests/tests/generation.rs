@@ -1,0 +1,375 @@
+//! A conversation turned into events: complete, separate, and never computed twice.
+
+use ossicle_core::error::Error;
+use ossicle_core::generation::{Event, Generation, GenerationConfig, MessageKind, StopReason, Turn, TurnConfig, Usage};
+use ossicle_core::harmony::SpecialTokens;
+use ossicle_core::harmony::conversation::{Content, Message, Role, SystemContent};
+use ossicle_core::harmony::history::History;
+use ossicle_core::kernels::Kernels;
+use ossicle_core::model::Model;
+use ossicle_core::parallel::Alone;
+use ossicle_core::sampling::SamplerConfig;
+use ossicle_core::tokenizer::Tokenizer;
+use ossicle_core::transformer::{Precision, Progress, Session, SessionConfig};
+use ossicle_host::{Checkpoint, Memory, vocabulary};
+use ossicle_tests::engine::{all_logits, config, with_session};
+use ossicle_tests::fixtures::Fixture;
+
+/// What came of a turn.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Told {
+    messages: Vec<(MessageKind, Option<String>, String, Option<std::ops::Range<usize>>)>,
+    diagnostics: usize,
+    stop: Option<(StopReason, Usage)>,
+    tokens: usize,
+}
+
+impl Told {
+    fn take(&mut self, event: Event<'_>) {
+        assert!(self.stop.is_none(), "nothing comes after the end: {event:?}");
+        match event {
+            Event::MessageBegin { kind, header } => {
+                self.messages.push((kind, header.recipient.map(str::to_owned), String::new(), None));
+            }
+            Event::Delta { kind, text } => {
+                assert!(!text.is_empty());
+                let message = self.messages.last_mut().expect("a message has begun");
+                assert_eq!(message.0, kind);
+                message.2.push_str(text);
+            }
+            Event::MessageEnd { kind, tokens } => {
+                let message = self.messages.last_mut().expect("a message has begun");
+                assert!(message.0 == kind && message.3.is_none());
+                message.3 = Some(tokens);
+            }
+            Event::Diagnostic(_) => self.diagnostics += 1,
+            Event::Stop { reason, usage } => self.stop = Some((reason, usage)),
+            Event::Token { .. } => self.tokens += 1,
+        }
+    }
+
+    fn reason(&self) -> StopReason {
+        self.stop.expect("the turn is over").0
+    }
+
+    fn usage(&self) -> Usage {
+        self.stop.expect("the turn is over").1
+    }
+}
+
+const CONTEXT: usize = 1500;
+
+/// A conversation on tiny-a, with this much past that can be gone back to.
+fn with_generation<T>(history: History, work: impl FnOnce(&mut Generation<'_, '_>) -> T) -> T {
+    let fixture = Fixture::load("tiny-a");
+    let checkpoint = Checkpoint::open(&fixture.gguf).expect("the fixture");
+    let bytes = checkpoint.bytes();
+    let files = checkpoint.files(&bytes).expect("the fixture");
+    let mut memory = Memory::new(Model::layout(&files).expect("a layout"));
+    let model = Model::new(memory.region(), &files).expect("a model");
+    let (tokens, types) = files.vocabulary().expect("a vocabulary");
+    let source = vocabulary::gguf(tokens, types.expect("types"));
+    let mut memory = Memory::new(Tokenizer::layout(&source).expect("a layout"));
+    let tokenizer = Tokenizer::new(&source, memory.region()).expect("a tokenizer");
+    let config = SessionConfig {
+        context_tokens: CONTEXT,
+        batch_tokens: 32,
+        logits_rows: 1,
+        rewind_tokens: 300,
+        precision: Precision::Standard,
+    };
+    let mut session_memory = Memory::new(Session::layout(&model, &config).expect("a layout"));
+    let session = Session::new(session_memory.region(), &model, Kernels::portable(), &config).expect("a session");
+    let config = GenerationConfig { messages: 64, history };
+    let mut memory = Memory::new(Generation::layout(&tokenizer, CONTEXT, &config).expect("a layout"));
+    let mut generation = Generation::new(memory.region(), session, tokenizer, &config).expect("a generation");
+    work(&mut generation)
+}
+
+fn user<'a>(content: &'a [Content<'a>]) -> Message<'a> {
+    Message::new(Role::User, content)
+}
+
+/// A system message without the default's long text, which takes hundreds of tokens of the small vocabulary.
+fn begin(generation: &mut Generation<'_, '_>) {
+    let system = SystemContent { identity: Some("I"), knowledge_cutoff: None, ..SystemContent::default() };
+    let (system, hello) = ([Content::System(system)], [Content::Text("Hello")]);
+    let messages = [Message::new(Role::System, &system), user(&hello)];
+    generation.append(&messages, &mut [0; 4096]).expect("room");
+}
+
+fn turn(generation: &mut Generation<'_, '_>, config: TurnConfig<'_>) -> Told {
+    let mut told = Told::default();
+    let mut turn = Turn::new(generation, config).expect("a turn");
+    turn.run(generation, &Alone, &mut |event| told.take(event)).expect("finite numbers");
+    assert_eq!(turn.step(generation, &Alone, &mut |event| told.take(event)), Ok(Progress::Done));
+    told
+}
+
+fn seeded(seed: u64, max_tokens: usize) -> TurnConfig<'static> {
+    TurnConfig { sampler: SamplerConfig { seed, ..SamplerConfig::default() }, max_tokens, ..TurnConfig::default() }
+}
+
+#[test]
+fn headers_are_well_formed_and_every_message_is_told_whole() {
+    for seed in 0..40 {
+        with_generation(History::Documented, |generation| {
+            begin(generation);
+            let config = TurnConfig { recipients: &["functions.look", "python"], ..seeded(seed, 120) };
+            let told = turn(generation, config);
+            assert_eq!(told.diagnostics, 0, "{told:?}");
+            assert!(told.messages.iter().all(|message| message.3.is_some()), "{told:?}");
+            for (kind, recipient, text, tokens) in &told.messages {
+                // What was told is what stands in the conversation.
+                let range = tokens.clone().expect("an end");
+                let tokens = &generation.tokens()[range];
+                let mut bytes = Vec::new();
+                let at = tokens.iter().position(|token| *token == generation.special().message).expect("a header");
+                generation.tokenizer().decode(&tokens[at + 1..], |part| bytes.extend_from_slice(part));
+                assert_eq!(String::from_utf8_lossy(&bytes), *text);
+                assert_eq!(*kind == MessageKind::ToolCall, recipient.is_some());
+            }
+            let usage = told.usage();
+            assert!(usage.reasoning_tokens <= usage.output_tokens && usage.output_tokens <= 123, "{usage:?}");
+            assert_eq!(usage.cached_tokens, 0);
+        });
+    }
+}
+
+#[test]
+fn without_the_grammar_nothing_fails_and_no_text_is_lost() {
+    for seed in 0..40 {
+        with_generation(History::Documented, |generation| {
+            begin(generation);
+            let told = turn(generation, TurnConfig { constrain_headers: false, ..seeded(seed, 100) });
+            assert!(told.stop.is_some());
+            begin(generation);
+            turn(generation, seeded(seed, 10));
+        });
+    }
+}
+
+/// The session, after whatever happened, holds what a fresh one would of the same tokens.
+fn assert_session_is_true(generation: &mut Generation<'_, '_>) {
+    let mut turn = Turn::new(generation, seeded(0, 1)).expect("a turn");
+    while generation.session().position() < generation.tokens().len() || generation.session().logits().is_empty() {
+        turn.step(generation, &Alone, &mut |_| {}).expect("finite numbers");
+        if turn.usage().output_tokens > 0 {
+            panic!("a token was drawn before the prompt was taken in");
+        }
+    }
+    let tokens = generation.tokens().to_vec();
+    let model = generation.session().model();
+    let fresh = with_session(model, Kernels::portable(), &config(CONTEXT, 100, Precision::Standard), |session| {
+        all_logits(session, &tokens, &Alone)
+    });
+    let vocabulary = model.config().vocabulary;
+    assert_eq!(generation.session().logits(), &fresh[fresh.len() - vocabulary..]);
+    turn.cancel(generation, &mut |_| {});
+}
+
+#[test]
+fn later_turns_compute_only_what_is_new() {
+    with_generation(History::KeepAll, |generation| {
+        begin(generation);
+        let mut held = 0;
+        for seed in 0..5 {
+            let told = turn(generation, seeded(seed, 60));
+            let usage = told.usage();
+            assert!(usage.cached_tokens >= held, "{usage:?}");
+            // All but the token drawn last, which was never taken in.
+            held = usage.input_tokens + usage.output_tokens - 1;
+            generation.append(&[user(&[Content::Text("And then?")])], &mut [0; 256]).expect("room");
+        }
+        assert!(generation.session().position() > 0);
+        assert_session_is_true(generation);
+    });
+}
+
+#[test]
+fn old_reasoning_is_dropped_and_the_rest_stays_as_the_model_wrote_it() {
+    let mut dropped = 0;
+    for seed in 0..30 {
+        with_generation(History::Documented, |generation| {
+            begin(generation);
+            let special = *generation.special();
+            let told = turn(generation, TurnConfig { reasoning_tokens: Some(12), ..seeded(seed, 400) });
+            let own: Vec<_> = told
+                .messages
+                .iter()
+                .map(|message| (message.0, generation.tokens()[message.3.clone().expect("an end")].to_vec()))
+                .collect();
+            generation.append(&[user(&[Content::Text("More")])], &mut [0; 256]).expect("room");
+            let holds = |tokens: &[u32]| generation.tokens().windows(tokens.len()).any(|window| window == tokens);
+            let answer = own.iter().rposition(|(kind, _)| *kind == MessageKind::Answer);
+            let finished = told.reason() == StopReason::Finished;
+            for (index, (kind, tokens)) in own.iter().enumerate() {
+                let goes = *kind == MessageKind::Reasoning && finished && answer.is_some_and(|answer| index < answer);
+                assert_eq!(holds(tokens), !goes, "{kind:?} {told:?}");
+                dropped += usize::from(goes);
+            }
+            assert!(!generation.tokens().contains(&special.return_), "history ends messages with <|end|>");
+            assert_session_is_true(generation);
+        });
+    }
+    assert!(dropped > 5, "the test must have dropped some");
+}
+
+#[test]
+fn a_spent_budget_leads_to_the_answer() {
+    for budget in [0, 1, 7] {
+        with_generation(History::Documented, |generation| {
+            begin(generation);
+            for seed in 0..8 {
+                let told = turn(generation, TurnConfig { reasoning_tokens: Some(budget), ..seeded(seed, 60) });
+                assert_eq!(told.diagnostics, 0);
+                // The tokens that close the reasoning are its last.
+                let reasoning = told.messages.iter().filter(|message| message.0 == MessageKind::Reasoning).count();
+                assert!(told.usage().reasoning_tokens <= budget + reasoning, "{told:?}");
+                if budget == 0 {
+                    assert_eq!(told.messages[0].0, MessageKind::Answer, "{told:?}");
+                    assert_eq!(reasoning, 0);
+                }
+            }
+        });
+    }
+}
+
+#[test]
+fn a_tool_is_called_answered_and_the_model_goes_on() {
+    let mut called = 0;
+    for seed in 0..30 {
+        with_generation(History::Documented, |generation| {
+            begin(generation);
+            let config = TurnConfig { recipients: &["functions.look"], ..seeded(seed, 200) };
+            let told = turn(generation, config);
+            if told.reason() != StopReason::ToolCall {
+                return;
+            }
+            let Some((kind, recipient, ..)) = told.messages.last().cloned() else { return };
+            if kind != MessageKind::ToolCall {
+                return;
+            }
+            called += 1;
+            assert_eq!(recipient.as_deref(), Some("functions.look"));
+            assert_eq!(generation.tokens().last(), Some(&generation.special().call));
+            let mut answer = Message::new(Role::Tool, &[Content::Text("found")]);
+            (answer.name, answer.recipient, answer.channel) =
+                (Some("functions.look"), Some("assistant"), Some("commentary"));
+            let before = generation.tokens().len();
+            generation.append(&[answer], &mut [0; 256]).expect("room");
+            let told = turn(generation, config);
+            assert!(told.usage().cached_tokens + 1 >= before, "{told:?}");
+        });
+    }
+    assert!(called > 2, "the test must have seen some calls");
+}
+
+#[test]
+fn stop_strings_end_the_answer_and_are_no_part_of_it() {
+    let free = with_generation(History::Documented, |generation| {
+        begin(generation);
+        turn(generation, TurnConfig { reasoning_tokens: Some(0), ..seeded(5, 100) })
+    });
+    let text = free.messages[0].2.clone();
+    let characters: Vec<(usize, char)> = text.char_indices().collect();
+    for (from, len) in [(3, 1), (5, 2), (9, 4), (20, 3)] {
+        let stop = &text[characters[from].0..characters[from + len].0];
+        let expected = &text[..text.find(stop).expect("a part of it")];
+        with_generation(History::Documented, |generation| {
+            begin(generation);
+            let stops = ["never to be found", stop];
+            let config = TurnConfig { reasoning_tokens: Some(0), stop: &stops, ..seeded(5, 100) };
+            let told = turn(generation, config);
+            assert_eq!(told.reason(), StopReason::StopString);
+            assert_eq!(told.messages[0].2, expected, "{stop:?}");
+            begin(generation);
+            assert_session_is_true(generation);
+        });
+    }
+    with_generation(History::Documented, |generation| {
+        begin(generation);
+        let config = TurnConfig { reasoning_tokens: Some(0), stop: &["never to be found"], ..seeded(5, 100) };
+        assert_eq!(turn(generation, config).messages, free.messages, "what was held back comes in the end");
+    });
+}
+
+#[test]
+fn a_turn_that_is_cancelled_anywhere_leaves_a_conversation_that_goes_on() {
+    for steps in (0..120).step_by(7) {
+        with_generation(History::Documented, |generation| {
+            begin(generation);
+            let mut told = Told::default();
+            let mut first = Turn::new(generation, seeded(3, 50)).expect("a turn");
+            for _ in 0..steps {
+                first.step(generation, &Alone, &mut |event| told.take(event)).expect("finite numbers");
+            }
+            first.cancel(generation, &mut |event| told.take(event));
+            if told.reason() == StopReason::Cancelled {
+                assert!(told.messages.iter().all(|message| message.3.is_some()));
+            }
+            generation.append(&[user(&[Content::Text("Go on")])], &mut [0; 256]).expect("room");
+            assert_session_is_true(generation);
+            turn(generation, seeded(4, 5));
+        });
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_turn_and_probabilities_are_told_for_each_token() {
+    let run = |log_probabilities| {
+        with_generation(History::Documented, |generation| {
+            begin(generation);
+            turn(generation, TurnConfig { log_probabilities, ..seeded(9, 40) })
+        })
+    };
+    let (plain, told) = (run(None), run(Some(5)));
+    assert_eq!(plain.messages, told.messages);
+    assert_eq!(plain.tokens, 0);
+    assert!(told.tokens > 0 && told.tokens <= 40);
+}
+
+#[test]
+fn replacing_the_conversation_keeps_what_the_session_holds_of_it() {
+    with_generation(History::Documented, |generation| {
+        begin(generation);
+        turn(generation, seeded(1, 20));
+        let system = SystemContent { identity: Some("I"), knowledge_cutoff: None, ..SystemContent::default() };
+        let (system, hello) = ([Content::System(system)], [Content::Text("Hello, you")]);
+        let messages = [Message::new(Role::System, &system), user(&hello)];
+        generation.replace(&messages, &mut [0; 4096]).expect("room");
+        let held = generation.session().position();
+        assert!(held > 30, "the system message is still held: {held}");
+        assert_session_is_true(generation);
+        // The whole conversation as it is, once more: nothing is computed but the last token.
+        generation.replace(&messages, &mut [0; 4096]).expect("room");
+        let told = turn(generation, seeded(1, 1));
+        assert_eq!(told.usage().cached_tokens, told.usage().input_tokens - 1);
+    });
+}
+
+#[test]
+fn a_full_context_and_a_full_list_are_told_and_nothing_is_lost() {
+    with_generation(History::KeepAll, |generation| {
+        begin(generation);
+        let told = turn(generation, TurnConfig { reasoning_tokens: None, ..seeded(2, 0) });
+        assert!(matches!(told.reason(), StopReason::ContextFull | StopReason::Finished | StopReason::ToolCall));
+        let before = generation.tokens().to_vec();
+        let long = "x ".repeat(CONTEXT);
+        let refused = generation.append(&[user(&[Content::Text(&long)])], &mut [0; 8192]);
+        assert!(matches!(refused, Err(Error::Capacity { .. })), "{refused:?}");
+        assert_eq!(&generation.tokens()[..before.len()], before);
+    });
+    with_generation(History::KeepAll, |generation| {
+        let content = [Content::Text("a")];
+        let message = user(&content);
+        let refused = (0..100).find_map(|_| generation.append(&[message], &mut [0; 64]).err());
+        assert!(matches!(refused, Some(Error::Capacity { what: "messages in the conversation", .. })), "{refused:?}");
+    });
+}
+
+#[test]
+fn the_published_tokens_of_the_format_are_found_by_name() {
+    let tokenizer = vocabulary::o200k_harmony();
+    assert_eq!(SpecialTokens::of(&tokenizer), Ok(SpecialTokens::O200K_HARMONY));
+}
