@@ -1,13 +1,16 @@
 use std::collections::HashSet;
+use std::fs;
 
+use ossicle_core::file::TensorType::{self, Bf16, F32, Mxfp4, Q8_0};
 use ossicle_core::kernels::Kernels;
 use ossicle_core::model::{Files, Model};
 use ossicle_core::tokenizer::vocabulary::from_byte_alphabet;
-use ossicle_core::tokenizer::{self, Specials, Tokenizer};
+use ossicle_core::tokenizer::{Specials, Tokenizer};
 use ossicle_core::transformer::{Logits, Session, SessionConfig};
-use ossicle_host::vocabulary::o200k_harmony;
+use ossicle_host::vocabulary::{gguf, o200k_harmony};
 use ossicle_host::{Memory, Threads};
 
+use super::vocabulary::Vocabulary;
 use super::*;
 
 /// A place for a file, which is gone when the test ends.
@@ -25,15 +28,16 @@ impl Drop for Scratch {
     }
 }
 
-/// The file that `run` writes.
-fn written(name: &str, geometry: Geometry, dense: Dense, seed: u64) -> Vec<u8> {
+/// The file that is written.
+fn written(name: &str, geometry: Geometry, dense: TensorType, seed: u64) -> Vec<u8> {
     let scratch = Scratch::new(name);
-    let mut last = (0, 0);
-    let options = Arguments { geometry, dense, seed, out: scratch.0.clone() };
-    write(&options, |written, total| last = (written, total)).expect("room for a small file");
+    let plan = Plan::new(&geometry, dense);
+    let mut reported = 0;
+    plan.write(&scratch.0, seed, |written| reported = written).expect("room for a small file");
     let bytes = fs::read(&scratch.0).expect("the file");
+    assert_eq!(bytes.len() as u64, plan.size);
     // Only padding between tensors is not reported.
-    assert!(last.1 == bytes.len() as u64 && last.0 <= last.1 && last.0 + 1000 > last.1, "{last:?}");
+    assert!((plan.size - 1000..=plan.size).contains(&reported), "{reported} of {}", plan.size);
     bytes
 }
 
@@ -47,7 +51,7 @@ const WIDE: Geometry = Geometry {
 
 #[test]
 fn the_same_seed_gives_the_same_bytes_and_another_gives_others() {
-    for (name, dense) in [("q8_0", Dense::Q8_0), ("bf16", Dense::Bf16)] {
+    for (name, dense) in [("q8_0", Q8_0), ("bf16", Bf16)] {
         let first = written(name, Geometry::TINY, dense, 7);
         assert!(first == written(name, Geometry::TINY, dense, 7));
         assert!(first != written(name, Geometry::TINY, dense, 8));
@@ -56,16 +60,14 @@ fn the_same_seed_gives_the_same_bytes_and_another_gives_others() {
 
 #[test]
 fn the_bytes_are_those_that_one_thread_makes_in_any_order() {
-    for (name, dense) in [("wide-q8_0", Dense::Q8_0), ("wide-bf16", Dense::Bf16)] {
-        let plan = Plan::new(WIDE, dense);
+    for (name, dense) in [("wide-q8_0", Q8_0), ("wide-bf16", Bf16)] {
+        let plan = Plan::new(&WIDE, dense);
         let mut expected = plan.header.clone();
         expected.resize(plan.size as usize, 0);
         let mut buffer = Vec::new();
         for chunk in plan.chunks().iter().rev() {
-            plan.make(chunk, 3, &mut buffer);
-            let tensor = &plan.tensors[chunk.tensor];
-            let start = (tensor.offset + chunk.number * chunk_size(tensor.dtype)) as usize;
-            expected[start..][..buffer.len()].copy_from_slice(&buffer);
+            chunk.make(3, &mut buffer);
+            expected[chunk.offset as usize..][..buffer.len()].copy_from_slice(&buffer);
         }
         assert!(expected == written(name, WIDE, dense, 3));
     }
@@ -75,8 +77,7 @@ fn the_bytes_are_those_that_one_thread_makes_in_any_order() {
 fn no_part_is_left_of_a_file_that_could_not_be_written() {
     let scratch = Scratch::new("directory");
     fs::create_dir(&scratch.0).expect("a new directory");
-    let options = Arguments { geometry: Geometry::TINY, dense: Dense::Q8_0, seed: 0, out: scratch.0.clone() };
-    let failed = write(&options, |_, _| ());
+    let failed = Plan::new(&Geometry::TINY, Q8_0).write(&scratch.0, 0, |_| ());
     fs::remove_dir(&scratch.0).expect("it is empty");
     assert!(failed.is_err(), "a file does not replace a directory");
     assert!(!scratch.0.with_added_extension("part").exists());
@@ -84,23 +85,23 @@ fn no_part_is_left_of_a_file_that_could_not_be_written() {
 
 #[test]
 fn tensors_are_as_many_and_as_large_as_in_the_published_files() {
-    let [f32s, dense, experts] = [TensorType::F32, TensorType::Q8_0, TensorType::Mxfp4].map(|dtype| {
+    let [f32s, dense, experts] = [F32, Q8_0, Mxfp4].map(|dtype| {
         move |plan: &Plan| {
             let tensors = plan.tensors.iter().filter(|tensor| tensor.dtype == dtype);
             tensors.fold((0, 0), |(count, size), tensor| (count + 1, size + tensor.size))
         }
     });
-    let plan = Plan::new(Geometry::SMALL, Dense::Q8_0);
+    let plan = Plan::new(&Geometry::SMALL, Q8_0);
     assert_eq!((f32s(&plan).0, dense(&plan).0, experts(&plan)), (289, 98, (72, 10_152_345_600)));
     assert_eq!(plan.size - plan.header.len() as u64, 12_096_558_336);
 
-    let plan = Plan::new(Geometry::LARGE, Dense::Q8_0);
+    let plan = Plan::new(&Geometry::LARGE, Q8_0);
     assert_eq!((f32s(&plan).0, dense(&plan).0, experts(&plan)), (433, 146, (108, 60_914_073_600)));
 }
 
 #[test]
 fn the_vocabulary_is_o200k_harmony_as_the_published_files_have_it() {
-    let plan = Plan::new(WIDE, Dense::Q8_0);
+    let plan = Plan::new(&WIDE, Q8_0);
     let mut file = plan.header;
     file.resize(plan.size as usize, 0);
     let files = [&file[..]];
@@ -136,16 +137,12 @@ fn merges_are_all_splits_of_all_tokens() {
 
 #[test]
 fn the_tiny_model_is_small_and_reads_text() {
-    let file = written("reads", Geometry::TINY, Dense::Q8_0, 0);
+    let file = written("reads", Geometry::TINY, Q8_0, 0);
     assert!(file.len() < 1_000_000, "{} bytes", file.len());
     let files = [&file[..]];
     let files = Files::gguf(&files).expect("a model");
     let (tokens, types) = files.vocabulary().expect("a vocabulary");
-    let types = types.expect("types");
-    let source = tokenizer::Gguf(|| {
-        let types = types.iter().map(|kind| kind.as_u64().expect("a type") as i32);
-        tokens.iter().map(|token| token.as_bytes().expect("a token")).zip(types)
-    });
+    let source = gguf(tokens, types.expect("types"));
     let mut memory = Memory::new(Tokenizer::layout(&source).expect("a layout"));
     let tokenizer = Tokenizer::new(&source, memory.region()).expect("a vocabulary of bytes and merges");
 
@@ -163,9 +160,7 @@ fn the_tiny_model_is_small_and_reads_text() {
 fn models_think_in_numbers_like_those_of_a_trained_one() {
     // A layer of full size is enough to notice a matrix of wrong scale.
     let cut = Geometry { name: "cut", layers: 1, experts: 4, vocabulary: 2048, ordinary: 2016, ..Geometry::SMALL };
-    for (geometry, dense, steps) in
-        [(Geometry::TINY, Dense::Q8_0, 48), (Geometry::TINY, Dense::Bf16, 48), (cut, Dense::Q8_0, 12)]
-    {
+    for (geometry, dense, steps) in [(Geometry::TINY, Q8_0, 48), (Geometry::TINY, Bf16, 48), (cut, Q8_0, 12)] {
         let file = written(&format!("thinks-{}", geometry.name), geometry, dense, 1);
         let files = [&file[..]];
         let files = Files::gguf(&files).expect("a model");
