@@ -10,6 +10,8 @@ use crate::region::{Carver, Layout};
 use crate::tokenizer::Tokenizer;
 use crate::transformer::{Logits, Session};
 
+use super::turn::MessageKind;
+
 /// How large a conversation is, and what happens to its past.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GenerationConfig {
@@ -59,8 +61,8 @@ struct Span {
 pub(super) struct Open {
     /// Where its `<|start|>` is.
     pub begin: usize,
-    /// Whether its header is complete.
-    pub in_content: bool,
+    /// What it is, once its header is complete.
+    pub kind: Option<MessageKind>,
 }
 
 impl<'r, 'w> Generation<'r, 'w> {
@@ -236,7 +238,8 @@ impl<'r, 'w> Generation<'r, 'w> {
     }
 
     /// The model's message that began at `begin` is finished.
-    pub(super) fn finish_own(&mut self, begin: usize, reasoning: bool, answer: bool) -> Result<()> {
+    pub(super) fn finish_own(&mut self, begin: usize, kind: MessageKind) -> Result<()> {
+        let (reasoning, answer) = (kind == MessageKind::Reasoning, kind == MessageKind::Answer);
         self.finish_message(Span { begin, end: self.len, reasoning, answer })
     }
 
@@ -256,13 +259,13 @@ impl<'r, 'w> Generation<'r, 'w> {
     pub(super) fn close(&mut self) -> Result<()> {
         self.session.cancel();
         match self.open.take() {
-            Some(open) if open.in_content => {
+            Some(Open { begin, kind: Some(kind) }) => {
                 self.push(self.special.end)?;
-                self.finish_own(open.begin, false, false)
+                self.finish_own(begin, kind)
             }
-            Some(open) => {
-                self.len = open.begin;
-                self.rewind_to(self.len.min(self.session.position()));
+            Some(Open { begin, kind: None }) => {
+                self.len = begin;
+                self.rewind_to(begin.min(self.session.position()));
                 Ok(())
             }
             None => Ok(()),

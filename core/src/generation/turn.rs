@@ -169,7 +169,7 @@ impl<'t> Turn<'t> {
         }
         generation.close()?;
         let begin = generation.tokens().len();
-        generation.open = Some(Open { begin, in_content: false });
+        generation.open = Some(Open { begin, kind: None });
         generation.push(generation.special.start)?;
         let mut fits = Ok(());
         let tokenizer = generation.tokenizer;
@@ -315,7 +315,7 @@ impl<'t> Turn<'t> {
         }
         self.usage.output_tokens += 1;
         let in_content = self.output.kind;
-        let open = generation.open.unwrap_or(Open { begin: generation.tokens().len(), in_content: false });
+        let open = generation.open.unwrap_or(Open { begin: generation.tokens().len(), kind: None });
         let content_end = generation.tokens().len();
         let output = &mut self.output;
         self.parser.push(token, &tokenizer, &mut |event| output.take(event, open.begin + 1..content_end, emit));
@@ -325,27 +325,26 @@ impl<'t> Turn<'t> {
 
         let stops = [special.end, special.call, special.return_, special.end_of_text].contains(&token);
         let ended = self.output.ended.take();
+        let calls = token == special.call && ended == Some(MessageKind::ToolCall);
         if stops {
-            // In the conversation a message that nobody has to answer ends with <|end|>, however the model ended it.
-            generation.push(if token == special.call { token } else { special.end })?;
+            // In the conversation a message that no tool has to answer ends with <|end|>, however the model ended it.
+            generation.push(if calls { token } else { special.end })?;
         }
         let mut begin = open.begin;
         if let Some(kind) = ended {
-            generation.finish_own(begin, kind == MessageKind::Reasoning, kind == MessageKind::Answer)?;
+            generation.finish_own(begin, kind)?;
             begin = generation.tokens().len();
         }
         if !stops {
             generation.push(token)?;
         }
-        generation.open = (!stops).then_some(Open { begin, in_content: self.output.kind.is_some() });
+        generation.open = (!stops).then_some(Open { begin, kind: self.output.kind });
         if self.output.stopped {
             return self.end(generation, StopReason::StopString, emit);
         }
         match token {
-            _ if token == special.call => self.end(generation, StopReason::ToolCall, emit),
-            _ if token == special.return_ || token == special.end_of_text => {
-                self.end(generation, StopReason::Finished, emit)
-            }
+            _ if calls => self.end(generation, StopReason::ToolCall, emit),
+            _ if stops && token != special.end => self.end(generation, StopReason::Finished, emit),
             _ if token == special.end && self.grammar.is_some() => {
                 // Only this can follow.
                 self.accept_all(generation, &[special.start], Role::Assistant.name(), &[], emit)?;
