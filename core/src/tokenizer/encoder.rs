@@ -1,11 +1,16 @@
 //! Encoding: special tokens, pieces, whole tokens, merging.
 
+use core::hint::black_box;
+
 use super::Specials;
 use super::cache::Cache;
 use super::merge::{Merger, WINDOW};
 use super::split::Pieces;
-use super::tables::Tables;
+use super::tables::{Key, Tables};
 use super::utf8::{self, character};
+
+/// How many pieces are looked up together.
+const BATCH: usize = 32;
 
 /// One encoding: the tables, and the memory to work in.
 pub struct Encoding<'e, 'r> {
@@ -44,23 +49,38 @@ impl Encoding<'_, '_> {
     }
 
     fn ordinary(&mut self, text: &[u8], emit: &mut impl FnMut(u32)) {
-        for piece in Pieces::new(text) {
-            if piece.valid {
-                self.piece(text, piece.start, piece.end, emit);
-            } else {
-                self.ill_formed(&text[piece.start..piece.end], emit);
+        let mut pieces = Pieces::new(text);
+        let mut batch = [(Key::default(), true); BATCH];
+        loop {
+            // First all keys, then a look at where each leads, then the searches: so the memory of all is fetched at once.
+            let mut len = 0;
+            for (place, piece) in batch.iter_mut().zip(&mut pieces) {
+                *place = (Key::of(text, piece.start, piece.end), piece.valid);
+                len += 1;
+            }
+            let batch = &batch[..len];
+            if batch.is_empty() {
+                return;
+            }
+            black_box(batch.iter().fold(0, |all, (key, _)| all ^ self.tables.touch(key)));
+            for (key, valid) in batch {
+                if *valid {
+                    self.piece(text, key, emit);
+                } else {
+                    self.ill_formed(&text[key.start..key.end], emit);
+                }
             }
         }
     }
 
     #[inline]
-    fn piece(&mut self, text: &[u8], start: usize, end: usize, emit: &mut impl FnMut(u32)) {
-        if end - start == 1 {
-            return emit(self.tables.pairs.byte_id(text[start]));
+    fn piece(&mut self, text: &[u8], key: &Key, emit: &mut impl FnMut(u32)) {
+        if key.end - key.start == 1 {
+            return emit(self.tables.pairs.byte_id(text[key.start]));
         }
-        match self.tables.whole(text, start, end) {
-            Ok(id) => emit(id),
-            Err(hash) => self.parts(&text[start..end], hash, emit),
+        match self.tables.whole(text, key) {
+            Some(id) => emit(id),
+            None => self.parts(&text[key.start..key.end], key.hash, emit),
         }
     }
 
@@ -71,7 +91,7 @@ impl Encoding<'_, '_> {
         } else if let Some(ids) = self.cache.get(hash, piece) {
             ids.iter().for_each(|id| emit(*id));
         } else {
-            self.merger.merge(self.tables.pairs, piece);
+            self.merger.merge(self.tables, piece);
             self.merger.parts().for_each(|(id, _)| emit(id));
             self.cache.keep(hash, piece, self.merger.parts().map(|(id, _)| id));
         }
@@ -94,7 +114,7 @@ impl Encoding<'_, '_> {
             }
             if at == piece.len() {
                 return if first {
-                    self.piece(&window, 0, len, emit);
+                    self.piece(&window, &Key::of(&window, 0, len), emit);
                 } else {
                     self.merger.window(self.tables, &window[..len], true, emit);
                 };

@@ -69,22 +69,55 @@ impl Default for Merger {
 }
 
 impl Merger {
-    /// Merges `text`, at most [`WINDOW`] bytes, as far as it goes.
-    pub fn merge(&mut self, pairs: Pairs<'_>, text: &[u8]) {
-        let len = text.len().min(WINDOW);
-        self.len = len;
-        let blocks = len.div_ceil(BLOCK);
-        let mut next = text[..len].iter().skip(1);
-        for (at, byte) in text[..len].iter().enumerate() {
-            self.ids[at] = pairs.byte_id(*byte);
-            self.sizes[at] = 1;
-            self.before[at] = at.saturating_sub(1) as u16;
-            let id = next.next().map_or(u32::MAX, |next| pairs.of_bytes(*byte, *next));
-            self.candidates[at / BLOCK][at % BLOCK] = candidate(id, at);
+    /// Merges `text`, at most [`WINDOW`] bytes, from its bytes on.
+    pub fn merge_bytes(&mut self, pairs: Pairs<'_>, text: &[u8]) {
+        self.start(text, pairs, |_, _| None);
+        self.run(pairs);
+    }
+
+    /// Merges `text`, at most [`WINDOW`] bytes of UTF-8, which may end within a character. Starts from characters where these
+    /// are sure to become tokens first.
+    pub fn merge(&mut self, tables: &Tables<'_>, text: &[u8]) {
+        self.start(text, tables.pairs, |text, at| tables.character(text, at));
+        self.run(tables.pairs);
+    }
+
+    /// Sets the first parts: what `character` gives, with ids and sizes, or else single bytes.
+    #[inline]
+    fn start(&mut self, text: &[u8], pairs: Pairs<'_>, character: impl Fn(&[u8], usize) -> Option<(u32, usize)>) {
+        let text = &text[..text.len().min(WINDOW)];
+        self.len = text.len();
+        let mut before = 0;
+        let mut at = 0;
+        while at < text.len() {
+            let byte = text[at];
+            let known = if byte < 0x80 { None } else { character(text, at) };
+            let (id, size) = known.unwrap_or_else(|| (pairs.byte_id(byte), 1));
+            self.ids[at] = id;
+            self.sizes[at] = size as u16;
+            self.before[at] = before as u16;
+            if at > 0 {
+                let merged = if at - before == 1 && self.sizes[before] == 1 && size == 1 {
+                    pairs.of_bytes(text[before], byte)
+                } else {
+                    pairs.get(self.ids[before], id)
+                };
+                self.candidates[before / BLOCK][before % BLOCK] = candidate(merged, before);
+            }
+            for hole in at + 1..at + size {
+                self.candidates[hole / BLOCK][hole % BLOCK] = NONE;
+            }
+            before = at;
+            at += size;
         }
-        for at in len..blocks * BLOCK {
-            self.candidates[at / BLOCK][at % BLOCK] = NONE;
+        for end in before..at.next_multiple_of(BLOCK) {
+            self.candidates[end / BLOCK][end % BLOCK] = NONE;
         }
+    }
+
+    /// Merges as far as it goes.
+    fn run(&mut self, pairs: Pairs<'_>) {
+        let blocks = self.len.div_ceil(BLOCK);
         if blocks <= 1 {
             loop {
                 let best = least(&self.candidates[0]);
@@ -146,7 +179,7 @@ impl Merger {
     /// Encodes a piece that fits into a window, or the first window of one that does not. Returns how many bytes of it the
     /// ids stand for; if `whole`, all.
     pub fn window(&mut self, tables: &Tables<'_>, text: &[u8], whole: bool, emit: &mut impl FnMut(u32)) -> usize {
-        self.merge(tables.pairs, text);
+        self.merge(tables, text);
         let certain = if whole { self.len } else { self.len.saturating_sub(tables.lookahead) };
         self.emit(certain, emit)
     }

@@ -3,7 +3,7 @@
 //! | table | what | o200k |
 //! | --- | --- | --- |
 //! | `bytes`, `offsets` | the bytes of all tokens in the order of their ids, and where each starts | 2.2 MB |
-//! | `pairs` | two adjacent tokens, or bytes, to the token that they merge to | 4.3 MB |
+//! | `pairs` | two adjacent tokens, or bytes, to the token that they merge to | 3.7 MB |
 //! | `short` | up to 8 bytes to the token they are | 3.9 MB |
 //! | `long` | more bytes to the token they are | 0.8 MB |
 //!
@@ -64,6 +64,9 @@ pub struct Tables<'r> {
     special_leads: [u64; 4],
     short: &'r [[u64; 2]],
     long: &'r [u64],
+    /// For two bytes with a border of characters between them: the lowest id of a token that goes across this border and
+    /// holds a part of the character before or behind it.
+    across: &'r [u32; 256 * 256],
     /// What merges to what.
     pub pairs: Pairs<'r>,
     /// See [`super::merge`]. Bytes.
@@ -79,6 +82,8 @@ struct Draft<'r> {
     specials: &'r mut [Special],
     byte_ids: &'r mut [u32],
     byte_pairs: &'r mut [u32],
+    across: &'r mut [u32],
+    filter: &'r mut [u64],
     short: &'r mut [[u64; 2]],
     long: &'r mut [u64],
     pairs: &'r mut [u64],
@@ -95,9 +100,9 @@ fn slots(entries: usize) -> usize {
     entries + entries * 3 / 5 + 1
 }
 
-/// Slots for so many pairs: at most 2/5 are taken, because most lookups of pairs find nothing.
-fn pair_slots(entries: usize) -> usize {
-    entries + entries * 3 / 2 + 1
+/// Words of the filter for so many pairs: about ten bits each.
+fn filter_words(pairs: usize) -> usize {
+    pairs / 6 + 1
 }
 
 impl Counts {
@@ -152,9 +157,11 @@ impl<'r> Draft<'r> {
             specials: carver.filled(counts.specials, [0; 3])?,
             byte_ids: carver.filled(256, NO_ID)?,
             byte_pairs: carver.filled(256 * 256, NO_ID)?,
+            across: carver.filled(256 * 256, NO_ID)?,
+            filter: carver.filled(filter_words(counts.pairs()), 0)?,
             short: carver.filled(slots(counts.short), [0; 2])?,
             long: carver.filled(slots(counts.long), EMPTY)?,
-            pairs: carver.filled(pair_slots(counts.pairs()), EMPTY)?,
+            pairs: carver.filled(slots(counts.pairs()), EMPTY)?,
             reach: carver.filled(counts.ids, 0)?,
         })
     }
@@ -254,13 +261,13 @@ impl<'r> Draft<'r> {
             }
             let byte_ids = self.byte_ids.first_chunk().expect("256 were carved");
             let byte_pairs = self.byte_pairs.first_chunk().expect("65536 were carved");
-            merger.merge(Pairs { byte_ids, byte_pairs, table: self.pairs }, bytes);
+            merger.merge_bytes(Pairs { byte_ids, byte_pairs, filter: self.filter, table: self.pairs }, bytes);
             let mut parts = merger.parts();
             let (Some((left, size)), Some((right, end))) = (parts.next(), parts.next()) else { continue };
             if end != bytes.len() {
                 continue;
             }
-            insert_pair(self.pairs, left, right, id as u32);
+            insert_pair(self.filter, self.pairs, [left, right, id as u32]);
             if let [left, right] = *bytes {
                 self.byte_pairs[usize::from(left) << 8 | usize::from(right)] = id as u32;
             }
@@ -269,6 +276,7 @@ impl<'r> Draft<'r> {
             } else {
                 insert_long(self.long, bytes, id as u32);
             }
+            mark_borders(self.across, bytes, id as u32);
             let distance = self.reach[right as usize] + size as u16;
             if usize::from(distance) > LOOKAHEAD_MAX {
                 return Err(Error::Vocabulary {
@@ -310,11 +318,13 @@ impl<'r> Tables<'r> {
             special: draft.special,
             special_leads: special_leads(draft.bytes, draft.specials),
             specials: draft.specials,
+            across: draft.across.first_chunk().expect("65536 were carved"),
             short: draft.short,
             long: draft.long,
             pairs: Pairs {
                 byte_ids: draft.byte_ids.first_chunk().expect("256 were carved"),
                 byte_pairs: draft.byte_pairs.first_chunk().expect("65536 were carved"),
+                filter: draft.filter,
                 table: draft.pairs,
             },
         }))
@@ -322,7 +332,7 @@ impl<'r> Tables<'r> {
 
     /// Hands the tables to `write`, part by part, as [`Tables::open`] takes them.
     pub fn save(&self, write: &mut dyn FnMut(&[u8])) {
-        let sections: [&[u8]; 10] = [
+        let sections: [&[u8]; 12] = [
             bytemuck::cast_slice(self.header),
             bytemuck::cast_slice(self.offsets),
             self.bytes,
@@ -330,6 +340,8 @@ impl<'r> Tables<'r> {
             bytemuck::cast_slice(self.specials),
             bytemuck::cast_slice(self.pairs.byte_ids),
             bytemuck::cast_slice(self.pairs.byte_pairs),
+            bytemuck::cast_slice(self.across),
+            bytemuck::cast_slice(self.pairs.filter),
             bytemuck::cast_slice(self.short),
             bytemuck::cast_slice(self.long),
             bytemuck::cast_slice(self.pairs.table),
@@ -362,12 +374,14 @@ impl<'r> Tables<'r> {
         let specials = cutter.cut(counts.specials)?;
         let byte_ids = cutter.cut(256)?.first_chunk().expect("256 were cut");
         let byte_pairs = cutter.cut(256 * 256)?.first_chunk().expect("65536 were cut");
+        let across = cutter.cut(256 * 256)?.first_chunk().expect("65536 were cut");
+        let filter = cutter.cut(filter_words(counts.pairs()))?;
         let short = cutter.cut(slots(counts.short))?;
         let long = cutter.cut(slots(counts.long))?;
-        let table = cutter.cut(pair_slots(counts.pairs()))?;
-        let pairs = Pairs { byte_ids, byte_pairs, table };
+        let table = cutter.cut(slots(counts.pairs()))?;
+        let pairs = Pairs { byte_ids, byte_pairs, filter, table };
         let special_leads = special_leads(bytes, specials);
-        Ok(Self { header, offsets, bytes, special, specials, special_leads, short, long, pairs, lookahead })
+        Ok(Self { header, offsets, bytes, special, specials, special_leads, short, long, across, pairs, lookahead })
     }
 
     /// How many ids there are.
@@ -413,37 +427,40 @@ impl<'r> Tables<'r> {
         }
     }
 
-    /// The token that is `text[start..end]`, 2 bytes or more, if merging gives it; otherwise a hash of these bytes.
+    /// The token that is the piece with this key, if merging gives it.
     #[inline]
-    pub fn whole(&self, text: &[u8], start: usize, end: usize) -> core::result::Result<u32, u64> {
-        if end - start <= SHORT { self.short(text, start, end) } else { self.long(&text[start..end]) }
+    pub fn whole(&self, text: &[u8], key: &Key) -> Option<u32> {
+        if key.end - key.start <= SHORT { self.short(key) } else { self.long(&text[key.start..key.end], key.hash) }
+    }
+
+    /// Something from where the search for a key begins: to have that memory on its way before it is needed.
+    #[inline]
+    pub fn touch(&self, key: &Key) -> u64 {
+        if key.end - key.start <= SHORT {
+            self.short[slot_of(key.hash, self.short.len())][1]
+        } else {
+            self.long[slot_of(key.hash, self.long.len())]
+        }
     }
 
     #[inline]
-    fn short(&self, text: &[u8], start: usize, end: usize) -> core::result::Result<u32, u64> {
-        let size = end - start;
-        // Eight bytes at once, where the text goes on so far.
-        let key = match text.get(start..).and_then(<[u8]>::first_chunk) {
-            Some(chunk) => u64::from_le_bytes(*chunk) & (u64::MAX >> (8 * (SHORT - size) as u32)),
-            None => short_key(&text[start..end]),
-        };
-        let hash = key.wrapping_mul(GOLDEN);
-        let mut slot = slot_of(hash, self.short.len());
+    fn short(&self, key: &Key) -> Option<u32> {
+        let size = (key.end - key.start) as u64;
+        let mut slot = slot_of(key.hash, self.short.len());
         for _ in 0..self.short.len() {
-            let [other, entry] = self.short[slot];
-            if other == key && entry >> 32 == size as u64 {
-                return Ok(entry as u32);
+            let [word, entry] = self.short[slot];
+            if word == key.word && entry >> 32 == size {
+                return Some(entry as u32);
             }
             if entry == 0 {
                 break;
             }
             slot = next_slot(slot, self.short.len());
         }
-        Err(hash)
+        None
     }
 
-    fn long(&self, bytes: &[u8]) -> core::result::Result<u32, u64> {
-        let hash = long_hash(bytes);
+    fn long(&self, bytes: &[u8], hash: u64) -> Option<u32> {
         let mut slot = slot_of(hash, self.long.len());
         for _ in 0..self.long.len() {
             let entry = self.long[slot];
@@ -452,11 +469,63 @@ impl<'r> Tables<'r> {
             }
             let id = (entry & ID_MASK) as u32;
             if entry >> ID_BITS == hash >> ID_BITS && self.token(id) == Some(bytes) {
-                return Ok(id);
+                return Some(id);
             }
             slot = next_slot(slot, self.long.len());
         }
-        Err(hash)
+        None
+    }
+
+    /// Id and size of the character at byte `at`, if its bytes are merged to one token before any of them can be merged with
+    /// others around. `text` is in UTF-8, except that it may end within a character.
+    #[inline]
+    pub fn character(&self, text: &[u8], at: usize) -> Option<(u32, usize)> {
+        let size = match text[at] {
+            0xC2..=0xDF => 2,
+            0xE0..=0xEF => 3,
+            0xF0..=0xF4 => 4,
+            _ => return None,
+        };
+        let end = at + size;
+        if end > text.len() {
+            return None;
+        }
+        let id = self.short(&Key::of(text, at, end))?;
+        let safe = |end: usize| match text.get(end) {
+            Some(next) if end > 0 => self.across[border(text[end - 1], *next)] > id,
+            _ => true,
+        };
+        (safe(at) && safe(end)).then_some((id, size))
+    }
+}
+
+/// What a piece is looked up by.
+#[derive(Clone, Copy, Default)]
+pub struct Key {
+    /// The first byte of the piece.
+    pub start: usize,
+    /// The byte behind it.
+    pub end: usize,
+    /// A hash of its bytes.
+    pub hash: u64,
+    /// Its bytes as a number, the first lowest, if there are at most eight.
+    word: u64,
+}
+
+impl Key {
+    /// The key of `text[start..end]`.
+    #[inline]
+    pub fn of(text: &[u8], start: usize, end: usize) -> Self {
+        let size = end - start;
+        if size > SHORT {
+            return Self { start, end, hash: long_hash(&text[start..end]), word: 0 };
+        }
+        // Eight bytes at once, where the text goes on so far.
+        let word = match text.get(start..).and_then(<[u8]>::first_chunk) {
+            Some(chunk) if size > 0 => u64::from_le_bytes(*chunk) & (u64::MAX >> (8 * (SHORT - size) as u32)),
+            _ => short_word(&text[start..end]),
+        };
+        Self { start, end, hash: word.wrapping_mul(GOLDEN), word }
     }
 }
 
@@ -504,6 +573,8 @@ pub struct Pairs<'p> {
     byte_ids: &'p [u32; 256],
     /// The id to which two bytes merge.
     byte_pairs: &'p [u32; 256 * 256],
+    /// A bit for each of many hashes: set if a pair has it. Most lookups end here, in memory that stays in the second cache.
+    filter: &'p [u64],
     /// Entries of left id, right id and the id they merge to.
     table: &'p [u64],
 }
@@ -525,7 +596,12 @@ impl Pairs<'_> {
     #[inline]
     pub fn get(&self, left: u32, right: u32) -> u32 {
         let key = u64::from(left) << ID_BITS | u64::from(right);
-        let mut slot = slot_of(pair_hash(key), self.table.len());
+        let hash = pair_hash(key);
+        let bit = slot_of(hash, self.filter.len() * 64);
+        if self.filter[bit / 64] >> (bit % 64) & 1 == 0 {
+            return NO_ID;
+        }
+        let mut slot = slot_of(hash, self.table.len());
         for _ in 0..self.table.len() {
             let entry = self.table[slot];
             if entry >> ID_BITS == key {
@@ -540,9 +616,12 @@ impl Pairs<'_> {
     }
 }
 
-fn insert_pair(table: &mut [u64], left: u32, right: u32, id: u32) {
+fn insert_pair(filter: &mut [u64], table: &mut [u64], [left, right, id]: [u32; 3]) {
     let key = u64::from(left) << ID_BITS | u64::from(right);
-    let mut slot = slot_of(pair_hash(key), table.len());
+    let hash = pair_hash(key);
+    let bit = slot_of(hash, filter.len() * 64);
+    filter[bit / 64] |= 1 << (bit % 64);
+    let mut slot = slot_of(hash, table.len());
     while table[slot] != EMPTY {
         slot = next_slot(slot, table.len());
     }
@@ -550,12 +629,12 @@ fn insert_pair(table: &mut [u64], left: u32, right: u32, id: u32) {
 }
 
 fn insert_short(table: &mut [[u64; 2]], bytes: &[u8], id: u32) {
-    let key = short_key(bytes);
-    let mut slot = slot_of(key.wrapping_mul(GOLDEN), table.len());
+    let Key { hash, word, .. } = Key::of(bytes, 0, bytes.len());
+    let mut slot = slot_of(hash, table.len());
     while table[slot][1] != 0 {
         slot = next_slot(slot, table.len());
     }
-    table[slot] = [key, (bytes.len() as u64) << 32 | u64::from(id)];
+    table[slot] = [word, (bytes.len() as u64) << 32 | u64::from(id)];
 }
 
 fn insert_long(table: &mut [u64], bytes: &[u8], id: u32) {
@@ -567,8 +646,38 @@ fn insert_long(table: &mut [u64], bytes: &[u8], id: u32) {
     table[slot] = (hash >> ID_BITS) << ID_BITS | u64::from(id);
 }
 
+fn border(before: u8, behind: u8) -> usize {
+    usize::from(before) << 8 | usize::from(behind)
+}
+
+/// Notes the borders of characters that a token goes across while it holds only a part of the character on one side.
+fn mark_borders(across: &mut [u32], bytes: &[u8], id: u32) {
+    let starts_character = |byte: &u8| byte & 0xC0 != 0x80;
+    let mut mark = |at: usize| {
+        if at > 0 && at < bytes.len() {
+            let border = &mut across[border(bytes[at - 1], bytes[at])];
+            *border = id.min(*border);
+        }
+    };
+    // Bytes before the first start are the end of a character; those from the last start on may be the start of one.
+    let (Some(first), Some(last)) = (bytes.iter().position(starts_character), bytes.iter().rposition(starts_character))
+    else {
+        return;
+    };
+    mark(first);
+    let size = match bytes[last] {
+        0xC2..=0xDF => 2,
+        0xE0..=0xEF => 3,
+        0xF0..=0xF4 => 4,
+        _ => 1,
+    };
+    if bytes.len() - last < size {
+        mark(last);
+    }
+}
+
 /// Up to eight bytes as a number, the first lowest.
-fn short_key(bytes: &[u8]) -> u64 {
+fn short_word(bytes: &[u8]) -> u64 {
     bytes.iter().rev().fold(0, |key, byte| key << 8 | u64::from(*byte))
 }
 
@@ -581,12 +690,17 @@ fn pair_hash(key: u64) -> u64 {
     key.wrapping_mul(GOLDEN)
 }
 
+/// A hash of more than eight bytes.
+#[inline]
 fn long_hash(bytes: &[u8]) -> u64 {
-    let mut hash = bytes.len() as u64;
-    for chunk in bytes.chunks(SHORT) {
-        hash = (hash ^ short_key(chunk)).wrapping_mul(GOLDEN);
-        hash ^= hash >> 32;
-    }
+    let mix = |hash: u64, word: &[u8; SHORT]| {
+        let hash = (hash ^ u64::from_le_bytes(*word)).wrapping_mul(GOLDEN);
+        hash ^ hash >> 32
+    };
+    let (words, _) = bytes.as_chunks::<SHORT>();
+    let hash = words.iter().fold(bytes.len() as u64, mix);
+    // The last eight, whether or not some of them were among those before.
+    let hash = bytes.last_chunk().map_or(hash, |last| mix(hash, last));
     hash.wrapping_mul(GOLDEN)
 }
 
