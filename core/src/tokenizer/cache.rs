@@ -46,6 +46,12 @@ impl<'c> Cache<'c> {
         same.then(|| &entry.ids[..usize::from(entry.len)])
     }
 
+    /// Something from the place of pieces with this hash: to have it on its way before it is needed.
+    #[inline]
+    pub fn touch(&self, hash: u64) -> u8 {
+        self.entries.get(slot_of(hash, self.entries.len())).map_or(0, |entry| entry.size)
+    }
+
     /// Keeps what `piece`, which has this hash, was merged to; unless it is too long.
     pub fn keep(&mut self, hash: u64, piece: &[u8], ids: impl Iterator<Item = u32>) {
         let slot = slot_of(hash, self.entries.len());

@@ -51,8 +51,8 @@ impl Encoding<'_, '_> {
     fn ordinary(&mut self, text: &[u8], emit: &mut impl FnMut(u32)) {
         let mut pieces = Pieces::new(text);
         let mut batch = [(Key::default(), true); BATCH];
+        let mut found = [None; BATCH];
         loop {
-            // First all keys, then a look at where each leads, then the searches: so the memory of all is fetched at once.
             let mut len = 0;
             for (place, piece) in batch.iter_mut().zip(&mut pieces) {
                 *place = (Key::of(text, piece.start, piece.end), piece.valid);
@@ -62,25 +62,23 @@ impl Encoding<'_, '_> {
             if batch.is_empty() {
                 return;
             }
+            // Before each round of searches a look at where each begins, so that the memory of all is fetched at once.
             black_box(batch.iter().fold(0, |all, (key, _)| all ^ self.tables.touch(key)));
-            for (key, valid) in batch {
-                if *valid {
-                    self.piece(text, key, emit);
-                } else {
-                    self.ill_formed(&text[key.start..key.end], emit);
+            let mut touched = 0;
+            for ((key, _), id) in batch.iter().zip(&mut found) {
+                *id = self.tables.whole(text, key);
+                if id.is_none() {
+                    touched ^= self.cache.touch(key.hash);
                 }
             }
-        }
-    }
-
-    #[inline]
-    fn piece(&mut self, text: &[u8], key: &Key, emit: &mut impl FnMut(u32)) {
-        if key.end - key.start == 1 {
-            return emit(self.tables.pairs.byte_id(text[key.start]));
-        }
-        match self.tables.whole(text, key) {
-            Some(id) => emit(id),
-            None => self.parts(&text[key.start..key.end], key.hash, emit),
+            black_box(touched);
+            for ((key, valid), id) in batch.iter().zip(&found) {
+                match id {
+                    Some(id) if *valid => emit(*id),
+                    _ if *valid => self.parts(&text[key.start..key.end], key.hash, emit),
+                    _ => self.ill_formed(&text[key.start..key.end], emit),
+                }
+            }
         }
     }
 
@@ -114,7 +112,11 @@ impl Encoding<'_, '_> {
             }
             if at == piece.len() {
                 return if first {
-                    self.piece(&window, &Key::of(&window, 0, len), emit);
+                    let key = Key::of(&window, 0, len);
+                    match self.tables.whole(&window, &key) {
+                        Some(id) => emit(id),
+                        None => self.parts(&window[..len], key.hash, emit),
+                    }
                 } else {
                     self.merger.window(self.tables, &window[..len], true, emit);
                 };

@@ -129,7 +129,10 @@ impl<'r> Tokenizer<'r> {
     /// # Errors
     /// [`Error::BufferTooSmall`] with the number needed; the ids before are in place.
     pub fn encode_into(&self, text: impl AsRef<[u8]>, specials: Specials<'_>, ids: &mut [u32]) -> Result<usize> {
-        into_buffer(ids, |emit| self.encode(text, specials, emit))
+        let have = ids.len();
+        let mut len = 0;
+        self.encode(text, specials, into(ids, &mut len));
+        fits(len, have)
     }
 
     /// Hands the bytes of each token to `emit`, in order. Ids that are no token give nothing.
@@ -152,7 +155,7 @@ impl<'r> Tokenizer<'r> {
             }
             len += token.len();
         });
-        if len > have { Err(Error::BufferTooSmall { need: len, have }) } else { Ok(len) }
+        fits(len, have)
     }
 }
 
@@ -201,18 +204,23 @@ impl<'t, 'm> Encoder<'t, 'm> {
     /// # Errors
     /// [`Error::BufferTooSmall`] with the number needed; the ids before are in place.
     pub fn encode_into(&mut self, text: impl AsRef<[u8]>, specials: Specials<'_>, ids: &mut [u32]) -> Result<usize> {
-        into_buffer(ids, |emit| self.encode(text, specials, emit))
+        let have = ids.len();
+        let mut len = 0;
+        self.encode(text, specials, into(ids, &mut len));
+        fits(len, have)
     }
 }
 
-/// Puts what `encode` emits into `ids`, and returns how many there are.
-fn into_buffer(ids: &mut [u32], encode: impl FnOnce(&mut dyn FnMut(u32))) -> Result<usize> {
-    let mut len = 0;
-    encode(&mut |id| {
-        if let Some(place) = ids.get_mut(len) {
+/// Puts what is emitted into `ids` and counts it.
+fn into<'i>(ids: &'i mut [u32], len: &'i mut usize) -> impl FnMut(u32) + 'i {
+    move |id| {
+        if let Some(place) = ids.get_mut(*len) {
             *place = id;
         }
-        len += 1;
-    });
-    if len > ids.len() { Err(Error::BufferTooSmall { need: len, have: ids.len() }) } else { Ok(len) }
+        *len += 1;
+    }
+}
+
+fn fits(need: usize, have: usize) -> Result<usize> {
+    if need > have { Err(Error::BufferTooSmall { need, have }) } else { Ok(need) }
 }

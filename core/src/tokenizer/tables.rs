@@ -4,7 +4,7 @@
 //! | --- | --- | --- |
 //! | `bytes`, `offsets` | the bytes of all tokens in the order of their ids, and where each starts | 2.2 MB |
 //! | `pairs` | two adjacent tokens, or bytes, to the token that they merge to | 3.7 MB |
-//! | `short` | up to 8 bytes to the token they are | 3.9 MB |
+//! | `short` | up to 8 bytes to the token they are | 4.7 MB |
 //! | `long` | more bytes to the token they are | 0.8 MB |
 //!
 //! All lookups are hash tables with open addressing and linear probing.
@@ -100,6 +100,11 @@ fn slots(entries: usize) -> usize {
     entries + entries * 3 / 5 + 1
 }
 
+/// Slots for so many short tokens: at most half are taken, because nearly every piece is looked up there first.
+fn short_slots(entries: usize) -> usize {
+    2 * entries + 1
+}
+
 /// Words of the filter for so many pairs: about ten bits each.
 fn filter_words(pairs: usize) -> usize {
     pairs / 6 + 1
@@ -114,7 +119,7 @@ impl Counts {
             counts.bytes += token.bytes.len();
             match (token.kind, token.bytes.len()) {
                 (Kind::Special, _) => counts.specials += 1,
-                (Kind::Ordinary, 2..=SHORT) => counts.short += 1,
+                (Kind::Ordinary, 1..=SHORT) => counts.short += 1,
                 (Kind::Ordinary, _) => counts.long += 1,
                 (Kind::Unused, _) => {}
             }
@@ -159,7 +164,7 @@ impl<'r> Draft<'r> {
             byte_pairs: carver.filled(256 * 256, NO_ID)?,
             across: carver.filled(256 * 256, NO_ID)?,
             filter: carver.filled(filter_words(counts.pairs()), 0)?,
-            short: carver.filled(slots(counts.short), [0; 2])?,
+            short: carver.filled(short_slots(counts.short), [0; 2])?,
             long: carver.filled(slots(counts.long), EMPTY)?,
             pairs: carver.filled(slots(counts.pairs()), EMPTY)?,
             reach: carver.filled(counts.ids, 0)?,
@@ -230,7 +235,7 @@ impl<'r> Draft<'r> {
         &self.bytes[self.offsets[id] as usize..self.offsets[id + 1] as usize]
     }
 
-    /// Fills `byte_ids`.
+    /// Fills `byte_ids`, and `short` with them.
     fn name_bytes(&mut self) -> Result<()> {
         for id in 0..self.offsets.len() - 1 {
             if self.is_ordinary(id)
@@ -238,6 +243,7 @@ impl<'r> Draft<'r> {
                 && self.byte_ids[byte as usize] == NO_ID
             {
                 self.byte_ids[byte as usize] = id as u32;
+                insert_short(self.short, &[byte], id as u32);
             }
         }
         match self.byte_ids.iter().position(|id| *id == NO_ID) {
@@ -376,7 +382,7 @@ impl<'r> Tables<'r> {
         let byte_pairs = cutter.cut(256 * 256)?.first_chunk().expect("65536 were cut");
         let across = cutter.cut(256 * 256)?.first_chunk().expect("65536 were cut");
         let filter = cutter.cut(filter_words(counts.pairs()))?;
-        let short = cutter.cut(slots(counts.short))?;
+        let short = cutter.cut(short_slots(counts.short))?;
         let long = cutter.cut(slots(counts.long))?;
         let table = cutter.cut(slots(counts.pairs()))?;
         let pairs = Pairs { byte_ids, byte_pairs, filter, table };
