@@ -26,6 +26,7 @@
 //! in time whatever the text.
 
 use super::tables::{Pairs, Tables};
+use super::vocabulary::IDS_MAX;
 
 /// How many bytes are merged at once.
 pub const WINDOW: usize = 1024;
@@ -37,6 +38,7 @@ const BLOCK: usize = 16;
 const NONE: i32 = i32::MAX;
 
 /// Working memory to merge one window. A part is known by its first byte.
+#[derive(Clone, Copy)]
 pub struct Merger {
     /// For each part: the id that merging it with the next would give, times [`WINDOW`], plus the part. The least of them is
     /// the leftmost merge of lowest rank.
@@ -67,22 +69,65 @@ impl Default for Merger {
 }
 
 impl Merger {
-    /// Merges `text`, at most [`WINDOW`] bytes, as far as it goes.
-    pub fn merge(&mut self, byte_ids: &[u32; 256], pairs: Pairs<'_>, text: &[u8]) {
-        let len = text.len().min(WINDOW);
-        self.len = len;
-        for (at, byte) in text[..len].iter().enumerate() {
-            self.ids[at] = byte_ids[*byte as usize];
-            self.sizes[at] = 1;
-            self.before[at] = at.saturating_sub(1) as u16;
-        }
-        let blocks = len.div_ceil(BLOCK);
-        for block in 0..blocks {
-            for slot in 0..BLOCK {
-                let at = block * BLOCK + slot;
-                self.candidates[block][slot] =
-                    if at + 1 < len { candidate(pairs, self.ids[at], self.ids[at + 1], at) } else { NONE };
+    /// Merges `text`, at most [`WINDOW`] bytes, from its bytes on.
+    pub fn merge_bytes(&mut self, pairs: Pairs<'_>, text: &[u8]) {
+        self.start(text, pairs, |_, _| None);
+        self.run(pairs);
+    }
+
+    /// Merges `text`, at most [`WINDOW`] bytes of UTF-8, which may end within a character. Starts from characters where these
+    /// are sure to become tokens first.
+    pub fn merge(&mut self, tables: &Tables<'_>, text: &[u8]) {
+        self.start(text, tables.pairs, |text, at| tables.character(text, at));
+        self.run(tables.pairs);
+    }
+
+    /// Sets the first parts: what `character` gives, with ids and sizes, or else single bytes.
+    #[inline]
+    fn start(&mut self, text: &[u8], pairs: Pairs<'_>, character: impl Fn(&[u8], usize) -> Option<(u32, usize)>) {
+        let text = &text[..text.len().min(WINDOW)];
+        self.len = text.len();
+        let mut before = 0;
+        let mut at = 0;
+        while at < text.len() {
+            let byte = text[at];
+            let known = if byte < 0x80 { None } else { character(text, at) };
+            let (id, size) = known.unwrap_or_else(|| (pairs.byte_id(byte), 1));
+            self.ids[at] = id;
+            self.sizes[at] = size as u16;
+            self.before[at] = before as u16;
+            if at > 0 {
+                let merged = if at - before == 1 && self.sizes[before] == 1 && size == 1 {
+                    pairs.of_bytes(text[before], byte)
+                } else {
+                    pairs.get(self.ids[before], id)
+                };
+                self.candidates[before / BLOCK][before % BLOCK] = candidate(merged, before);
             }
+            for hole in at + 1..at + size {
+                self.candidates[hole / BLOCK][hole % BLOCK] = NONE;
+            }
+            before = at;
+            at += size;
+        }
+        for end in before..at.next_multiple_of(BLOCK) {
+            self.candidates[end / BLOCK][end % BLOCK] = NONE;
+        }
+    }
+
+    /// Merges as far as it goes.
+    fn run(&mut self, pairs: Pairs<'_>) {
+        let blocks = self.len.div_ceil(BLOCK);
+        if blocks <= 1 {
+            loop {
+                let best = least(&self.candidates[0]);
+                if best == NONE {
+                    return;
+                }
+                self.apply(pairs, best);
+            }
+        }
+        for block in 0..blocks {
             self.least[block] = least(&self.candidates[block]);
         }
         loop {
@@ -90,27 +135,33 @@ impl Merger {
             if best == NONE {
                 return;
             }
-            let part = best as usize % WINDOW;
-            let id = best as u32 / WINDOW as u32;
-            let right = part + self.sizes[part] as usize;
-            let next = right + self.sizes[right] as usize;
-            self.ids[part] = id;
-            self.sizes[part] = (next - part) as u16;
-            self.candidates[right / BLOCK][right % BLOCK] = NONE;
-            self.candidates[part / BLOCK][part % BLOCK] = if next < len {
-                self.before[next] = part as u16;
-                candidate(pairs, id, self.ids[next], part)
-            } else {
-                NONE
-            };
-            if part > 0 {
-                let left = self.before[part] as usize;
-                self.candidates[left / BLOCK][left % BLOCK] = candidate(pairs, self.ids[left], id, left);
-                self.least[left / BLOCK] = least(&self.candidates[left / BLOCK]);
+            for part in self.apply(pairs, best) {
+                self.least[part / BLOCK] = least(&self.candidates[part / BLOCK]);
             }
-            self.least[part / BLOCK] = least(&self.candidates[part / BLOCK]);
-            self.least[right / BLOCK] = least(&self.candidates[right / BLOCK]);
         }
+    }
+
+    /// Merges the candidate `best` with the part behind it. Returns the parts whose candidates have changed.
+    #[inline]
+    fn apply(&mut self, pairs: Pairs<'_>, best: i32) -> [usize; 3] {
+        let part = best as usize % WINDOW;
+        let id = best as u32 / WINDOW as u32;
+        let right = part + self.sizes[part] as usize;
+        let next = right + self.sizes[right] as usize;
+        self.ids[part] = id;
+        self.sizes[part] = (next - part) as u16;
+        self.candidates[right / BLOCK][right % BLOCK] = NONE;
+        self.candidates[part / BLOCK][part % BLOCK] = if next < self.len {
+            self.before[next] = part as u16;
+            candidate(pairs.get(id, self.ids[next]), part)
+        } else {
+            NONE
+        };
+        let left = self.before[part] as usize;
+        if part > 0 {
+            self.candidates[left / BLOCK][left % BLOCK] = candidate(pairs.get(self.ids[left], id), left);
+        }
+        [left, part, right]
     }
 
     /// The parts of the window, in order: id and the byte behind.
@@ -128,7 +179,7 @@ impl Merger {
     /// Encodes a piece that fits into a window, or the first window of one that does not. Returns how many bytes of it the
     /// ids stand for; if `whole`, all.
     pub fn window(&mut self, tables: &Tables<'_>, text: &[u8], whole: bool, emit: &mut impl FnMut(u32)) -> usize {
-        self.merge(tables.byte_ids, tables.pairs(), text);
+        self.merge(tables, text);
         let certain = if whole { self.len } else { self.len.saturating_sub(tables.lookahead) };
         self.emit(certain, emit)
     }
@@ -145,8 +196,8 @@ impl Merger {
         at
     }
 
-    /// Encodes a piece that may be longer than a window.
-    pub fn piece(&mut self, tables: &Tables<'_>, piece: &[u8], emit: &mut impl FnMut(u32)) {
+    /// Encodes a piece of any length.
+    pub fn long(&mut self, tables: &Tables<'_>, piece: &[u8], emit: &mut impl FnMut(u32)) {
         let mut rest = piece;
         while rest.len() > WINDOW {
             let window = &rest[..WINDOW];
@@ -165,8 +216,9 @@ impl Merger {
     }
 }
 
-fn candidate(pairs: Pairs<'_>, left: u32, right: u32, part: usize) -> i32 {
-    pairs.get(left, right).map_or(NONE, |id| id as i32 * WINDOW as i32 + part as i32)
+/// The candidate of a part that merges with the next to `id`, if that is one.
+fn candidate(id: u32, part: usize) -> i32 {
+    if id < IDS_MAX { (id * WINDOW as u32) as i32 + part as i32 } else { NONE }
 }
 
 fn least(candidates: &[i32; BLOCK]) -> i32 {

@@ -15,7 +15,9 @@
 //! A [`Tokenizer`] borrows an index ([`tables`]). It is either built from the tokens of a vocabulary ([`Source`]), in memory
 //! that the caller lends, or taken as it is from constant data that was saved before.
 
+pub mod cache;
 pub mod classes;
+mod encoder;
 pub mod merge;
 pub mod split;
 pub mod tables;
@@ -29,8 +31,9 @@ pub use vocabulary::{Gguf, Harmony, Kind, RankFile, Source, Token};
 
 use crate::error::{Error, Result};
 use crate::region::{Carver, Layout};
-use merge::{Merger, WINDOW};
-use split::Pieces;
+use cache::{Cache, Entry};
+use encoder::Encoding;
+use merge::Merger;
 use tables::Tables;
 
 /// Which special tokens are recognized in a text.
@@ -48,8 +51,6 @@ pub enum Specials<'s> {
 #[derive(Clone, Copy)]
 pub struct Tokenizer<'r> {
     tables: Tables<'r>,
-    /// The bytes with which names of special tokens start, one bit each.
-    special_leads: [u64; 4],
 }
 
 impl<'r> Tokenizer<'r> {
@@ -71,7 +72,7 @@ impl<'r> Tokenizer<'r> {
     pub fn new(source: &impl Source, region: &'r mut [MaybeUninit<u8>]) -> Result<Self> {
         let mut carver = Carver::placing(region)?;
         let tables = Tables::build(source, &mut carver)?;
-        Ok(Self::over(tables.expect("a carver that is not measuring gives tables")))
+        Ok(Self { tables: tables.expect("a carver that is not measuring gives tables") })
     }
 
     /// A tokenizer over an index that [`Tokenizer::save`] wrote, on a machine with the same byte order, by this version.
@@ -81,22 +82,12 @@ impl<'r> Tokenizer<'r> {
     /// # Errors
     /// [`Error::File`] if it is no such index, or does not start at a multiple of 64 bytes in memory.
     pub fn open(index: &'r [u8]) -> Result<Self> {
-        Ok(Self::over(Tables::open(index)?))
+        Ok(Self { tables: Tables::open(index)? })
     }
 
     /// Hands the index to `write`, part by part.
     pub fn save(&self, write: &mut dyn FnMut(&[u8])) {
         self.tables.save(write);
-    }
-
-    fn over(tables: Tables<'r>) -> Self {
-        let mut special_leads = [0; 4];
-        for (name, _) in tables.special_names() {
-            if let Some(lead) = name.first() {
-                special_leads[usize::from(lead / 64)] |= 1 << (lead % 64);
-            }
-        }
-        Self { tables, special_leads }
     }
 
     /// The size of the vocabulary: one more than the highest id.
@@ -134,31 +125,11 @@ impl<'r> Tokenizer<'r> {
         ["<|return|>", "<|call|>", "<|endoftext|>"].into_iter().filter_map(|name| self.special(name))
     }
 
-    /// Encodes `text` and hands the ids to `emit`, in order.
+    /// Encodes `text` and hands the ids to `emit`, in order. Takes 16 KB of stack. An [`Encoder`] is faster.
     pub fn encode(&self, text: impl AsRef<[u8]>, specials: Specials<'_>, mut emit: impl FnMut(u32)) {
-        let text = text.as_ref();
         let mut merger = Merger::default();
-        let allowed = |id| match specials {
-            Specials::None => false,
-            Specials::Only(ids) => ids.contains(&id),
-            Specials::All => true,
-        };
-        let mut start = 0;
-        if specials != Specials::None {
-            let mut at = 0;
-            while let Some(ahead) = text[at..].iter().position(|byte| self.leads_special(*byte)) {
-                at += ahead;
-                if let Some((size, id)) = self.tables.special_at(&text[at..], allowed) {
-                    self.encode_ordinary(&mut merger, &text[start..at], &mut emit);
-                    emit(id);
-                    start = at + size;
-                    at = start;
-                } else {
-                    at += 1;
-                }
-            }
-        }
-        self.encode_ordinary(&mut merger, &text[start..], &mut emit);
+        let mut encoding = Encoding { tables: &self.tables, merger: &mut merger, cache: Cache::new(&mut []) };
+        encoding.encode(text.as_ref(), specials, &mut emit);
     }
 
     /// Encodes `text` into the start of `ids` and returns how many there are. One for each byte of a text in UTF-8 is always
@@ -167,14 +138,10 @@ impl<'r> Tokenizer<'r> {
     /// # Errors
     /// [`Error::BufferTooSmall`] with the number needed; the ids before are in place.
     pub fn encode_into(&self, text: impl AsRef<[u8]>, specials: Specials<'_>, ids: &mut [u32]) -> Result<usize> {
+        let have = ids.len();
         let mut len = 0;
-        self.encode(text, specials, |id| {
-            if let Some(place) = ids.get_mut(len) {
-                *place = id;
-            }
-            len += 1;
-        });
-        if len > ids.len() { Err(Error::BufferTooSmall { need: len, have: ids.len() }) } else { Ok(len) }
+        self.encode(text, specials, into(ids, &mut len));
+        fits(len, have)
     }
 
     /// Hands the bytes of each token to `emit`, in order. Ids that are no token give nothing.
@@ -197,60 +164,72 @@ impl<'r> Tokenizer<'r> {
             }
             len += token.len();
         });
-        if len > have { Err(Error::BufferTooSmall { need: len, have }) } else { Ok(len) }
+        fits(len, have)
+    }
+}
+
+/// A tokenizer with memory to work in, to encode many texts. One thread at a time.
+///
+/// It gives the same ids as the tokenizer alone, but remembers pieces that it had to merge.
+pub struct Encoder<'t, 'm> {
+    tokenizer: Tokenizer<'t>,
+    merger: &'m mut [Merger],
+    cache: &'m mut [Entry],
+}
+
+impl<'t, 'm> Encoder<'t, 'm> {
+    /// The memory that [`Encoder::new`] needs to remember so many pieces (64 bytes each).
+    ///
+    /// # Errors
+    /// [`Error::RegionTooSmall`] if the size overflows.
+    pub fn layout(pieces: usize) -> Result<Layout> {
+        let mut carver = Carver::measuring();
+        Self::carve(pieces, &mut carver)?;
+        Ok(carver.layout())
     }
 
-    fn leads_special(&self, byte: u8) -> bool {
-        self.special_leads[usize::from(byte / 64)] >> (byte % 64) & 1 == 1
+    /// An encoder that remembers up to so many pieces. 4096 are a good number, 16384 for long texts in many languages.
+    ///
+    /// # Errors
+    /// [`Error::RegionTooSmall`], [`Error::RegionAlign`].
+    pub fn new(tokenizer: Tokenizer<'t>, pieces: usize, region: &'m mut [MaybeUninit<u8>]) -> Result<Self> {
+        let (merger, cache) = Self::carve(pieces, &mut Carver::placing(region)?)?;
+        Ok(Self { tokenizer, merger, cache })
     }
 
-    fn encode_ordinary(&self, merger: &mut Merger, text: &[u8], emit: &mut impl FnMut(u32)) {
-        for piece in Pieces::new(text) {
-            if piece.valid {
-                self.encode_piece(merger, text, piece.start, piece.end, emit);
-            } else {
-                self.encode_ill_formed(merger, &text[piece.start..piece.end], emit);
-            }
-        }
+    fn carve(pieces: usize, carver: &mut Carver<'m>) -> Result<(&'m mut [Merger], &'m mut [Entry])> {
+        Ok((carver.filled(1, Merger::default())?, carver.filled(pieces, Entry::EMPTY)?))
     }
 
-    #[inline]
-    fn encode_piece(&self, merger: &mut Merger, text: &[u8], start: usize, end: usize, emit: &mut impl FnMut(u32)) {
-        if end - start == 1 {
-            emit(self.tables.byte_ids[text[start] as usize]);
-        } else if let Some(id) = self.tables.whole(text, start, end) {
-            emit(id);
-        } else {
-            merger.piece(&self.tables, &text[start..end], emit);
-        }
+    /// Encodes `text` and hands the ids to `emit`, in order.
+    pub fn encode(&mut self, text: impl AsRef<[u8]>, specials: Specials<'_>, mut emit: impl FnMut(u32)) {
+        let [merger] = self.merger else { return };
+        let mut encoding = Encoding { tables: &self.tokenizer.tables, merger, cache: Cache::new(self.cache) };
+        encoding.encode(text.as_ref(), specials, &mut emit);
     }
 
-    /// Encodes a piece whose ill-formed parts are yet to be replaced.
-    fn encode_ill_formed(&self, merger: &mut Merger, piece: &[u8], emit: &mut impl FnMut(u32)) {
-        const REPLACEMENT: &[u8] = utf8::REPLACEMENT.as_bytes();
-        let mut window = [0; WINDOW];
+    /// Encodes `text` into the start of `ids`, as [`Tokenizer::encode_into`] does.
+    ///
+    /// # Errors
+    /// [`Error::BufferTooSmall`] with the number needed; the ids before are in place.
+    pub fn encode_into(&mut self, text: impl AsRef<[u8]>, specials: Specials<'_>, ids: &mut [u32]) -> Result<usize> {
+        let have = ids.len();
         let mut len = 0;
-        let mut at = 0;
-        let mut first = true;
-        loop {
-            while at < piece.len() && len + 4 <= WINDOW {
-                let character = utf8::character(piece, at);
-                let bytes = if character.valid { &piece[at..at + character.size] } else { REPLACEMENT };
-                window[len..len + bytes.len()].copy_from_slice(bytes);
-                len += bytes.len();
-                at += character.size;
-            }
-            if at == piece.len() {
-                return if first {
-                    self.encode_piece(merger, &window, 0, len, emit);
-                } else {
-                    merger.window(&self.tables, &window[..len], true, emit);
-                };
-            }
-            first = false;
-            let certain = merger.window(&self.tables, &window[..len], false, emit);
-            window.copy_within(certain..len, 0);
-            len -= certain;
-        }
+        self.encode(text, specials, into(ids, &mut len));
+        fits(len, have)
     }
+}
+
+/// Puts what is emitted into `ids` and counts it.
+fn into<'i>(ids: &'i mut [u32], len: &'i mut usize) -> impl FnMut(u32) + 'i {
+    move |id| {
+        if let Some(place) = ids.get_mut(*len) {
+            *place = id;
+        }
+        *len += 1;
+    }
+}
+
+fn fits(need: usize, have: usize) -> Result<usize> {
+    if need > have { Err(Error::BufferTooSmall { need, have }) } else { Ok(need) }
 }

@@ -76,6 +76,24 @@ impl<'t> Pieces<'t> {
         at
     }
 
+    /// The end of the piece that starts at `start`, if that is a word in ASCII of the most common form: perhaps one other
+    /// character, perhaps one capital, then small letters up to something that ends a word for sure.
+    #[inline]
+    fn plain_word(&self, start: usize) -> Option<usize> {
+        let first = *self.text.get(start)?;
+        let at = match ASCII.get(usize::from(first))? {
+            &NUMBER => return None,
+            &(UPPER | LOWER) => start,
+            _ if is_newline(first) => return None,
+            _ => start + 1,
+        };
+        let at = at + usize::from(self.text.get(at)?.is_ascii_uppercase());
+        let end = ascii_lower_run(self.text, at);
+        let behind = *self.text.get(end)?;
+        let ends = end > at && behind != b'\'' && matches!(ASCII.get(usize::from(behind))?, &(OTHER | SPACE | NUMBER));
+        ends.then_some(end)
+    }
+
     fn end_of_piece(&mut self) -> usize {
         let start = self.at;
         let Some((first, size)) = self.class_at(start) else { return start };
@@ -191,13 +209,14 @@ impl<'t> Pieces<'t> {
 impl Iterator for Pieces<'_> {
     type Item = Piece;
 
+    #[inline]
     fn next(&mut self) -> Option<Piece> {
         let start = self.at;
         if start >= self.text.len() {
             return None;
         }
         self.valid = true;
-        let end = self.end_of_piece();
+        let end = self.plain_word(start).unwrap_or_else(|| self.end_of_piece());
         self.at = end;
         Some(Piece { start, end, valid: self.valid })
     }
@@ -208,6 +227,7 @@ fn is_newline(byte: u8) -> bool {
 }
 
 /// The end of the run of `a` to `z` from `at` on, eight bytes at a time.
+#[inline]
 fn ascii_lower_run(text: &[u8], mut at: usize) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x80 * ONES;

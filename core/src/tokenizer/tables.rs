@@ -3,8 +3,8 @@
 //! | table | what | o200k |
 //! | --- | --- | --- |
 //! | `bytes`, `offsets` | the bytes of all tokens in the order of their ids, and where each starts | 2.2 MB |
-//! | `pairs` | two adjacent tokens to the token that they merge to | 3.2 MB |
-//! | `short` | up to 8 bytes to the token they are | 3.9 MB |
+//! | `pairs` | two adjacent tokens, or bytes, to the token that they merge to | 3.7 MB |
+//! | `short` | up to 8 bytes to the token they are | 4.7 MB |
 //! | `long` | more bytes to the token they are | 0.8 MB |
 //!
 //! All lookups are hash tables with open addressing and linear probing.
@@ -27,6 +27,9 @@ const LOOKAHEAD_MAX: usize = WINDOW - 2 * TOKEN_BYTES_MAX;
 
 /// Bytes that fit into a key of the table `short`.
 const SHORT: usize = 8;
+
+/// No token.
+const NO_ID: u32 = u32::MAX;
 
 /// What an empty slot of `pairs` and `long` holds.
 const EMPTY: u64 = u64::MAX;
@@ -57,11 +60,15 @@ pub struct Tables<'r> {
     bytes: &'r [u8],
     special: &'r [u64],
     specials: &'r [Special],
-    /// The id of each single byte.
-    pub byte_ids: &'r [u32; 256],
+    /// The bytes with which names of special tokens start, one bit each.
+    special_leads: [u64; 4],
     short: &'r [[u64; 2]],
     long: &'r [u64],
-    pairs: &'r [u64],
+    /// For two bytes with a border of characters between them: the lowest id of a token that goes across this border and
+    /// holds a part of the character before or behind it.
+    across: &'r [u32; 256 * 256],
+    /// What merges to what.
+    pub pairs: Pairs<'r>,
     /// See [`super::merge`]. Bytes.
     pub lookahead: usize,
 }
@@ -74,6 +81,9 @@ struct Draft<'r> {
     special: &'r mut [u64],
     specials: &'r mut [Special],
     byte_ids: &'r mut [u32],
+    byte_pairs: &'r mut [u32],
+    across: &'r mut [u32],
+    filter: &'r mut [u64],
     short: &'r mut [[u64; 2]],
     long: &'r mut [u64],
     pairs: &'r mut [u64],
@@ -90,6 +100,16 @@ fn slots(entries: usize) -> usize {
     entries + entries * 3 / 5 + 1
 }
 
+/// Slots for so many short tokens: at most half are taken, because nearly every piece is looked up there first.
+fn short_slots(entries: usize) -> usize {
+    2 * entries + 1
+}
+
+/// Words of the filter for so many pairs: about ten bits each.
+fn filter_words(pairs: usize) -> usize {
+    pairs / 6 + 1
+}
+
 impl Counts {
     fn of(source: &impl Source) -> Result<Self> {
         let mut counts = Self::default();
@@ -99,7 +119,7 @@ impl Counts {
             counts.bytes += token.bytes.len();
             match (token.kind, token.bytes.len()) {
                 (Kind::Special, _) => counts.specials += 1,
-                (Kind::Ordinary, 2..=SHORT) => counts.short += 1,
+                (Kind::Ordinary, 1..=SHORT) => counts.short += 1,
                 (Kind::Ordinary, _) => counts.long += 1,
                 (Kind::Unused, _) => {}
             }
@@ -140,8 +160,11 @@ impl<'r> Draft<'r> {
             bytes: carver.filled(counts.bytes, 0)?,
             special: carver.filled(counts.ids.div_ceil(64), 0)?,
             specials: carver.filled(counts.specials, [0; 3])?,
-            byte_ids: carver.filled(256, u32::MAX)?,
-            short: carver.filled(slots(counts.short), [0; 2])?,
+            byte_ids: carver.filled(256, NO_ID)?,
+            byte_pairs: carver.filled(256 * 256, NO_ID)?,
+            across: carver.filled(256 * 256, NO_ID)?,
+            filter: carver.filled(filter_words(counts.pairs()), 0)?,
+            short: carver.filled(short_slots(counts.short), [0; 2])?,
             long: carver.filled(slots(counts.long), EMPTY)?,
             pairs: carver.filled(slots(counts.pairs()), EMPTY)?,
             reach: carver.filled(counts.ids, 0)?,
@@ -212,17 +235,18 @@ impl<'r> Draft<'r> {
         &self.bytes[self.offsets[id] as usize..self.offsets[id + 1] as usize]
     }
 
-    /// Fills `byte_ids`.
+    /// Fills `byte_ids`, and `short` with them.
     fn name_bytes(&mut self) -> Result<()> {
         for id in 0..self.offsets.len() - 1 {
             if self.is_ordinary(id)
                 && let [byte] = *self.token(id)
-                && self.byte_ids[byte as usize] == u32::MAX
+                && self.byte_ids[byte as usize] == NO_ID
             {
                 self.byte_ids[byte as usize] = id as u32;
+                insert_short(self.short, &[byte], id as u32);
             }
         }
-        match self.byte_ids.iter().position(|id| *id == u32::MAX) {
+        match self.byte_ids.iter().position(|id| *id == NO_ID) {
             None => Ok(()),
             Some(byte) => Err(Error::Vocabulary {
                 id: 0,
@@ -241,18 +265,24 @@ impl<'r> Draft<'r> {
             if bytes.len() < 2 || !self.is_ordinary(id) {
                 continue;
             }
-            let byte_ids = self.byte_ids.first_chunk().expect("256 bytes were carved");
-            merger.merge(byte_ids, Pairs(self.pairs), bytes);
+            let byte_ids = self.byte_ids.first_chunk().expect("256 were carved");
+            let byte_pairs = self.byte_pairs.first_chunk().expect("65536 were carved");
+            merger.merge_bytes(Pairs { byte_ids, byte_pairs, filter: self.filter, table: self.pairs }, bytes);
             let mut parts = merger.parts();
             let (Some((left, size)), Some((right, end))) = (parts.next(), parts.next()) else { continue };
             if end != bytes.len() {
                 continue;
             }
-            insert_pair(self.pairs, left, right, id as u32);
-            match short_key(bytes) {
-                Some(key) => insert_short(self.short, key, bytes.len(), id as u32),
-                None => insert_long(self.long, bytes, id as u32),
+            insert_pair(self.filter, self.pairs, [left, right, id as u32]);
+            if let [left, right] = *bytes {
+                self.byte_pairs[usize::from(left) << 8 | usize::from(right)] = id as u32;
             }
+            if bytes.len() <= SHORT {
+                insert_short(self.short, bytes, id as u32);
+            } else {
+                insert_long(self.long, bytes, id as u32);
+            }
+            mark_borders(self.across, bytes, id as u32);
             let distance = self.reach[right as usize] + size as u16;
             if usize::from(distance) > LOOKAHEAD_MAX {
                 return Err(Error::Vocabulary {
@@ -292,26 +322,35 @@ impl<'r> Tables<'r> {
             offsets: draft.offsets,
             bytes: draft.bytes,
             special: draft.special,
+            special_leads: special_leads(draft.bytes, draft.specials),
             specials: draft.specials,
-            byte_ids: draft.byte_ids.first_chunk().expect("256 were carved"),
+            across: draft.across.first_chunk().expect("65536 were carved"),
             short: draft.short,
             long: draft.long,
-            pairs: draft.pairs,
+            pairs: Pairs {
+                byte_ids: draft.byte_ids.first_chunk().expect("256 were carved"),
+                byte_pairs: draft.byte_pairs.first_chunk().expect("65536 were carved"),
+                filter: draft.filter,
+                table: draft.pairs,
+            },
         }))
     }
 
     /// Hands the tables to `write`, part by part, as [`Tables::open`] takes them.
     pub fn save(&self, write: &mut dyn FnMut(&[u8])) {
-        let sections: [&[u8]; 9] = [
+        let sections: [&[u8]; 12] = [
             bytemuck::cast_slice(self.header),
             bytemuck::cast_slice(self.offsets),
             self.bytes,
             bytemuck::cast_slice(self.special),
             bytemuck::cast_slice(self.specials),
-            bytemuck::cast_slice(self.byte_ids),
+            bytemuck::cast_slice(self.pairs.byte_ids),
+            bytemuck::cast_slice(self.pairs.byte_pairs),
+            bytemuck::cast_slice(self.across),
+            bytemuck::cast_slice(self.pairs.filter),
             bytemuck::cast_slice(self.short),
             bytemuck::cast_slice(self.long),
-            bytemuck::cast_slice(self.pairs),
+            bytemuck::cast_slice(self.pairs.table),
         ];
         for section in sections {
             write(section);
@@ -335,18 +374,20 @@ impl<'r> Tables<'r> {
         if lookahead > LOOKAHEAD_MAX {
             return Err(cutter.wrong("a lookahead of at most 512 bytes", lookahead as u64));
         }
-        Ok(Self {
-            header,
-            offsets: cutter.cut(counts.ids + 1)?,
-            bytes: cutter.cut(counts.bytes)?,
-            special: cutter.cut(counts.ids.div_ceil(64))?,
-            specials: cutter.cut(counts.specials)?,
-            byte_ids: cutter.cut(256)?.first_chunk().expect("256 were cut"),
-            short: cutter.cut(slots(counts.short))?,
-            long: cutter.cut(slots(counts.long))?,
-            pairs: cutter.cut(slots(counts.pairs()))?,
-            lookahead,
-        })
+        let offsets = cutter.cut(counts.ids + 1)?;
+        let bytes = cutter.cut(counts.bytes)?;
+        let special = cutter.cut(counts.ids.div_ceil(64))?;
+        let specials = cutter.cut(counts.specials)?;
+        let byte_ids = cutter.cut(256)?.first_chunk().expect("256 were cut");
+        let byte_pairs = cutter.cut(256 * 256)?.first_chunk().expect("65536 were cut");
+        let across = cutter.cut(256 * 256)?.first_chunk().expect("65536 were cut");
+        let filter = cutter.cut(filter_words(counts.pairs()))?;
+        let short = cutter.cut(short_slots(counts.short))?;
+        let long = cutter.cut(slots(counts.long))?;
+        let table = cutter.cut(slots(counts.pairs()))?;
+        let pairs = Pairs { byte_ids, byte_pairs, filter, table };
+        let special_leads = special_leads(bytes, specials);
+        Ok(Self { header, offsets, bytes, special, specials, special_leads, short, long, across, pairs, lookahead })
     }
 
     /// How many ids there are.
@@ -368,10 +409,9 @@ impl<'r> Tables<'r> {
         self.special.get(id as usize / 64).is_some_and(|bits| bits >> (id % 64) & 1 == 1)
     }
 
-    /// The names of special tokens, sorted, with their ids.
-    pub fn special_names(&self) -> impl ExactSizeIterator<Item = (&'r [u8], u32)> + DoubleEndedIterator {
-        let bytes = self.bytes;
-        self.specials.iter().map(move |[start, size, id]| (name(bytes, *start, *size), *id))
+    /// Whether the name of a special token starts with this byte.
+    pub fn leads_special(&self, byte: u8) -> bool {
+        self.special_leads[usize::from(byte / 64)] >> (byte % 64) & 1 == 1
     }
 
     /// The longest name of a special token that `text` starts with, among the ids that are allowed.
@@ -393,45 +433,45 @@ impl<'r> Tables<'r> {
         }
     }
 
-    /// The pair table.
+    /// The token that is the piece with this key, if merging gives it.
     #[inline]
-    pub fn pairs(&self) -> Pairs<'r> {
-        Pairs(self.pairs)
+    pub fn whole(&self, text: &[u8], key: &Key) -> Option<u32> {
+        if key.end - key.start <= SHORT { self.short(key) } else { self.long(&text[key.start..key.end], key.hash) }
     }
 
-    /// The token that is `bytes[start..end]`, if that is one: 2 bytes or more, of a token that merging gives.
+    /// Something from where the search for a key begins: to have that memory on its way before it is needed.
     #[inline]
-    pub fn whole(&self, bytes: &[u8], start: usize, end: usize) -> Option<u32> {
-        let size = end - start;
-        if size <= SHORT {
-            // Eight bytes at once, where the text goes on so far.
-            let key = match bytes.get(start..).and_then(<[u8]>::first_chunk) {
-                Some(chunk) => u64::from_le_bytes(*chunk) & (u64::MAX >> (8 * (SHORT - size) as u32)),
-                None => short_key(&bytes[start..end])?,
-            };
-            let mut slot = short_slot(key, self.short.len());
-            for _ in 0..self.short.len() {
-                let [other, entry] = self.short[slot];
-                if other == key && entry >> 32 == size as u64 {
-                    return Some(entry as u32);
-                }
-                if entry == 0 {
-                    return None;
-                }
-                slot = next_slot(slot, self.short.len());
+    pub fn touch(&self, key: &Key) -> u64 {
+        if key.end - key.start <= SHORT {
+            self.short[slot_of(key.hash, self.short.len())][1]
+        } else {
+            self.long[slot_of(key.hash, self.long.len())]
+        }
+    }
+
+    #[inline]
+    fn short(&self, key: &Key) -> Option<u32> {
+        let size = (key.end - key.start) as u64;
+        let mut slot = slot_of(key.hash, self.short.len());
+        for _ in 0..self.short.len() {
+            let [word, entry] = self.short[slot];
+            if word == key.word && entry >> 32 == size {
+                return Some(entry as u32);
             }
-            return None;
+            if entry == 0 {
+                break;
+            }
+            slot = next_slot(slot, self.short.len());
         }
-        if size > TOKEN_BYTES_MAX {
-            return None;
-        }
-        let bytes = &bytes[start..end];
-        let hash = long_hash(bytes);
+        None
+    }
+
+    fn long(&self, bytes: &[u8], hash: u64) -> Option<u32> {
         let mut slot = slot_of(hash, self.long.len());
         for _ in 0..self.long.len() {
             let entry = self.long[slot];
             if entry == EMPTY {
-                return None;
+                break;
             }
             let id = (entry & ID_MASK) as u32;
             if entry >> ID_BITS == hash >> ID_BITS && self.token(id) == Some(bytes) {
@@ -441,6 +481,68 @@ impl<'r> Tables<'r> {
         }
         None
     }
+
+    /// Id and size of the character at byte `at`, if its bytes are merged to one token before any of them can be merged with
+    /// others around. `text` is in UTF-8, except that it may end within a character.
+    #[inline]
+    pub fn character(&self, text: &[u8], at: usize) -> Option<(u32, usize)> {
+        let size = match text[at] {
+            0xC2..=0xDF => 2,
+            0xE0..=0xEF => 3,
+            0xF0..=0xF4 => 4,
+            _ => return None,
+        };
+        let end = at + size;
+        if end > text.len() {
+            return None;
+        }
+        let id = self.short(&Key::of(text, at, end))?;
+        let safe = |end: usize| match text.get(end) {
+            Some(next) if end > 0 => self.across[border(text[end - 1], *next)] > id,
+            _ => true,
+        };
+        (safe(at) && safe(end)).then_some((id, size))
+    }
+}
+
+/// What a piece is looked up by.
+#[derive(Clone, Copy, Default)]
+pub struct Key {
+    /// The first byte of the piece.
+    pub start: usize,
+    /// The byte behind it.
+    pub end: usize,
+    /// A hash of its bytes.
+    pub hash: u64,
+    /// Its bytes as a number, the first lowest, if there are at most eight.
+    word: u64,
+}
+
+impl Key {
+    /// The key of `text[start..end]`.
+    #[inline]
+    pub fn of(text: &[u8], start: usize, end: usize) -> Self {
+        let size = end - start;
+        if size > SHORT {
+            return Self { start, end, hash: long_hash(&text[start..end]), word: 0 };
+        }
+        // Eight bytes at once, where the text goes on so far.
+        let word = match text.get(start..).and_then(<[u8]>::first_chunk) {
+            Some(chunk) if size > 0 => u64::from_le_bytes(*chunk) & (u64::MAX >> (8 * (SHORT - size) as u32)),
+            _ => short_word(&text[start..end]),
+        };
+        Self { start, end, hash: word.wrapping_mul(GOLDEN), word }
+    }
+}
+
+fn special_leads(bytes: &[u8], specials: &[Special]) -> [u64; 4] {
+    let mut leads = [0; 4];
+    for [start, size, _] in specials {
+        if let Some(lead) = name(bytes, *start, *size).first() {
+            leads[usize::from(lead / 64)] |= 1 << (lead % 64);
+        }
+    }
+    leads
 }
 
 fn name(bytes: &[u8], start: u32, size: u32) -> &[u8] {
@@ -470,45 +572,75 @@ impl<'r> Cutter<'r> {
     }
 }
 
-/// The table of pairs: entries of left id, right id and the id they merge to.
+/// What merges to what.
 #[derive(Clone, Copy)]
-pub struct Pairs<'p>(&'p [u64]);
+pub struct Pairs<'p> {
+    /// The id of each single byte.
+    byte_ids: &'p [u32; 256],
+    /// The id to which two bytes merge.
+    byte_pairs: &'p [u32; 256 * 256],
+    /// A bit for each of many hashes: set if a pair has it. Most lookups end here, in memory that stays in the second cache.
+    filter: &'p [u64],
+    /// Entries of left id, right id and the id they merge to.
+    table: &'p [u64],
+}
 
 impl Pairs<'_> {
-    /// The token to which `left` and `right` merge.
+    /// The token that is this byte.
     #[inline]
-    pub fn get(&self, left: u32, right: u32) -> Option<u32> {
+    pub fn byte_id(&self, byte: u8) -> u32 {
+        self.byte_ids[usize::from(byte)]
+    }
+
+    /// The token to which these bytes merge; [`u32::MAX`] if there is none.
+    #[inline]
+    pub fn of_bytes(&self, left: u8, right: u8) -> u32 {
+        self.byte_pairs[usize::from(left) << 8 | usize::from(right)]
+    }
+
+    /// The token to which `left` and `right` merge; [`u32::MAX`] if there is none.
+    #[inline]
+    pub fn get(&self, left: u32, right: u32) -> u32 {
         let key = u64::from(left) << ID_BITS | u64::from(right);
-        let mut slot = slot_of(pair_hash(key), self.0.len());
-        for _ in 0..self.0.len() {
-            let entry = self.0[slot];
+        let hash = pair_hash(key);
+        let bit = slot_of(hash, self.filter.len() * 64);
+        if self.filter[bit / 64] >> (bit % 64) & 1 == 0 {
+            return NO_ID;
+        }
+        let mut slot = slot_of(hash, self.table.len());
+        for _ in 0..self.table.len() {
+            let entry = self.table[slot];
             if entry >> ID_BITS == key {
-                return Some((entry & ID_MASK) as u32);
+                return (entry & ID_MASK) as u32;
             }
             if entry == EMPTY {
-                return None;
+                break;
             }
-            slot = next_slot(slot, self.0.len());
+            slot = next_slot(slot, self.table.len());
         }
-        None
+        NO_ID
     }
 }
 
-fn insert_pair(table: &mut [u64], left: u32, right: u32, id: u32) {
+fn insert_pair(filter: &mut [u64], table: &mut [u64], [left, right, id]: [u32; 3]) {
     let key = u64::from(left) << ID_BITS | u64::from(right);
-    let mut slot = slot_of(pair_hash(key), table.len());
+    let hash = pair_hash(key);
+    let bit = slot_of(hash, filter.len() * 64);
+    filter[bit / 64] |= 1 << (bit % 64);
+    let mut slot = slot_of(hash, table.len());
     while table[slot] != EMPTY {
         slot = next_slot(slot, table.len());
     }
     table[slot] = key << ID_BITS | u64::from(id);
 }
 
-fn insert_short(table: &mut [[u64; 2]], key: u64, size: usize, id: u32) {
-    let mut slot = short_slot(key, table.len());
+fn insert_short(table: &mut [[u64; 2]], bytes: &[u8], id: u32) {
+    let Key { hash, word, .. } = Key::of(bytes, 0, bytes.len());
+    let mut slot = slot_of(hash, table.len());
     while table[slot][1] != 0 {
         slot = next_slot(slot, table.len());
     }
-    table[slot] = [key, (size as u64) << 32 | u64::from(id)];
+    table[slot] = [word, (bytes.len() as u64) << 32 | u64::from(id)];
 }
 
 fn insert_long(table: &mut [u64], bytes: &[u8], id: u32) {
@@ -520,11 +652,39 @@ fn insert_long(table: &mut [u64], bytes: &[u8], id: u32) {
     table[slot] = (hash >> ID_BITS) << ID_BITS | u64::from(id);
 }
 
+fn border(before: u8, behind: u8) -> usize {
+    usize::from(before) << 8 | usize::from(behind)
+}
+
+/// Notes the borders of characters that a token goes across while it holds only a part of the character on one side.
+fn mark_borders(across: &mut [u32], bytes: &[u8], id: u32) {
+    let starts_character = |byte: &u8| byte & 0xC0 != 0x80;
+    let mut mark = |at: usize| {
+        if at > 0 && at < bytes.len() {
+            let border = &mut across[border(bytes[at - 1], bytes[at])];
+            *border = id.min(*border);
+        }
+    };
+    // Bytes before the first start are the end of a character; those from the last start on may be the start of one.
+    let (Some(first), Some(last)) = (bytes.iter().position(starts_character), bytes.iter().rposition(starts_character))
+    else {
+        return;
+    };
+    mark(first);
+    let size = match bytes[last] {
+        0xC2..=0xDF => 2,
+        0xE0..=0xEF => 3,
+        0xF0..=0xF4 => 4,
+        _ => 1,
+    };
+    if bytes.len() - last < size {
+        mark(last);
+    }
+}
+
 /// Up to eight bytes as a number, the first lowest.
-fn short_key(bytes: &[u8]) -> Option<u64> {
-    let mut key = [0; SHORT];
-    key.get_mut(..bytes.len())?.copy_from_slice(bytes);
-    Some(u64::from_le_bytes(key))
+fn short_word(bytes: &[u8]) -> u64 {
+    bytes.iter().rev().fold(0, |key, byte| key << 8 | u64::from(*byte))
 }
 
 /// 2^64 over the golden ratio: multiplying by it spreads keys over the upper bits (Knuth, The Art of Computer Programming,
@@ -532,27 +692,27 @@ fn short_key(bytes: &[u8]) -> Option<u64> {
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 
 #[inline]
-fn short_slot(key: u64, slots: usize) -> usize {
-    slot_of(key.wrapping_mul(GOLDEN), slots)
-}
-
-#[inline]
 fn pair_hash(key: u64) -> u64 {
     key.wrapping_mul(GOLDEN)
 }
 
+/// A hash of more than eight bytes.
+#[inline]
 fn long_hash(bytes: &[u8]) -> u64 {
-    let mut hash = bytes.len() as u64;
-    for chunk in bytes.chunks(SHORT) {
-        hash = (hash ^ short_key(chunk).unwrap_or(0)).wrapping_mul(GOLDEN);
-        hash ^= hash >> 32;
-    }
+    let mix = |hash: u64, word: &[u8; SHORT]| {
+        let hash = (hash ^ u64::from_le_bytes(*word)).wrapping_mul(GOLDEN);
+        hash ^ hash >> 32
+    };
+    let (words, _) = bytes.as_chunks::<SHORT>();
+    let hash = words.iter().fold(bytes.len() as u64, mix);
+    // The last eight, whether or not some of them were among those before.
+    let hash = bytes.last_chunk().map_or(hash, |last| mix(hash, last));
     hash.wrapping_mul(GOLDEN)
 }
 
 /// A slot from the upper half of a hash, for any number of slots below 2^32.
 #[inline]
-fn slot_of(hash: u64, slots: usize) -> usize {
+pub fn slot_of(hash: u64, slots: usize) -> usize {
     (((hash >> 32) * slots as u64) >> 32) as usize
 }
 

@@ -1,0 +1,1 @@
+//! Measurements of Ossicle beside its peers: see `benches`.
