@@ -288,7 +288,10 @@ impl<'f> Reader<'f> {
                     return Err(refuse(offset, "the model type gpt_oss", 0));
                 }
                 "rope_scaling" | "rope_parameters" => {
-                    for member in member.value.as_object().iter().flat_map(|object| object.iter()) {
+                    let Some(scaling) = member.value.as_object() else {
+                        return Err(refuse(offset, "an object of RoPE scaling", 0));
+                    };
+                    for member in scaling.iter() {
                         let offset = member.value.offset() as u64;
                         match member.key.plain() {
                             Some("rope_type" | "type")
