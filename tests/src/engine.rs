@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
+use ossicle_core::error::Result;
 use ossicle_core::kernels::Kernels;
-use ossicle_core::model::Model;
+use ossicle_core::model::{Files, Model};
 use ossicle_core::parallel::Parallel;
 use ossicle_core::transformer::{Logits, Precision, Session, SessionConfig};
 use ossicle_host::{Checkpoint, Memory};
@@ -21,6 +22,16 @@ pub fn with_model<T>(path: &Path, work: impl FnOnce(&Model<'_, '_>) -> T) -> T {
     let mut memory = Memory::new(Model::layout(&files).expect("a layout"));
     let model = Model::new(memory.region(), &files).unwrap_or_else(|error| panic!("{error}"));
     work(&model)
+}
+
+/// Lends the model of these files to `work`.
+///
+/// # Errors
+/// Why there is none.
+pub fn with_files<T>(files: Result<Files<'_>>, work: impl FnOnce(&Model<'_, '_>) -> T) -> Result<T> {
+    let files = files?;
+    let mut memory = Memory::new(Model::layout(&files)?);
+    Ok(work(&Model::new(memory.region(), &files)?))
 }
 
 /// Makes a session of this model and lends it to `work`.

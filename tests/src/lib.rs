@@ -20,12 +20,17 @@
 //! * [`guarded`]: memory that notices when it is touched out of bounds.
 //! * [`matrices`]: matrices in every format, of such numbers in such memory.
 //!
+//! What is wrong on purpose:
+//!
+//! * [`forgery`]: checkpoints taken apart and put together differently.
+//!
 //! All of it trusts its files, which are our own: what is wrong in one is a panic that names it.
 
 pub mod checkpoint;
 pub mod divergence;
 pub mod engine;
 pub mod fixtures;
+pub mod forgery;
 pub mod guarded;
 pub mod harmony;
 pub mod matrices;

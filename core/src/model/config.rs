@@ -92,7 +92,8 @@ enum Field {
 }
 
 struct Rule {
-    /// Keys of GGUF (behind "gpt-oss."), config.json of Hugging Face, and of the original checkpoints.
+    /// Keys of GGUF (behind "gpt-oss."), config.json of Hugging Face, and of the original checkpoints. Where one is missing
+    /// that has no default, it is what the error expects.
     keys: [&'static str; 3],
     /// What errors expect.
     expected: &'static str,
@@ -216,13 +217,16 @@ impl<'f> Reader<'f> {
             return Ok(());
         };
         let rule = &RULES[field];
-        let value = value.filter(|value| {
-            (rule.least..=rule.most).contains(value) && (!rule.whole || *value as u64 as f64 == *value)
-        });
-        let Some(value) = value else { return Err(refuse(offset, rule.expected, 0)) };
+        let fits =
+            |value: &f64| (rule.least..=rule.most).contains(value) && (!rule.whole || *value as u64 as f64 == *value);
+        let Some(value) = value.filter(fits) else {
+            return Err(refuse(offset, rule.expected, value.map_or(0, |value| value as u64)));
+        };
         match self.fields[field].replace((value, offset)) {
             // Newer config.json files say some numbers twice.
-            Some((before, _)) if before != value => Err(refuse(offset, "the same number as the key had before", 0)),
+            Some((before, _)) if before != value => {
+                Err(refuse(offset, "the same number as the key had before", value as u64))
+            }
             _ => Ok(()),
         }
     }
@@ -284,7 +288,10 @@ impl<'f> Reader<'f> {
                     return Err(refuse(offset, "the model type gpt_oss", 0));
                 }
                 "rope_scaling" | "rope_parameters" => {
-                    for member in member.value.as_object().iter().flat_map(|object| object.iter()) {
+                    let Some(scaling) = member.value.as_object() else {
+                        return Err(refuse(offset, "an object of RoPE scaling", 0));
+                    };
+                    for member in scaling.iter() {
                         let offset = member.value.offset() as u64;
                         match member.key.plain() {
                             Some("rope_type" | "type")
@@ -320,7 +327,7 @@ impl<'f> Reader<'f> {
     fn get(&self, field: Field) -> Result<f64> {
         let rule = &RULES[field as usize];
         let found = self.fields[field as usize].map(|(value, _)| value);
-        found.or(rule.default).ok_or_else(|| refuse(0, rule.expected, 0))
+        found.or(rule.default).ok_or_else(|| refuse(0, self.key(rule), 0))
     }
 
     fn offset(&self, field: Field) -> u64 {

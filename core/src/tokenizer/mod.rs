@@ -103,11 +103,7 @@ impl<'r> Tokenizer<'r> {
 
     /// The ordinary token that stands for exactly these bytes.
     pub fn token_of(&self, bytes: &[u8]) -> Option<u32> {
-        match bytes {
-            [] => None,
-            [byte] => Some(self.tables.byte_ids[usize::from(*byte)]),
-            _ => self.tables.whole(bytes, 0, bytes.len()),
-        }
+        if bytes.is_empty() { None } else { self.tables.whole(bytes, &tables::Key::of(bytes, 0, bytes.len())) }
     }
 
     /// Whether a token is special.

@@ -82,6 +82,10 @@ pub(super) fn rms_norm(x: &[f32], gain: &Vector<'_>, epsilon: f32, out: &mut [f3
             lanes[i] += lanes[i + half];
         }
     }
+    if !lanes[0].is_finite() {
+        // Its root would make all zero.
+        return out.fill(f32::NAN);
+    }
     let factor = 1.0 / libm::sqrtf(lanes[0] / x.len() as f32 + epsilon);
     gain.read(0, out);
     for (out, x) in out.iter_mut().zip(x) {
