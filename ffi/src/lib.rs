@@ -22,22 +22,39 @@
 // The contract is that of the header, above.
 #![allow(clippy::missing_safety_doc)]
 
-pub mod event;
-pub mod generation;
-pub mod harmony;
-pub mod hooks;
-#[cfg(feature = "host")]
-pub mod host;
-pub mod input;
-pub mod message;
-pub mod model;
 mod object;
 #[cfg(not(feature = "host"))]
 mod panic;
-pub mod read;
-pub mod sampler;
-pub mod session;
-pub mod status;
-pub mod tokenizer;
-pub mod turn;
+
+// In the order of the header's chapters, which is that of the functions in it.
+
 pub mod version;
+
+pub mod status;
+
+pub mod input;
+
+pub mod hooks;
+
+pub mod read;
+
+pub mod model;
+
+pub mod tokenizer;
+
+pub mod session;
+
+pub mod sampler;
+
+pub mod message;
+
+pub mod event;
+
+pub mod harmony;
+
+pub mod generation;
+
+pub mod turn;
+
+#[cfg(feature = "host")]
+pub mod host;

@@ -10,8 +10,8 @@ pub const OSSICLE_VERSION_MINOR: u32 = 1;
 pub const OSSICLE_VERSION_PATCH: u32 = 0;
 /// Version of this header as one number: major * 1000000 + minor * 1000 + patch.
 pub const OSSICLE_VERSION_NUMBER: u32 = 1000;
-/// Version of this header as text.
-pub const OSSICLE_VERSION_STRING: &CStr = c"0.1.0";
+/// `cbindgen.toml` has the macro for it.
+const STRING: &CStr = c"0.1.0";
 
 const _: () = assert!(
     OSSICLE_VERSION_NUMBER == OSSICLE_VERSION_MAJOR * 1_000_000 + OSSICLE_VERSION_MINOR * 1_000 + OSSICLE_VERSION_PATCH
@@ -38,5 +38,5 @@ pub extern "C" fn ossicle_version_number() -> u32 {
 /// Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn ossicle_version_string() -> *const c_char {
-    OSSICLE_VERSION_STRING.as_ptr()
+    STRING.as_ptr()
 }
