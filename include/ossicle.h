@@ -774,10 +774,6 @@ typedef struct {
 extern "C" {
 #endif // __cplusplus
 
-// The embedder's: never to return.
-extern void ossicle_panic(const char *text,
-                          size_t size);
-
 // Chapter 1: version.
 //
 // The version of the library that is linked, as OSSICLE_VERSION_NUMBER has that of the header. While the major version is
@@ -1640,6 +1636,18 @@ int32_t ossicle_chat_parts(ossicle_chat *chat,
 // Threads: any.
 // Since: 0.1.
 int32_t ossicle_chat_close(ossicle_chat *chat);
+
+// To be defined by programs that link the freestanding library, and by no other: called on a defect of the library. It
+// must not return.
+//
+// `text`, `size`: what happened and where, for the log.
+//
+// Memory: the text is valid during the call.
+// Errors: none.
+// Threads: the one that met the defect; others may go on.
+// Since: 0.1.
+extern void ossicle_panic(const char *text,
+                          size_t size);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -23,8 +23,6 @@
 #![allow(clippy::missing_safety_doc)]
 
 mod object;
-#[cfg(not(feature = "host"))]
-mod panic;
 
 // In the order of the header's chapters, which is that of the functions in it.
 
@@ -58,3 +56,6 @@ pub mod turn;
 
 #[cfg(feature = "host")]
 pub mod host;
+
+#[cfg(not(feature = "host"))]
+mod panic;

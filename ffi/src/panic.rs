@@ -6,7 +6,15 @@ use core::panic::PanicInfo;
 use crate::status::Text;
 
 unsafe extern "C" {
-    /// The embedder's: never to return.
+    /// To be defined by programs that link the freestanding library, and by no other: called on a defect of the library. It
+    /// must not return.
+    ///
+    /// `text`, `size`: what happened and where, for the log.
+    ///
+    /// Memory: the text is valid during the call.
+    /// Errors: none.
+    /// Threads: the one that met the defect; others may go on.
+    /// Since: 0.1.
     fn ossicle_panic(text: *const core::ffi::c_char, size: usize);
 }
 

@@ -123,6 +123,8 @@ static inline ossicle_turn_config turn_config(void) {
 /* Prints an event, text without a line of its own. */
 static inline void print_event(const ossicle_event *event) {
     static int in_text = 0;
+    if (event->kind == OSSICLE_EVENT_TOKEN)
+        return;
     if (event->kind != OSSICLE_EVENT_DELTA && in_text)
         printf("\n");
     in_text = event->kind == OSSICLE_EVENT_DELTA;
@@ -142,8 +144,6 @@ static inline void print_event(const ossicle_event *event) {
     case OSSICLE_EVENT_DIAGNOSTIC:
         printf("problem %u at %llu\n", event->problem, (unsigned long long)event->position);
         CHECK(ossicle_problem_text(event->problem) != NULL);
-        break;
-    case OSSICLE_EVENT_TOKEN:
         break;
     case OSSICLE_EVENT_STOP:
         printf("stop %u input %u cached %u output %u reasoning %u\n", event->reason, event->input_tokens,

@@ -248,9 +248,10 @@ static void turns(ossicle_bytes file) {
     CHECK(ossicle_generation_replace(engine.generation, &message, 1, &error) == OSSICLE_OK);
     turn = turn_of(&engine, &config);
     CHECK(ossicle_turn_cancel(turn) == OSSICLE_OK);
-    CHECK(ossicle_turn_event(turn, &event) == OSSICLE_MORE && event->kind == OSSICLE_EVENT_STOP
-          && event->reason == OSSICLE_STOP_CANCELLED);
-    CHECK(ossicle_turn_event(turn, &event) == OSSICLE_OK);
+    event = NULL;
+    while (ossicle_turn_event(turn, &event) == OSSICLE_MORE)
+        ;
+    CHECK(event != NULL && event->kind == OSSICLE_EVENT_STOP && event->reason == OSSICLE_STOP_CANCELLED);
     engine_end(&engine);
 }
 
