@@ -81,9 +81,9 @@ impl<'t> Pieces<'t> {
     #[inline]
     fn plain_word(&self, start: usize) -> Option<usize> {
         let first = *self.text.get(start)?;
-        let at = match ASCII.get(usize::from(first))? {
-            &NUMBER => return None,
-            &(UPPER | LOWER) => start,
+        let at = match *ASCII.get(usize::from(first))? {
+            NUMBER => return None,
+            UPPER | LOWER => start,
             _ if is_newline(first) => return None,
             _ => start + 1,
         };

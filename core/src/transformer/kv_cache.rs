@@ -40,10 +40,11 @@ impl<'r> KvCache<'r> {
             .next_multiple_of(ATTENTION_BLOCK)
             .min(capacity);
         let heads = carver.carve_each(model.layers * model.kv_heads, |carver, index| {
-            let len = model.head_dim * if model.is_windowed(index / model.kv_heads) { ring } else { capacity };
+            let slots = if model.is_windowed(index / model.kv_heads) { ring } else { capacity };
+            let shape = [slots, model.head_dim];
             Ok(match config.precision {
-                Precision::Standard => HeadCache::F16 { keys: carver.growing(len)?, values: carver.growing(len)? },
-                Precision::Precise => HeadCache::F32 { keys: carver.growing(len)?, values: carver.growing(len)? },
+                Precision::Standard => HeadCache::F16 { keys: carver.growing(shape)?, values: carver.growing(shape)? },
+                Precision::Precise => HeadCache::F32 { keys: carver.growing(shape)?, values: carver.growing(shape)? },
             })
         })?;
         Ok(Self {

@@ -322,19 +322,19 @@ fn carve<'r, 'w>(
         position: 0,
         batch: None,
         tokens: carver.filled(batch_tokens, 0)?,
-        residual: carver.filled(batch_tokens * numbers.hidden, 0.0)?,
+        residual: carver.filled([batch_tokens, numbers.hidden], 0.0)?,
         attention: Attention {
             normalized: Activations::carve(carver, batch_tokens, numbers.hidden, precision)?,
-            query_key_value: carver.filled(batch_tokens * row, 0.0)?,
+            query_key_value: carver.filled([batch_tokens, row], 0.0)?,
             context: Activations::carve(carver, batch_tokens, heads, precision)?,
-            output: carver.filled(batch_tokens * numbers.hidden, 0.0)?,
+            output: carver.filled([batch_tokens, numbers.hidden], 0.0)?,
             sinks: carver.filled(numbers.heads, 0.0)?,
             rotations: Rotations::carve(carver, numbers, batch_tokens)?,
             cache: KvCache::carve(carver, numbers, config)?,
         },
         experts: Experts::carve(carver, numbers, batch_tokens, precision)?,
         normalized: Activations::carve(carver, logits_rows, numbers.hidden, precision)?,
-        logits: carver.filled(logits_rows * numbers.vocabulary, 0.0)?,
+        logits: carver.filled([logits_rows, numbers.vocabulary], 0.0)?,
         rows: 0,
     })
 }
