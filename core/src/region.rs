@@ -25,17 +25,17 @@ pub struct Layout {
 /// How many elements a slice has: a number, or the numbers of rows, columns and so on, whose product may not overflow.
 pub trait Shape {
     /// The number of elements, if there is such a number.
-    fn len(self) -> Option<usize>;
+    fn elements(self) -> Option<usize>;
 }
 
 impl Shape for usize {
-    fn len(self) -> Option<usize> {
+    fn elements(self) -> Option<usize> {
         Some(self)
     }
 }
 
 impl<const N: usize> Shape for [usize; N] {
-    fn len(self) -> Option<usize> {
+    fn elements(self) -> Option<usize> {
         self.into_iter().try_fold(1, usize::checked_mul)
     }
 }
@@ -132,7 +132,7 @@ impl<'r> Carver<'r> {
 
     fn reserve<T>(&mut self, shape: impl Shape) -> Result<&'r mut [MaybeUninit<T>]> {
         const { assert!(align_of::<T>() <= ALIGN) };
-        let len = shape.len();
+        let len = shape.elements();
         let end = len
             .and_then(|len| len.checked_mul(size_of::<T>()))
             .and_then(|bytes| bytes.checked_next_multiple_of(ALIGN))
