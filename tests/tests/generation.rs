@@ -1,5 +1,7 @@
 //! A conversation turned into events: complete, separate, and never computed twice.
 
+use std::ops::Range;
+
 use ossicle_core::error::Error;
 use ossicle_core::generation::{Event, Generation, GenerationConfig, MessageKind, StopReason, Turn, TurnConfig, Usage};
 use ossicle_core::harmony::SpecialTokens;
@@ -15,10 +17,13 @@ use ossicle_host::{Checkpoint, Memory, vocabulary};
 use ossicle_tests::engine::{all_logits, config, with_session};
 use ossicle_tests::fixtures::Fixture;
 
+/// Its kind, the tool that it calls, its text, and where its tokens are once it has ended.
+type Heard = (MessageKind, Option<String>, String, Option<Range<usize>>);
+
 /// What came of a turn.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Told {
-    messages: Vec<(MessageKind, Option<String>, String, Option<std::ops::Range<usize>>)>,
+    messages: Vec<Heard>,
     diagnostics: usize,
     stop: Option<(StopReason, Usage)>,
     tokens: usize,
