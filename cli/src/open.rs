@@ -116,7 +116,8 @@ pub fn with_tokenizer<T>(opened: &Opened<'_>, work: impl FnOnce(Tokenizer<'_>) -
     work(builtin)
 }
 
-fn with_source<T>(source: &impl Source, work: impl FnOnce(Tokenizer<'_>) -> Result<T>) -> Result<T> {
+/// Builds the tokenizer of a vocabulary and lends it to `work`.
+pub fn with_source<T>(source: &impl Source, work: impl FnOnce(Tokenizer<'_>) -> Result<T>) -> Result<T> {
     let mut memory = Memory::new(Tokenizer::layout(source)?);
     work(Tokenizer::new(source, memory.region())?)
 }
