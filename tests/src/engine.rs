@@ -14,6 +14,11 @@ pub fn config(context_tokens: usize, batch_tokens: usize, precision: Precision) 
     SessionConfig { context_tokens, batch_tokens, logits_rows: batch_tokens, rewind_tokens: 64, precision }
 }
 
+/// The fastest kernels of this machine: for claims that are not about kernels.
+pub fn fastest() -> Kernels {
+    Kernels::available().next().expect("the portable ones run everywhere")
+}
+
 /// Opens the checkpoint at `path` and lends its model to `work`.
 pub fn with_model<T>(path: &Path, work: impl FnOnce(&Model<'_, '_>) -> T) -> T {
     let checkpoint = Checkpoint::open(path).unwrap_or_else(|error| panic!("{error}"));

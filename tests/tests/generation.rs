@@ -7,14 +7,13 @@ use ossicle_core::generation::{Event, Generation, GenerationConfig, MessageKind,
 use ossicle_core::harmony::SpecialTokens;
 use ossicle_core::harmony::conversation::{Content, Message, Role, SystemContent};
 use ossicle_core::harmony::history::History;
-use ossicle_core::kernels::Kernels;
 use ossicle_core::model::Model;
 use ossicle_core::parallel::Alone;
 use ossicle_core::sampling::SamplerConfig;
 use ossicle_core::tokenizer::Tokenizer;
 use ossicle_core::transformer::{Precision, Progress, Session, SessionConfig};
 use ossicle_host::{Checkpoint, Memory, vocabulary};
-use ossicle_tests::engine::{all_logits, config, with_session};
+use ossicle_tests::engine::{all_logits, config, fastest, with_session};
 use ossicle_tests::fixtures::Fixture;
 
 /// Its kind, the tool that it calls, its text, and where its tokens are once it has ended.
@@ -84,7 +83,7 @@ fn with_generation<T>(history: History, work: impl FnOnce(&mut Generation<'_, '_
         precision: Precision::Standard,
     };
     let mut session_memory = Memory::new(Session::layout(&model, &config).expect("a layout"));
-    let session = Session::new(session_memory.region(), &model, Kernels::portable(), &config).expect("a session");
+    let session = Session::new(session_memory.region(), &model, fastest(), &config).expect("a session");
     let config = GenerationConfig { messages: 64, history };
     let mut memory = Memory::new(Generation::layout(&tokenizer, CONTEXT, &config).expect("a layout"));
     let mut generation = Generation::new(memory.region(), session, tokenizer, &config).expect("a generation");
@@ -163,7 +162,7 @@ fn assert_session_is_true(generation: &mut Generation<'_, '_>) {
     // The logits from which the first token was drawn are still there.
     let tokens = generation.tokens()[..turn.usage().input_tokens].to_vec();
     let model = generation.session().model();
-    let fresh = with_session(model, Kernels::portable(), &config(CONTEXT, 100, Precision::Standard), |session| {
+    let fresh = with_session(model, fastest(), &config(CONTEXT, 100, Precision::Standard), |session| {
         all_logits(session, &tokens, &Alone)
     });
     let vocabulary = model.config().vocabulary;
