@@ -3,7 +3,7 @@ use core::ops::Range;
 
 use crate::error::{Error, Result};
 use crate::harmony::SpecialTokens;
-use crate::harmony::conversation::{ANALYSIS, FINAL, Message, Role};
+use crate::harmony::conversation::{Message, Role};
 use crate::harmony::history::{Filter, History};
 use crate::harmony::render::{Renderer, has_function_tools};
 use crate::region::{Carver, Layout};
@@ -52,8 +52,8 @@ pub struct Generation<'r, 'w> {
 struct Span {
     begin: usize,
     end: usize,
-    reasoning: bool,
-    answer: bool,
+    /// What it is, if the model wrote it.
+    kind: Option<MessageKind>,
 }
 
 /// A message that is not finished.
@@ -151,9 +151,7 @@ impl<'r, 'w> Generation<'r, 'w> {
             (self.len, self.messages_len) = before;
             return Err(error);
         }
-        if self.config.history != History::KeepAll {
-            self.drop_reasoning();
-        }
+        self.drop_reasoning();
         Ok(())
     }
 
@@ -195,13 +193,9 @@ impl<'r, 'w> Generation<'r, 'w> {
                 let have = self.tokens.len();
                 return Err(Error::Capacity { what: "tokens in the context", need: self.len + overflow, have });
             }
-            let by_assistant = message.role == Role::Assistant;
-            self.finish_message(Span {
-                begin,
-                end: self.len,
-                reasoning: by_assistant && message.channel == Some(ANALYSIS) && message.recipient.is_none(),
-                answer: by_assistant && message.channel == Some(FINAL),
-            })?;
+            let by_model = message.role == Role::Assistant;
+            let kind = by_model.then(|| MessageKind::of(message.recipient, message.channel));
+            self.finish_message(Span { begin, end: self.len, kind })?;
         }
         Ok(())
     }
@@ -239,8 +233,7 @@ impl<'r, 'w> Generation<'r, 'w> {
 
     /// The model's message that began at `begin` is finished.
     pub(super) fn finish_own(&mut self, begin: usize, kind: MessageKind) -> Result<()> {
-        let (reasoning, answer) = (kind == MessageKind::Reasoning, kind == MessageKind::Answer);
-        self.finish_message(Span { begin, end: self.len, reasoning, answer })
+        self.finish_message(Span { begin, end: self.len, kind: Some(kind) })
     }
 
     fn finish_message(&mut self, span: Span) -> Result<()> {
@@ -272,14 +265,23 @@ impl<'r, 'w> Generation<'r, 'w> {
         }
     }
 
-    /// Takes out the reasoning before the latest answer.
+    /// Takes out the reasoning that the history has no place for.
     fn drop_reasoning(&mut self) {
-        let Some(answer) = self.messages[..self.messages_len].iter().rposition(|span| span.answer) else { return };
+        let messages = &self.messages[..self.messages_len];
+        let is_answer = |span: &Span| span.kind == Some(MessageKind::Answer);
+        let answer = match self.config.history {
+            History::Documented => messages.iter().rposition(is_answer),
+            History::Library if messages.iter().rfind(|span| span.kind.is_some()).is_some_and(is_answer) => {
+                messages.iter().position(is_answer)
+            }
+            History::Library | History::KeepAll => None,
+        };
+        let Some(answer) = answer else { return };
         let mut gone = 0;
         let mut kept = 0;
         for index in 0..self.messages_len {
             let span = self.messages[index];
-            if index < answer && span.reasoning {
+            if index < answer && span.kind == Some(MessageKind::Reasoning) {
                 if gone == 0 {
                     self.rewind_to(span.begin.min(self.session.position()));
                 }

@@ -58,6 +58,17 @@ pub enum MessageKind {
     ToolCall,
 }
 
+impl MessageKind {
+    pub(super) fn of(recipient: Option<&str>, channel: Option<&str>) -> Self {
+        match (recipient, channel) {
+            (Some(recipient), _) if !["all", "user", "assistant"].contains(&recipient) => Self::ToolCall,
+            (_, Some(ANALYSIS)) => Self::Reasoning,
+            (_, Some(COMMENTARY)) => Self::Preamble,
+            _ => Self::Answer,
+        }
+    }
+}
+
 /// What happens while the model writes. Texts are lent for the moment.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event<'e> {
@@ -425,7 +436,7 @@ impl Output<'_> {
     fn take(&mut self, event: parse::Event<'_>, tokens: Range<usize>, emit: &mut dyn FnMut(Event<'_>)) {
         match event {
             parse::Event::Header(header) => {
-                let kind = kind(&header);
+                let kind = MessageKind::of(header.recipient, header.channel);
                 self.kind = Some(kind);
                 emit(Event::MessageBegin { kind, header });
             }
@@ -448,14 +459,5 @@ impl Output<'_> {
             }
             parse::Event::Diagnostic(diagnostic) => emit(Event::Diagnostic(diagnostic)),
         }
-    }
-}
-
-fn kind(header: &Header<'_>) -> MessageKind {
-    match (header.recipient, header.channel) {
-        (Some(recipient), _) if !["all", "user", "assistant"].contains(&recipient) => MessageKind::ToolCall,
-        (_, Some(ANALYSIS)) => MessageKind::Reasoning,
-        (_, Some(COMMENTARY)) => MessageKind::Preamble,
-        _ => MessageKind::Answer,
     }
 }
