@@ -53,6 +53,8 @@ pub struct Merger {
     before: [u16; WINDOW],
     /// How many bytes the window holds.
     len: usize,
+    /// How many bytes were merged so far, those of overlapping windows each time.
+    pub merged_bytes: u64,
 }
 
 impl Default for Merger {
@@ -64,6 +66,7 @@ impl Default for Merger {
             sizes: [0; WINDOW],
             before: [0; WINDOW],
             len: 0,
+            merged_bytes: 0,
         }
     }
 }
@@ -87,6 +90,7 @@ impl Merger {
     fn start(&mut self, text: &[u8], pairs: Pairs<'_>, character: impl Fn(&[u8], usize) -> Option<(u32, usize)>) {
         let text = &text[..text.len().min(WINDOW)];
         self.len = text.len();
+        self.merged_bytes += text.len() as u64;
         let mut before = 0;
         let mut at = 0;
         while at < text.len() {

@@ -34,7 +34,7 @@ use crate::region::{Carver, Layout};
 use cache::{Cache, Entry};
 use encoder::Encoding;
 use merge::Merger;
-use tables::Tables;
+use tables::{Key, Tables};
 
 /// Which special tokens are recognized in a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,11 +101,6 @@ impl<'r> Tokenizer<'r> {
         self.tables.token(id)
     }
 
-    /// The ordinary token that stands for exactly these bytes.
-    pub fn token_of(&self, bytes: &[u8]) -> Option<u32> {
-        if bytes.is_empty() { None } else { self.tables.whole(bytes, &tables::Key::of(bytes, 0, bytes.len())) }
-    }
-
     /// Whether a token is special.
     pub fn is_special(&self, id: u32) -> bool {
         self.tables.is_special(id)
@@ -114,6 +109,11 @@ impl<'r> Tokenizer<'r> {
     /// The id of the special token with this name, such as `<|start|>`.
     pub fn special(&self, name: &str) -> Option<u32> {
         self.tables.special_at(name.as_bytes(), |_| true).filter(|(size, _)| *size == name.len()).map(|(_, id)| id)
+    }
+
+    /// The ordinary token that stands for exactly these bytes, if text can be encoded to it.
+    pub fn token_of(&self, bytes: &[u8]) -> Option<u32> {
+        if bytes.is_empty() { None } else { self.tables.whole(bytes, &Key::of(bytes, 0, bytes.len())) }
     }
 
     /// The special tokens that end a model's turn: `<|return|>`, `<|call|>`, and `<|endoftext|>`, as far as there are such.
@@ -195,6 +195,12 @@ impl<'t, 'm> Encoder<'t, 'm> {
 
     fn carve(pieces: usize, carver: &mut Carver<'m>) -> Result<(&'m mut [Merger], &'m mut [Entry])> {
         Ok((carver.filled(1, Merger::default())?, carver.filled(pieces, Entry::EMPTY)?))
+    }
+
+    /// How many bytes it had to merge so far, each time that it did: what the time beyond splitting and looking up grows
+    /// with. At most about twice the bytes encoded, whatever the text.
+    pub fn merged_bytes(&self) -> u64 {
+        self.merger.iter().map(|merger| merger.merged_bytes).sum()
     }
 
     /// Encodes `text` and hands the ids to `emit`, in order.
