@@ -13,7 +13,7 @@ use ossicle_core::tokenizer::{
 };
 use ossicle_host::vocabulary::{TokenizerJson, o200k_harmony};
 use proptest::prelude::*;
-use serde_json::{Value, json};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 fn data(path: &str) -> PathBuf {
