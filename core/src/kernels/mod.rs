@@ -8,7 +8,12 @@
 
 pub mod arguments;
 mod exponential;
+mod features;
+#[cfg(target_arch = "x86_64")]
+mod lanes;
 mod portable;
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
 
 use core::fmt;
 
@@ -16,6 +21,7 @@ use crate::format::{Matrix, Values, mxfp4};
 use crate::parallel::Tile;
 
 pub use exponential::exp;
+pub use features::CpuFeatures;
 
 /// Activations are quantized in blocks of this many.
 pub const QUANTIZED_BLOCK: usize = 32;
@@ -32,6 +38,8 @@ pub const ATTENTION_BLOCK: usize = 64;
 pub struct KernelSet {
     /// As `--kernels` spells it.
     pub name: &'static str,
+    /// What the processor must have.
+    pub requires: CpuFeatures,
     /// F32 weights, f32 activations.
     pub matmul_f32: unsafe fn(&arguments::Matmul),
     /// F16 weights, f32 activations.
@@ -55,6 +63,12 @@ pub struct KernelSet {
     /// Attention over a cache of f32.
     pub attend_f32: unsafe fn(&arguments::Attend),
 }
+
+/// All sets of this architecture, the fastest first.
+#[cfg(target_arch = "x86_64")]
+const SETS: [&KernelSet; 3] = [&x86_64::avx512::SET, &x86_64::avx2::SET, &portable::SET];
+#[cfg(not(target_arch = "x86_64"))]
+const SETS: [&KernelSet; 1] = [&portable::SET];
 
 /// A kernel set that this processor can run.
 #[derive(Clone, Copy)]
@@ -119,7 +133,8 @@ impl Kernels {
 
     /// Every set that this processor can run, the fastest first.
     pub fn available() -> impl Iterator<Item = Self> {
-        [Self::portable()].into_iter()
+        let features = CpuFeatures::detect();
+        SETS.into_iter().filter(move |set| features.contains(set.requires)).map(|set| Self { set })
     }
 
     /// The set of that name, if this processor can run it.

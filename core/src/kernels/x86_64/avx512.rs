@@ -1,0 +1,142 @@
+//! AVX-512 with VNNI: Cascade Lake, Ice Lake, Zen 4 and later.
+
+use core::arch::x86_64::*;
+
+use super::doubled;
+use crate::kernels::lanes::{self, Lanes};
+use crate::kernels::{CpuFeatures, KernelSet, arguments};
+
+/// Exists only where the processor has AVX-512 F, BW, DQ, VL and VNNI.
+#[derive(Clone, Copy)]
+struct Avx512(());
+
+entry_points! {
+    Avx512, "avx512", CpuFeatures::AVX512_VNNI, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c",
+    float tokens 4, integer tokens 8, heads 8
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn quarters(quarters: [__m128i; 4]) -> __m512i {
+    let [a, b, c, d] = quarters;
+    let low = _mm512_inserti32x4::<1>(_mm512_castsi128_si512(a), b);
+    _mm512_inserti32x4::<3>(_mm512_inserti32x4::<2>(low, c), d)
+}
+
+/// Bytes with sign, in each quarter, to words: the first eight, the last eight.
+#[inline]
+#[target_feature(enable = "avx512bw")]
+fn widen(bytes: __m512i) -> [__m512i; 2] {
+    let zero = _mm512_setzero_si512();
+    [
+        _mm512_srai_epi16::<8>(_mm512_unpacklo_epi8(zero, bytes)),
+        _mm512_srai_epi16::<8>(_mm512_unpackhi_epi8(zero, bytes)),
+    ]
+}
+
+/// # Safety
+/// Sixteen bytes are at each place.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn load_quarters(from: [*const u8; 4]) -> __m512i {
+    // SAFETY: our own contract.
+    quarters(from.map(|from| unsafe { _mm_loadu_si128(from.cast()) }))
+}
+
+#[inline]
+#[target_feature(enable = "avx512bw")]
+fn mxfp4_i16(codes: __m512i, halves: bool) -> [__m512i; 4] {
+    let (mask, table) = (_mm512_set1_epi8(15), _mm512_broadcast_i32x4(doubled()));
+    let low = _mm512_shuffle_epi8(table, _mm512_and_si512(codes, mask));
+    let high = _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srli_epi16::<4>(codes), mask));
+    let [first, second] =
+        if halves { [low, high] } else { [_mm512_unpacklo_epi8(low, high), _mm512_unpackhi_epi8(low, high)] };
+    let ([a, b], [c, d]) = (widen(first), widen(second));
+    [a, b, c, d]
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn transpose(rows: [__m512i; 4]) -> [__m512i; 4] {
+    let [a, b, c, d] = rows;
+    let (ab_low, ab_high) = (_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+    let (cd_low, cd_high) = (_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+    [
+        _mm512_unpacklo_epi64(ab_low, cd_low),
+        _mm512_unpackhi_epi64(ab_low, cd_low),
+        _mm512_unpacklo_epi64(ab_high, cd_high),
+        _mm512_unpackhi_epi64(ab_high, cd_high),
+    ]
+}
+
+#[inline]
+#[target_feature(enable = "avx512dq")]
+fn sum(x: __m512) -> f32 {
+    let eight = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps::<1>(x));
+    super::sum(eight)
+}
+
+#[inline]
+#[target_feature(enable = "ssse3,avx512f")]
+fn floats_of_bytes(bytes: __m128i) -> __m512 {
+    _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes))
+}
+
+impl Lanes for Avx512 {
+    type Floats = __m512;
+    type Integers = __m512i;
+
+    operations! {
+        fn splat(x: f32) -> __m512 = _mm512_set1_ps(x);
+        unsafe fn load(from: *const f32) -> __m512 = _mm512_loadu_ps(from);
+        unsafe fn load_f16(from: *const u16) -> __m512 = _mm512_cvtph_ps(_mm256_loadu_si256(from.cast()));
+        unsafe fn load_bf16(from: *const u16) -> __m512 =
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()))));
+        unsafe fn load_i8(from: *const u8) -> __m512 = floats_of_bytes(_mm_loadu_si128(from.cast()));
+        unsafe fn load_mxfp4(from: *const u8, halves: bool) -> [__m512; 2] = {
+            let [first, second] = super::mxfp4_i8(_mm_loadu_si128(from.cast()), halves);
+            [floats_of_bytes(first), floats_of_bytes(second)]
+        };
+        unsafe fn load_pairs(from: *const f32) -> [__m512; 2] = {
+            let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+            let odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
+            let (a, b) = (_mm512_loadu_ps(from), _mm512_loadu_ps(from.add(16)));
+            [_mm512_permutex2var_ps(a, even, b), _mm512_permutex2var_ps(a, odd, b)]
+        };
+        unsafe fn store(to: *mut f32, x: __m512) -> () = _mm512_storeu_ps(to, x);
+        unsafe fn store_i16(to: *mut i16, x: __m512) -> () =
+            _mm256_storeu_si256(to.cast(), _mm512_cvtepi32_epi16(_mm512_cvtps_epi32(x)));
+
+        fn add(a: __m512, b: __m512) -> __m512 = _mm512_add_ps(a, b);
+        fn sub(a: __m512, b: __m512) -> __m512 = _mm512_sub_ps(a, b);
+        fn mul(a: __m512, b: __m512) -> __m512 = _mm512_mul_ps(a, b);
+        fn div(a: __m512, b: __m512) -> __m512 = _mm512_div_ps(a, b);
+        fn fma(a: __m512, b: __m512, c: __m512) -> __m512 = _mm512_fmadd_ps(a, b, c);
+        fn larger(a: __m512, b: __m512) -> __m512 = _mm512_max_ps(a, b);
+        fn smaller(a: __m512, b: __m512) -> __m512 = _mm512_min_ps(a, b);
+        fn first(count: usize, a: __m512, b: __m512) -> __m512 =
+            _mm512_mask_blend_ps(((1_u32 << count) - 1) as u16, b, a);
+        fn sum(x: __m512) -> f32 = sum(x);
+
+        fn splat_integer(x: i32) -> __m512i = _mm512_set1_epi32(x);
+        unsafe fn load_integers(from: *const i16) -> __m512i = _mm512_loadu_si512(from.cast());
+        unsafe fn load_u8(from: *const u8) -> __m512i = _mm512_cvtepu8_epi32(_mm_loadu_si128(from.cast()));
+        unsafe fn store_integers(to: *mut i32, x: __m512i) -> () = _mm512_storeu_si512(to.cast(), x);
+        fn bits(x: __m512) -> __m512i = _mm512_castps_si512(x);
+        fn floats_of_bits(x: __m512i) -> __m512 = _mm512_castsi512_ps(x);
+        fn to_floats(x: __m512i) -> __m512 = _mm512_cvtepi32_ps(x);
+        fn and(a: __m512i, b: __m512i) -> __m512i = _mm512_and_si512(a, b);
+        fn add_integers(a: __m512i, b: __m512i) -> __m512i = _mm512_add_epi32(a, b);
+        fn larger_integer(a: __m512i, b: __m512i) -> __m512i = _mm512_max_epi32(a, b);
+        fn shift_left_23(x: __m512i) -> __m512i = _mm512_slli_epi32::<23>(x);
+        fn dot(sum: __m512i, a: __m512i, b: __m512i) -> __m512i = _mm512_dpwssd_epi32(sum, a, b);
+        fn transpose(rows: [__m512i; 4]) -> [__m512i; 4] = transpose(rows);
+        unsafe fn mxfp4_i16(from: [*const u8; 4], halves: bool) -> [__m512i; 4] =
+            mxfp4_i16(load_quarters(from), halves);
+        unsafe fn i8_i16(from: [*const u8; 4]) -> [__m512i; 4] = {
+            let [a, b] = widen(load_quarters(from));
+            let [c, d] = widen(load_quarters(from.map(|from| from.add(16))));
+            [a, b, c, d]
+        };
+    }
+}
