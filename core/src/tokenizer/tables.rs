@@ -221,16 +221,19 @@ impl<'r> Tables<'r> {
     /// Copies a token to the start of `place`, if it fits, and returns its size.
     #[inline]
     pub fn copy_token(&self, id: u32, place: &mut [u8]) -> usize {
-        let Some(token) = self.token(id) else { return 0 };
+        let Some([start, end]) = self.offsets.get(id as usize..).and_then(<[u32]>::first_chunk) else { return 0 };
+        let (start, size) = (*start as usize, end.wrapping_sub(*start) as usize);
         // Sixteen bytes at once, where there are so many on both sides, are faster than the right number.
-        let start = self.offsets[id as usize] as usize;
-        match (self.bytes.get(start..).and_then(<[u8]>::first_chunk::<16>), place.first_chunk_mut::<16>()) {
-            (Some(from), Some(to)) if token.len() <= 16 => *to = *from,
-            _ => {
-                if let Some(to) = place.get_mut(..token.len()) {
-                    to.copy_from_slice(token);
-                }
-            }
+        if size <= 16
+            && let Some(from) = self.bytes.get(start..).and_then(<[u8]>::first_chunk::<16>)
+            && let Some(to) = place.first_chunk_mut::<16>()
+        {
+            *to = *from;
+            return size;
+        }
+        let Some(token) = self.token(id) else { return 0 };
+        if let Some(to) = place.get_mut(..token.len()) {
+            to.copy_from_slice(token);
         }
         token.len()
     }
