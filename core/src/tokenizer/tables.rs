@@ -70,7 +70,7 @@ pub struct Tables<'r> {
 
 /// "OSTX" and the version of the index's form.
 const HEADER: [u32; 2] = [0x4F53_5458, 1];
-/// Numbers in the header: [`HEADER`], the counts, and last the lookahead.
+/// Numbers in the header: what it is, the counts, and last the lookahead.
 pub const HEADER_LEN: usize = 8;
 
 /// Slots for so many entries: at most 5/8 are taken.
