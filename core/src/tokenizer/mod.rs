@@ -7,7 +7,7 @@
 //!    the text before it. What is not allowed is ordinary text, whatever it looks like.
 //! 2. Ordinary text is cut into pieces, roughly words ([`split`]). No token crosses the border of a piece.
 //! 3. A piece that is a token is that token: most are. In any other, adjacent parts are merged ([`merge`]), which takes
-//!    memory of fixed size, on the stack, and time in proportion to the text, whatever the text.
+//!    memory of fixed size and time in proportion to the text, whatever the text. An [`Encoder`] remembers what it merged.
 //!
 //! Text that is not UTF-8 is encoded as if each maximal ill-formed part were U+FFFD. Decoding is exact: the bytes of the
 //! tokens, one after the other; [`Utf8Stream`] turns them into text as they come.
@@ -17,7 +17,9 @@
 
 pub mod cache;
 pub mod classes;
+mod draft;
 mod encoder;
+pub mod lookup;
 pub mod merge;
 pub mod split;
 pub mod tables;
@@ -33,8 +35,9 @@ use crate::error::{Error, Result};
 use crate::region::{Carver, Layout};
 use cache::{Cache, Entry};
 use encoder::Encoding;
+use lookup::Key;
 use merge::Merger;
-use tables::{Key, Tables};
+use tables::Tables;
 
 /// Which special tokens are recognized in a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,19 +150,16 @@ impl<'r> Tokenizer<'r> {
         }
     }
 
-    /// Decodes `ids` into the start of `bytes` and returns how many there are.
+    /// Decodes `ids` into the start of `bytes` and returns how many there are. Bytes behind those may change.
     ///
     /// # Errors
-    /// [`Error::BufferTooSmall`] with the number needed; the bytes before are in place, whole tokens only.
+    /// [`Error::BufferTooSmall`] with the number needed; the tokens that have room are in place.
     pub fn decode_into(&self, ids: &[u32], bytes: &mut [u8]) -> Result<usize> {
         let have = bytes.len();
         let mut len = 0;
-        self.decode(ids, |token| {
-            if let Some(place) = bytes.get_mut(len..).and_then(|rest| rest.get_mut(..token.len())) {
-                place.copy_from_slice(token);
-            }
-            len += token.len();
-        });
+        for id in ids {
+            len += self.tables.copy_token(*id, bytes.get_mut(len..).unwrap_or_default());
+        }
         fits(len, have)
     }
 }

@@ -90,7 +90,7 @@ impl<'t> Pieces<'t> {
         let at = at + usize::from(self.text.get(at)?.is_ascii_uppercase());
         let end = ascii_lower_run(self.text, at);
         let behind = *self.text.get(end)?;
-        let ends = end > at && behind != b'\'' && matches!(ASCII.get(usize::from(behind))?, &(OTHER | SPACE | NUMBER));
+        let ends = end > at && behind != b'\'' && matches!(*ASCII.get(usize::from(behind))?, OTHER | SPACE | NUMBER);
         ends.then_some(end)
     }
 
