@@ -211,7 +211,9 @@ unsafe fn matmul_q8_0_quantized(arguments: &arguments::Matmul) {
     unsafe { matmul_quantized(arguments, block) }
 }
 
-unsafe fn matmul_mxfp4_quantized(arguments: &arguments::Matmul) {
+/// # Safety
+/// The contract of [`arguments::Matmul`].
+pub(super) unsafe fn matmul_mxfp4_quantized(arguments: &arguments::Matmul) {
     let in_row = arguments.columns / BLOCK_LEN;
     // SAFETY: our own contract.
     let blocks = unsafe { blocks(arguments) };

@@ -6,12 +6,13 @@
 mod activation;
 mod attention;
 mod float;
+mod panel;
 mod quantized;
 
 pub(super) use activation::{quantize, swiglu};
 pub(super) use attention::attend;
 pub(super) use float::{Bf16, F16, F32, Mxfp4, Q8_0, matmul};
-pub(super) use quantized::{Q8_0Blocks, matmul_mxfp4_quantized, matmul_quantized};
+pub(super) use quantized::{matmul_mxfp4 as matmul_mxfp4_quantized, matmul_q8_0 as matmul_q8_0_quantized};
 
 /// The numbers that a sum is made of before it is folded.
 const LANES: usize = 16;
@@ -24,8 +25,10 @@ const LANES: usize = 16;
 pub(super) trait Lanes: Copy {
     /// Sixteen f32.
     type Floats: Copy;
-    /// Sixteen i32, or 32 i16.
+    /// Sixteen i32, or 32 i16, or 64 i8.
     type Integers: Copy;
+    /// Four blocks of quantized activations.
+    type Inputs: Copy;
 
     fn splat(self, x: f32) -> Self::Floats;
     unsafe fn load(self, from: *const f32) -> Self::Floats;
@@ -56,7 +59,6 @@ pub(super) trait Lanes: Copy {
     fn sum(self, x: Self::Floats) -> f32;
 
     fn splat_integer(self, x: i32) -> Self::Integers;
-    unsafe fn load_integers(self, from: *const i16) -> Self::Integers;
     /// Bytes, without sign.
     unsafe fn load_u8(self, from: *const u8) -> Self::Integers;
     unsafe fn store_integers(self, to: *mut i32, x: Self::Integers);
@@ -71,9 +73,15 @@ pub(super) trait Lanes: Copy {
     fn dot(self, sum: Self::Integers, a: Self::Integers, b: Self::Integers) -> Self::Integers;
     /// In each quarter of the registers, which is four i32 of each, exchanges rows and columns.
     fn transpose(self, rows: [Self::Integers; 4]) -> [Self::Integers; 4];
-    /// The doubled values of the 16 bytes of codes at each of four places, as i16: a quarter of the registers for each
-    /// place, and in the first register elements 0 to 7.
-    unsafe fn mxfp4_i16(self, from: [*const u8; 4], halves: bool) -> [Self::Integers; 4];
-    /// The 32 i8 at each of four places in the same way.
-    unsafe fn i8_i16(self, from: [*const u8; 4]) -> [Self::Integers; 4];
+    /// The sixteen bytes at each of four places.
+    unsafe fn load_quarters(self, from: [*const u8; 4]) -> Self::Integers;
+    /// The doubled values of the sixteen bytes of codes at each of four places, as i8: elements 0 to 15, and 16 to 31.
+    unsafe fn mxfp4_i8(self, from: [*const u8; 4], halves: bool) -> [Self::Integers; 2];
+    /// Of each four i8, the first two as i16, and the other two.
+    fn pairs_of_bytes(self, bytes: Self::Integers) -> [Self::Integers; 2];
+    /// Four blocks of activations in the order that `dot_blocks` wants.
+    fn rearrange(self, blocks: [&[i16; 32]; 4]) -> Self::Inputs;
+    /// Products with four blocks of i8, elements 0 to 15 and 16 to 31. The four i32 of a quarter add up to the sum of a
+    /// block.
+    fn dot_blocks(self, weights: [Self::Integers; 2], inputs: &Self::Inputs) -> Self::Integers;
 }

@@ -38,14 +38,45 @@ fn widen(bytes: __m256i) -> [__m256i; 2] {
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn mxfp4_i16(codes: __m256i, halves: bool) -> [__m256i; 4] {
+fn mxfp4_i8(codes: __m256i, halves: bool) -> [__m256i; 2] {
     let (mask, table) = (_mm256_set1_epi8(15), _mm256_broadcastsi128_si256(doubled()));
     let low = _mm256_shuffle_epi8(table, _mm256_and_si256(codes, mask));
     let high = _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16::<4>(codes), mask));
-    let [first, second] =
-        if halves { [low, high] } else { [_mm256_unpacklo_epi8(low, high), _mm256_unpackhi_epi8(low, high)] };
-    let ([a, b], [c, d]) = (widen(first), widen(second));
-    [a, b, c, d]
+    if halves { [low, high] } else { [_mm256_unpacklo_epi8(low, high), _mm256_unpackhi_epi8(low, high)] }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn pairs_of_bytes(bytes: __m256i) -> [__m256i; 2] {
+    // The bytes become the upper halves of words, and go down with their signs.
+    let first = _mm_setr_epi8(-1, 0, -1, 1, -1, 4, -1, 5, -1, 8, -1, 9, -1, 12, -1, 13);
+    let second = _mm_setr_epi8(-1, 2, -1, 3, -1, 6, -1, 7, -1, 10, -1, 11, -1, 14, -1, 15);
+    [first, second].map(|order| _mm256_srai_epi16::<8>(_mm256_shuffle_epi8(bytes, _mm256_broadcastsi128_si256(order))))
+}
+
+/// Four blocks of activations: the elements 8 i to 8 i + 7 of all four in `[i]`, two blocks in a register.
+type Inputs = [[__m256i; 2]; 4];
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn rearrange(blocks: [&[i16; 32]; 4]) -> Inputs {
+    core::array::from_fn(|part| {
+        let [a, b, c, d] = blocks.map(|block| block[8 * part..].as_ptr().cast());
+        // SAFETY: eight elements are there.
+        unsafe { [_mm256_loadu2_m128i(b, a), _mm256_loadu2_m128i(d, c)] }
+    })
+}
+
+/// Products of bytes with what [`rearrange`] made, of two blocks.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn dot_two_blocks(weights: [__m256i; 2], inputs: &Inputs, which: usize) -> __m256i {
+    let ([a, b], [c, d]) = (widen(weights[0]), widen(weights[1]));
+    let mut sum = _mm256_setzero_si256();
+    for (weights, inputs) in [a, b, c, d].into_iter().zip(inputs) {
+        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(weights, inputs[which]));
+    }
+    sum
 }
 
 #[inline]
@@ -89,6 +120,7 @@ fn floats_of_bytes(bytes: __m128i) -> [__m256; 2] {
 impl Lanes for Avx2 {
     type Floats = [__m256; 2];
     type Integers = [__m256i; 2];
+    type Inputs = Inputs;
 
     operations! {
         fn splat(x: f32) -> [__m256; 2] = [_mm256_set1_ps(x); 2];
@@ -133,8 +165,6 @@ impl Lanes for Avx2 {
         fn sum(x: [__m256; 2]) -> f32 = super::sum(_mm256_add_ps(x[0], x[1]));
 
         fn splat_integer(x: i32) -> [__m256i; 2] = [_mm256_set1_epi32(x); 2];
-        unsafe fn load_integers(from: *const i16) -> [__m256i; 2] =
-            [from, from.add(16)].map(|from| _mm256_loadu_si256(from.cast()));
         unsafe fn load_u8(from: *const u8) -> [__m256i; 2] =
             [from, from.add(8)].map(|from| _mm256_cvtepu8_epi32(_mm_loadl_epi64(from.cast())));
         unsafe fn store_integers(to: *mut i32, x: [__m256i; 2]) -> () = {
@@ -162,16 +192,19 @@ impl Lanes for Avx2 {
             let high = transpose([a[1], b[1], c[1], d[1]]);
             [[low[0], high[0]], [low[1], high[1]], [low[2], high[2]], [low[3], high[3]]]
         };
-        unsafe fn mxfp4_i16(from: [*const u8; 4], halves: bool) -> [[__m256i; 2]; 4] = {
-            let [low, high] = load_quarters(from);
-            let (low, high) = (mxfp4_i16(low, halves), mxfp4_i16(high, halves));
-            [[low[0], high[0]], [low[1], high[1]], [low[2], high[2]], [low[3], high[3]]]
+        unsafe fn load_quarters(from: [*const u8; 4]) -> [__m256i; 2] = load_quarters(from);
+        unsafe fn mxfp4_i8(from: [*const u8; 4], halves: bool) -> [[__m256i; 2]; 2] = {
+            let [a, b] = load_quarters(from).map(|codes| mxfp4_i8(codes, halves));
+            [[a[0], b[0]], [a[1], b[1]]]
         };
-        unsafe fn i8_i16(from: [*const u8; 4]) -> [[__m256i; 2]; 4] = {
-            let [a, b] = load_quarters(from);
-            let [c, d] = load_quarters(from.map(|from| from.add(16)));
-            let [a, b, c, d] = [widen(a), widen(b), widen(c), widen(d)];
-            [[a[0], b[0]], [a[1], b[1]], [c[0], d[0]], [c[1], d[1]]]
+        fn pairs_of_bytes(bytes: [__m256i; 2]) -> [[__m256i; 2]; 2] = {
+            let [a, b] = bytes.map(|bytes| pairs_of_bytes(bytes));
+            [[a[0], b[0]], [a[1], b[1]]]
         };
+        fn rearrange(blocks: [&[i16; 32]; 4]) -> Inputs = rearrange(blocks);
+        fn dot_blocks(weights: [[__m256i; 2]; 2], inputs: &Inputs) -> [__m256i; 2] = [
+            dot_two_blocks([weights[0][0], weights[1][0]], inputs, 0),
+            dot_two_blocks([weights[0][1], weights[1][1]], inputs, 1),
+        ];
     }
 }

@@ -1,5 +1,6 @@
 //! AVX-512 with VNNI: Cascade Lake, Ice Lake, Zen 4 and later.
 
+use core::arch::asm;
 use core::arch::x86_64::*;
 
 use super::doubled;
@@ -23,17 +24,6 @@ fn quarters(quarters: [__m128i; 4]) -> __m512i {
     _mm512_inserti32x4::<3>(_mm512_inserti32x4::<2>(low, c), d)
 }
 
-/// Bytes with sign, in each quarter, to words: the first eight, the last eight.
-#[inline]
-#[target_feature(enable = "avx512bw")]
-fn widen(bytes: __m512i) -> [__m512i; 2] {
-    let zero = _mm512_setzero_si512();
-    [
-        _mm512_srai_epi16::<8>(_mm512_unpacklo_epi8(zero, bytes)),
-        _mm512_srai_epi16::<8>(_mm512_unpackhi_epi8(zero, bytes)),
-    ]
-}
-
 /// # Safety
 /// Sixteen bytes are at each place.
 #[inline]
@@ -45,14 +35,80 @@ unsafe fn load_quarters(from: [*const u8; 4]) -> __m512i {
 
 #[inline]
 #[target_feature(enable = "avx512bw")]
-fn mxfp4_i16(codes: __m512i, halves: bool) -> [__m512i; 4] {
+fn mxfp4_i8(codes: __m512i, halves: bool) -> [__m512i; 2] {
     let (mask, table) = (_mm512_set1_epi8(15), _mm512_broadcast_i32x4(doubled()));
     let low = _mm512_shuffle_epi8(table, _mm512_and_si512(codes, mask));
     let high = _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srli_epi16::<4>(codes), mask));
-    let [first, second] =
-        if halves { [low, high] } else { [_mm512_unpacklo_epi8(low, high), _mm512_unpackhi_epi8(low, high)] };
-    let ([a, b], [c, d]) = (widen(first), widen(second));
-    [a, b, c, d]
+    if halves { [low, high] } else { [_mm512_unpacklo_epi8(low, high), _mm512_unpackhi_epi8(low, high)] }
+}
+
+#[inline]
+#[target_feature(enable = "avx512bw")]
+fn pairs_of_bytes(bytes: __m512i) -> [__m512i; 2] {
+    // The bytes become the upper halves of words, and go down with their signs.
+    let first = _mm_setr_epi8(-1, 0, -1, 1, -1, 4, -1, 5, -1, 8, -1, 9, -1, 12, -1, 13);
+    let second = _mm_setr_epi8(-1, 2, -1, 3, -1, 6, -1, 7, -1, 10, -1, 11, -1, 14, -1, 15);
+    [first, second].map(|order| _mm512_srai_epi16::<8>(_mm512_shuffle_epi8(bytes, _mm512_broadcast_i32x4(order))))
+}
+
+#[inline]
+#[target_feature(enable = "avx512vnni")]
+fn dot(sum: __m512i, a: __m512i, b: __m512i) -> __m512i {
+    let mut sum = sum;
+    // LLVM makes two instructions of the intrinsic, to shorten chains of sums that are not what limits the kernels.
+    // SAFETY: the instruction is enabled, and touches these registers alone.
+    unsafe {
+        asm!("vpdpwssd {}, {}, {}", inout(zmm_reg) sum, in(zmm_reg) a, in(zmm_reg) b, options(pure, nomem, nostack));
+    }
+    sum
+}
+
+/// Four blocks of activations: what has to be added for the bias of weights, then bytes, the lower ones without sign.
+#[derive(Clone, Copy)]
+struct Inputs {
+    correction: __m512i,
+    low: [__m512i; 2],
+    high: [__m512i; 2],
+}
+
+/// What makes a signed byte one without sign.
+const BIAS: i32 = 128;
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn rearrange(blocks: [&[i16; 32]; 4]) -> Inputs {
+    let mut correction = [0_i32; 16];
+    let mut bytes = [[[0_u8; 64]; 2]; 2];
+    for (quarter, block) in blocks.into_iter().enumerate() {
+        for (i, value) in block.iter().enumerate() {
+            let [low, high] = value.to_le_bytes();
+            bytes[0][i / 16][quarter * 16 + i % 16] = low;
+            bytes[1][i / 16][quarter * 16 + i % 16] = high;
+            correction[quarter * 4] -= (BIAS << 8) * i32::from(high as i8);
+        }
+    }
+    // SAFETY: each is as long as a register.
+    unsafe {
+        Inputs {
+            correction: _mm512_loadu_si512(correction.as_ptr().cast()),
+            low: bytes[0].each_ref().map(|bytes| _mm512_loadu_si512(bytes.as_ptr().cast())),
+            high: bytes[1].each_ref().map(|bytes| _mm512_loadu_si512(bytes.as_ptr().cast())),
+        }
+    }
+}
+
+/// The instruction multiplies bytes without sign by bytes with sign: the lower bytes of activations by weights, and biased
+/// weights by the upper bytes.
+#[inline]
+#[target_feature(enable = "avx512bw,avx512vnni")]
+fn dot_blocks(weights: [__m512i; 2], inputs: &Inputs) -> __m512i {
+    let bias = _mm512_set1_epi8(BIAS as i8);
+    let (mut low, mut high) = (inputs.correction, _mm512_setzero_si512());
+    for ((weights, low_inputs), high_inputs) in weights.into_iter().zip(inputs.low).zip(inputs.high) {
+        low = _mm512_dpbusd_epi32(low, low_inputs, weights);
+        high = _mm512_dpbusd_epi32(high, _mm512_xor_si512(weights, bias), high_inputs);
+    }
+    _mm512_add_epi32(low, _mm512_slli_epi32::<8>(high))
 }
 
 #[inline]
@@ -85,6 +141,7 @@ fn floats_of_bytes(bytes: __m128i) -> __m512 {
 impl Lanes for Avx512 {
     type Floats = __m512;
     type Integers = __m512i;
+    type Inputs = Inputs;
 
     operations! {
         fn splat(x: f32) -> __m512 = _mm512_set1_ps(x);
@@ -119,7 +176,6 @@ impl Lanes for Avx512 {
         fn sum(x: __m512) -> f32 = sum(x);
 
         fn splat_integer(x: i32) -> __m512i = _mm512_set1_epi32(x);
-        unsafe fn load_integers(from: *const i16) -> __m512i = _mm512_loadu_si512(from.cast());
         unsafe fn load_u8(from: *const u8) -> __m512i = _mm512_cvtepu8_epi32(_mm_loadu_si128(from.cast()));
         unsafe fn store_integers(to: *mut i32, x: __m512i) -> () = _mm512_storeu_si512(to.cast(), x);
         fn bits(x: __m512) -> __m512i = _mm512_castps_si512(x);
@@ -129,14 +185,12 @@ impl Lanes for Avx512 {
         fn add_integers(a: __m512i, b: __m512i) -> __m512i = _mm512_add_epi32(a, b);
         fn larger_integer(a: __m512i, b: __m512i) -> __m512i = _mm512_max_epi32(a, b);
         fn shift_left_23(x: __m512i) -> __m512i = _mm512_slli_epi32::<23>(x);
-        fn dot(sum: __m512i, a: __m512i, b: __m512i) -> __m512i = _mm512_dpwssd_epi32(sum, a, b);
+        fn dot(sum: __m512i, a: __m512i, b: __m512i) -> __m512i = dot(sum, a, b);
         fn transpose(rows: [__m512i; 4]) -> [__m512i; 4] = transpose(rows);
-        unsafe fn mxfp4_i16(from: [*const u8; 4], halves: bool) -> [__m512i; 4] =
-            mxfp4_i16(load_quarters(from), halves);
-        unsafe fn i8_i16(from: [*const u8; 4]) -> [__m512i; 4] = {
-            let [a, b] = widen(load_quarters(from));
-            let [c, d] = widen(load_quarters(from.map(|from| from.add(16))));
-            [a, b, c, d]
-        };
+        unsafe fn load_quarters(from: [*const u8; 4]) -> __m512i = load_quarters(from);
+        unsafe fn mxfp4_i8(from: [*const u8; 4], halves: bool) -> [__m512i; 2] = mxfp4_i8(load_quarters(from), halves);
+        fn pairs_of_bytes(bytes: __m512i) -> [__m512i; 2] = pairs_of_bytes(bytes);
+        fn rearrange(blocks: [&[i16; 32]; 4]) -> Inputs = rearrange(blocks);
+        fn dot_blocks(weights: [__m512i; 2], inputs: &Inputs) -> __m512i = dot_blocks(weights, inputs);
     }
 }

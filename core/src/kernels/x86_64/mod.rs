@@ -36,7 +36,7 @@ macro_rules! entry_points {
             matmul_q8_0: entry_points!(@ $lanes $features Matmul matmul::<_, lanes::Q8_0, $tokens>),
             matmul_mxfp4: entry_points!(@ $lanes $features Matmul matmul::<_, lanes::Mxfp4, $tokens>),
             matmul_q8_0_quantized:
-                entry_points!(@ $lanes $features Matmul matmul_quantized::<_, lanes::Q8_0Blocks, $integer_tokens>),
+                entry_points!(@ $lanes $features Matmul matmul_q8_0_quantized::<_, $integer_tokens>),
             matmul_mxfp4_quantized:
                 entry_points!(@ $lanes $features Matmul matmul_mxfp4_quantized::<_, $integer_tokens>),
             quantize: entry_points!(@ $lanes $features Quantize quantize::<_>),
