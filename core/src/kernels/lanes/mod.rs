@@ -69,8 +69,14 @@ pub(super) trait Lanes: Copy {
     fn add_integers(self, a: Self::Integers, b: Self::Integers) -> Self::Integers;
     fn larger_integer(self, a: Self::Integers, b: Self::Integers) -> Self::Integers;
     fn shift_left_23(self, x: Self::Integers) -> Self::Integers;
-    /// Adds the products of pairs of i16.
-    fn dot(self, sum: Self::Integers, a: Self::Integers, b: Self::Integers) -> Self::Integers;
+    /// Adds to each i32 the products of a pair of i16 with one and the same pair: that of number `pair` in `inputs`.
+    unsafe fn dot_pairs(
+        self,
+        sum: Self::Integers,
+        pairs: Self::Integers,
+        inputs: *const i16,
+        pair: usize,
+    ) -> Self::Integers;
     /// In each quarter of the registers, which is four i32 of each, exchanges rows and columns.
     fn transpose(self, rows: [Self::Integers; 4]) -> [Self::Integers; 4];
     /// The sixteen bytes at each of four places.

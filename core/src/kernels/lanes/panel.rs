@@ -142,13 +142,11 @@ impl<L: Lanes> Panel<L> {
             let mut dots = [l.splat_integer(0); TOKENS];
             // SAFETY: a row of activations has that block, which is sixteen pairs, and a scale for it.
             unsafe {
-                let inputs: [*const i32; TOKENS] = array::from_fn(|t| {
-                    matmul.quantized.add(input_rows[t] * matmul.columns + block * QUANTIZED_BLOCK).cast()
-                });
+                let inputs: [*const i16; TOKENS] =
+                    array::from_fn(|t| matmul.quantized.add(input_rows[t] * matmul.columns + block * QUANTIZED_BLOCK));
                 for (pair, weights) in self.pairs[b].iter().enumerate() {
                     for t in 0..TOKENS {
-                        let input = l.splat_integer(inputs[t].add(pair).read_unaligned());
-                        dots[t] = l.dot(dots[t], *weights, input);
+                        dots[t] = l.dot_pairs(dots[t], *weights, inputs[t], pair);
                     }
                 }
                 for t in 0..TOKENS {

@@ -182,10 +182,13 @@ impl Lanes for Avx2 {
             [_mm256_max_epi32(a[0], b[0]), _mm256_max_epi32(a[1], b[1])];
         fn shift_left_23(x: [__m256i; 2]) -> [__m256i; 2] =
             [_mm256_slli_epi32::<23>(x[0]), _mm256_slli_epi32::<23>(x[1])];
-        fn dot(sum: [__m256i; 2], a: [__m256i; 2], b: [__m256i; 2]) -> [__m256i; 2] = [
-            _mm256_add_epi32(sum[0], _mm256_madd_epi16(a[0], b[0])),
-            _mm256_add_epi32(sum[1], _mm256_madd_epi16(a[1], b[1])),
-        ];
+        unsafe fn dot_pairs(sum: [__m256i; 2], pairs: [__m256i; 2], inputs: *const i16, pair: usize) -> [__m256i; 2] = {
+            let input = _mm256_set1_epi32(inputs.cast::<i32>().add(pair).read_unaligned());
+            [
+                _mm256_add_epi32(sum[0], _mm256_madd_epi16(pairs[0], input)),
+                _mm256_add_epi32(sum[1], _mm256_madd_epi16(pairs[1], input)),
+            ]
+        };
         fn transpose(rows: [[__m256i; 2]; 4]) -> [[__m256i; 2]; 4] = {
             let [a, b, c, d] = rows;
             let low = transpose([a[0], b[0], c[0], d[0]]);

@@ -51,14 +51,23 @@ fn pairs_of_bytes(bytes: __m512i) -> [__m512i; 2] {
     [first, second].map(|order| _mm512_srai_epi16::<8>(_mm512_shuffle_epi8(bytes, _mm512_broadcast_i32x4(order))))
 }
 
+/// # Safety
+/// There is such a pair.
 #[inline]
 #[target_feature(enable = "avx512vnni")]
-fn dot(sum: __m512i, a: __m512i, b: __m512i) -> __m512i {
+unsafe fn dot_pairs(sum: __m512i, pairs: __m512i, inputs: *const i16, pair: usize) -> __m512i {
     let mut sum = sum;
-    // LLVM makes two instructions of the intrinsic, to shorten chains of sums that are not what limits the kernels.
-    // SAFETY: the instruction is enabled, and touches these registers alone.
+    // Of the intrinsic, LLVM would make two instructions, and a third of the load.
+    // SAFETY: the instruction is enabled, reads the pair and changes no other register.
     unsafe {
-        asm!("vpdpwssd {}, {}, {}", inout(zmm_reg) sum, in(zmm_reg) a, in(zmm_reg) b, options(pure, nomem, nostack));
+        asm!(
+            "vpdpwssd {}, {}, dword ptr [{} + 4 * {}]{{1to16}}",
+            inout(zmm_reg) sum,
+            in(zmm_reg) pairs,
+            in(reg) inputs,
+            in(reg) pair,
+            options(pure, readonly, nostack, preserves_flags)
+        );
     }
     sum
 }
@@ -185,7 +194,8 @@ impl Lanes for Avx512 {
         fn add_integers(a: __m512i, b: __m512i) -> __m512i = _mm512_add_epi32(a, b);
         fn larger_integer(a: __m512i, b: __m512i) -> __m512i = _mm512_max_epi32(a, b);
         fn shift_left_23(x: __m512i) -> __m512i = _mm512_slli_epi32::<23>(x);
-        fn dot(sum: __m512i, a: __m512i, b: __m512i) -> __m512i = dot(sum, a, b);
+        unsafe fn dot_pairs(sum: __m512i, pairs: __m512i, inputs: *const i16, pair: usize) -> __m512i =
+            dot_pairs(sum, pairs, inputs, pair);
         fn transpose(rows: [__m512i; 4]) -> [__m512i; 4] = transpose(rows);
         unsafe fn load_quarters(from: [*const u8; 4]) -> __m512i = load_quarters(from);
         unsafe fn mxfp4_i8(from: [*const u8; 4], halves: bool) -> [__m512i; 2] = mxfp4_i8(load_quarters(from), halves);
