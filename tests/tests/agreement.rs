@@ -19,9 +19,7 @@ fn logits(path: &Path, sequence: &Sequence, precision: Precision) -> Vec<f32> {
         let config = config(sequence.tokens.len(), sequence.tokens.len().min(100), precision);
         // The kernels that define the result, but for the long sequences, which would take them minutes.
         let kernels = if sequence.tokens.len() < 1000 { Kernels::portable() } else { fastest() };
-        let all = with_session(model, kernels, &config, |session| {
-            all_logits(session, &sequence.tokens, &threads)
-        });
+        let all = with_session(model, kernels, &config, |session| all_logits(session, &sequence.tokens, &threads));
         let vocabulary = model.config().vocabulary;
         sequence.positions.iter().flat_map(|position| all[position * vocabulary..][..vocabulary].to_vec()).collect()
     })

@@ -69,11 +69,11 @@ fn with_generation<T>(history: History, work: impl FnOnce(&mut Generation<'_, '_
     let checkpoint = Checkpoint::open(&fixture.gguf).expect("the fixture");
     let bytes = checkpoint.bytes();
     let files = checkpoint.files(&bytes).expect("the fixture");
-    let mut memory = Memory::new(Model::layout(&files).expect("a layout"));
+    let mut memory = Memory::new(Model::layout(&files).expect("a layout")).expect("memory");
     let model = Model::new(memory.region(), &files).expect("a model");
     let (tokens, types) = files.vocabulary().expect("a vocabulary");
     let source = vocabulary::gguf(tokens, types.expect("types"));
-    let mut memory = Memory::new(Tokenizer::layout(&source).expect("a layout"));
+    let mut memory = Memory::new(Tokenizer::layout(&source).expect("a layout")).expect("memory");
     let tokenizer = Tokenizer::new(&source, memory.region()).expect("a tokenizer");
     let config = SessionConfig {
         context_tokens: CONTEXT,
@@ -82,10 +82,10 @@ fn with_generation<T>(history: History, work: impl FnOnce(&mut Generation<'_, '_
         rewind_tokens: 300,
         precision: Precision::Standard,
     };
-    let mut session_memory = Memory::new(Session::layout(&model, &config).expect("a layout"));
+    let mut session_memory = Memory::new(Session::layout(&model, &config).expect("a layout")).expect("memory");
     let session = Session::new(session_memory.region(), &model, fastest(), &config).expect("a session");
     let config = GenerationConfig { messages: 64, history };
-    let mut memory = Memory::new(Generation::layout(&tokenizer, CONTEXT, &config).expect("a layout"));
+    let mut memory = Memory::new(Generation::layout(&tokenizer, CONTEXT, &config).expect("a layout")).expect("memory");
     let mut generation = Generation::new(memory.region(), session, tokenizer, &config).expect("a generation");
     work(&mut generation)
 }

@@ -2,7 +2,7 @@ use core::mem::MaybeUninit;
 
 use crate::error::{Error, Result};
 use crate::kernels::Kernels;
-use crate::model::Model;
+use crate::model::{Config, Model};
 use crate::parallel::{Parallel, Tile};
 use crate::region::{Carver, Layout};
 
@@ -47,6 +47,19 @@ impl Default for SessionConfig {
             logits_rows: 1,
             rewind_tokens: 256,
             precision: Precision::Standard,
+        }
+    }
+}
+
+impl SessionConfig {
+    /// The default, or as much of it as a model's context has.
+    pub fn within(model: &Config) -> Self {
+        let Self { context_tokens, batch_tokens, rewind_tokens, .. } = Self::default();
+        Self {
+            context_tokens: context_tokens.min(model.context_tokens),
+            batch_tokens: batch_tokens.min(model.context_tokens),
+            rewind_tokens: rewind_tokens.min(model.context_tokens),
+            ..Self::default()
         }
     }
 }
