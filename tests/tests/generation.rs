@@ -375,3 +375,78 @@ fn the_published_tokens_of_the_format_are_found_by_name() {
     let tokenizer = vocabulary::o200k_harmony();
     assert_eq!(SpecialTokens::of(&tokenizer), Ok(SpecialTokens::O200K_HARMONY));
 }
+
+#[test]
+fn a_turn_that_ends_in_a_header_tells_no_message_of_it() {
+    for max_tokens in 1..12 {
+        with_generation(History::Documented, |generation| {
+            begin(generation);
+            let config = TurnConfig { recipients: &["functions.look"], ..seeded(max_tokens as u64, max_tokens) };
+            let told = turn(generation, config);
+            for (kind, recipient, ..) in &told.messages {
+                assert_eq!(*kind == MessageKind::ToolCall, recipient.as_deref() == Some("functions.look"), "{told:?}");
+            }
+            let markers = generation.tokens().iter().filter(|token| **token == generation.special().message).count();
+            assert_eq!(
+                told.messages.len(),
+                markers - 2,
+                "as many as there are complete headers after the prompt's two"
+            );
+            generation.append(&[user(&[Content::Text("Go on")])], &mut [0; 256]).expect("room");
+            assert_session_is_true(generation);
+        });
+    }
+}
+
+#[test]
+fn a_turn_is_over_when_the_conversation_is_changed() {
+    with_generation(History::Documented, |generation| {
+        begin(generation);
+        let mut first = Turn::new(generation, seeded(1, 100)).expect("a turn");
+        for _ in 0..40 {
+            first.step(generation, &Alone, &mut |_| {}).expect("finite numbers");
+        }
+        generation.append(&[user(&[Content::Text("Wait")])], &mut [0; 256]).expect("room");
+        let tokens = generation.tokens().to_vec();
+        assert!(matches!(first.step(generation, &Alone, &mut |_| {}), Err(Error::State(_))));
+        first.cancel(generation, &mut |event| panic!("{event:?}"));
+        assert_eq!(generation.tokens(), tokens);
+        turn(generation, seeded(2, 5));
+    });
+}
+
+#[test]
+fn growing_and_replacing_a_conversation_leave_the_same_past() {
+    let [question, thought, answer, other] = ["Q", "hm", "A", "And?"].map(Content::Text);
+    let by_model = |content: &'static [Content<'static>], channel| {
+        let mut message = Message::new(Role::Assistant, content);
+        message.channel = channel;
+        message
+    };
+    let content: [&'static [Content<'static>]; 4] =
+        [question, thought, answer, other].map(|content| &*Vec::leak(vec![content]));
+    for history in [History::Documented, History::Library, History::KeepAll] {
+        for channel in [Some("final"), Some("commentary"), None] {
+            let messages = [
+                user(content[0]),
+                by_model(content[1], Some("analysis")),
+                by_model(content[2], channel),
+                user(content[3]),
+                by_model(content[1], Some("analysis")),
+            ];
+            // The library takes back what it left out, once the assistant goes on without an answer.
+            let messages = if history == History::Library { &messages[..4] } else { &messages[..] };
+            let grown = with_generation(history, |generation| {
+                for message in messages {
+                    generation.append(&[*message], &mut [0; 256]).expect("room");
+                }
+                generation.tokens().to_vec()
+            });
+            let replaced = with_generation(history, |generation| {
+                generation.replace(messages, &mut [0; 256]).expect("room");
+                generation.tokens().to_vec()
+            });
+            assert_eq!(grown, replaced, "{history:?} {channel:?}");
+        }
+    }
+}

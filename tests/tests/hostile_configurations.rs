@@ -210,7 +210,11 @@ fn bad_configurations_are_refused_where_they_are_wrong() {
         let config = good.replacen(from, &format!("{}{to}", &from[..value]), 1);
         assert_ne!(config, good, "{from}");
         let offset = good.find(from).expect("in the file") + value;
-        assert_eq!(error(&config), format!("configuration, byte {offset}: expected {expected}, found {found}"), "{from} {to}");
+        assert_eq!(
+            error(&config),
+            format!("configuration, byte {offset}: expected {expected}, found {found}"),
+            "{from} {to}"
+        );
     }
     let start = good.find("\"rope_scaling\": {").expect("in the file") + 16;
     let end = start + good[start..].find('}').expect("the end of an object") + 1;
