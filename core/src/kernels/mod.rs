@@ -8,7 +8,12 @@
 
 pub mod arguments;
 mod exponential;
+mod features;
+#[cfg(target_arch = "x86_64")]
+mod lanes;
 mod portable;
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
 
 use core::fmt;
 
@@ -16,6 +21,7 @@ use crate::format::{Matrix, Values, mxfp4};
 use crate::parallel::Tile;
 
 pub use exponential::exp;
+pub use features::CpuFeatures;
 
 /// Activations are quantized in blocks of this many.
 pub const QUANTIZED_BLOCK: usize = 32;
@@ -32,6 +38,8 @@ pub const ATTENTION_BLOCK: usize = 64;
 pub struct KernelSet {
     /// As `--kernels` spells it.
     pub name: &'static str,
+    /// What the processor must have.
+    pub requires: CpuFeatures,
     /// F32 weights, f32 activations.
     pub matmul_f32: unsafe fn(&arguments::Matmul),
     /// F16 weights, f32 activations.
@@ -55,6 +63,12 @@ pub struct KernelSet {
     /// Attention over a cache of f32.
     pub attend_f32: unsafe fn(&arguments::Attend),
 }
+
+/// All sets of this architecture, the fastest first.
+#[cfg(target_arch = "x86_64")]
+const SETS: [&KernelSet; 3] = [&x86_64::avx512::SET, &x86_64::avx2::SET, &portable::SET];
+#[cfg(not(target_arch = "x86_64"))]
+const SETS: [&KernelSet; 1] = [&portable::SET];
 
 /// A kernel set that this processor can run.
 #[derive(Clone, Copy)]
@@ -119,7 +133,8 @@ impl Kernels {
 
     /// Every set that this processor can run, the fastest first.
     pub fn available() -> impl Iterator<Item = Self> {
-        [Self::portable()].into_iter()
+        let features = CpuFeatures::detect();
+        SETS.into_iter().filter(move |set| features.contains(set.requires)).map(|set| Self { set })
     }
 
     /// The set of that name, if this processor can run it.
@@ -147,16 +162,19 @@ impl Kernels {
         let input_rows = match index {
             Some(index) => {
                 assert_eq!(index.len(), tokens);
-                index.iter().max().map_or(0, |last| *last as usize + 1)
+                index.iter().max().map_or(0, |last| (*last as usize).saturating_add(1))
             }
             None => tokens,
         };
-        assert!(input_rows * columns <= inputs.values.len());
+        let len = input_rows.checked_mul(columns).expect("no more activations than there is memory");
+        assert!(len <= inputs.values.len());
+        if columns == 0 {
+            return (0..tokens).for_each(|token| out.row(token).fill(0.0));
+        }
         let quantized = !inputs.quantized.is_empty() && matches!(matrix.values(), Values::Q8_0(_) | Values::Mxfp4(_));
         if quantized {
             assert!(columns.is_multiple_of(QUANTIZED_BLOCK));
-            assert!(input_rows * columns <= inputs.quantized.len());
-            assert!(input_rows * columns / QUANTIZED_BLOCK <= inputs.scales.len());
+            assert!(len <= inputs.quantized.len() && len / QUANTIZED_BLOCK <= inputs.scales.len());
         }
         let set = self.set;
         let (kernel, weights, blocks) = match matrix.values() {
@@ -245,7 +263,9 @@ impl Kernels {
         assert!(first < end && end - first <= capacity && capacity.is_multiple_of(ATTENTION_BLOCK));
         // The cache grows with the highest position, so a ring that has wrapped is there as a whole.
         let positions = end.min(capacity);
-        let (keys_len, values_len) = (positions.next_multiple_of(KEY_TILE) * head_dim, positions * head_dim);
+        let keys_len = positions.next_multiple_of(KEY_TILE).checked_mul(head_dim);
+        let keys_len = keys_len.expect("no more keys than there is memory");
+        let values_len = positions * head_dim;
         let (kernel, keys, values) = match cached {
             Cached::F16 { keys, values } => {
                 assert!(keys_len <= keys.len() && values_len <= values.len());

@@ -5,12 +5,13 @@
 //! ascending order, with one rounding for each multiply-add, and [`sum`] folds the lanes. See `docs/numerics.md`.
 
 use super::exponential::{exp, round};
-use super::{ATTENTION_BLOCK, KEY_TILE, KernelSet, QUANTIZED_BLOCK, arguments};
+use super::{ATTENTION_BLOCK, CpuFeatures, KEY_TILE, KernelSet, QUANTIZED_BLOCK, arguments};
 use crate::format::mxfp4::{self, BLOCK_LEN, NibbleOrder};
 use crate::format::{Matrix, Values, q8_0};
 
 pub(super) const SET: KernelSet = KernelSet {
     name: "portable",
+    requires: CpuFeatures::NONE,
     matmul_f32,
     matmul_f16,
     matmul_bf16,
@@ -28,7 +29,7 @@ const LANES: usize = 16;
 
 /// a * b + c, rounded once.
 #[inline(always)]
-fn fused(a: f32, b: f32, c: f32) -> f32 {
+pub(super) fn fused(a: f32, b: f32, c: f32) -> f32 {
     // The product is exact in f64. Rounding the sum twice, to f64 and then to f32, goes wrong only if the first lands
     // exactly between two f32 (S. Boldo and G. Melquiond, "Emulation of FMA and correctly rounded sums", 2008).
     let sum = f64::from(a) * f64::from(b) + f64::from(c);
@@ -49,6 +50,16 @@ fn sum(mut lanes: [f32; LANES]) -> f32 {
     lanes[0]
 }
 
+/// The row of activations that a token uses.
+///
+/// # Safety
+/// The contract of [`arguments::Matmul`]; there is such a token.
+#[inline(always)]
+pub(super) unsafe fn input_row(arguments: &arguments::Matmul, token: usize) -> usize {
+    // SAFETY: the index holds one entry for each token.
+    if arguments.index.is_null() { token } else { unsafe { *arguments.index.add(token) as usize } }
+}
+
 /// The activations, indices and outputs of a matmul, token by token.
 ///
 /// # Safety
@@ -59,9 +70,9 @@ unsafe fn for_each_token<T>(
     mut token: impl FnMut(usize, usize, &[T]),
 ) {
     for t in 0..arguments.tokens {
-        // SAFETY: the index holds one entry for each token, and names a row of activations.
-        let row = if arguments.index.is_null() { t } else { unsafe { *arguments.index.add(t) as usize } };
-        // SAFETY: as above.
+        // SAFETY: our own contract.
+        let row = unsafe { input_row(arguments, t) };
+        // SAFETY: there is such a row of activations.
         token(t, row, unsafe { core::slice::from_raw_parts(inputs.add(row * arguments.columns), arguments.columns) });
     }
 }
@@ -200,7 +211,9 @@ unsafe fn matmul_q8_0_quantized(arguments: &arguments::Matmul) {
     unsafe { matmul_quantized(arguments, block) }
 }
 
-unsafe fn matmul_mxfp4_quantized(arguments: &arguments::Matmul) {
+/// # Safety
+/// The contract of [`arguments::Matmul`].
+pub(super) unsafe fn matmul_mxfp4_quantized(arguments: &arguments::Matmul) {
     let in_row = arguments.columns / BLOCK_LEN;
     // SAFETY: our own contract.
     let blocks = unsafe { blocks(arguments) };
@@ -214,10 +227,10 @@ unsafe fn matmul_mxfp4_quantized(arguments: &arguments::Matmul) {
 }
 
 /// Scales of 16-bit activations: the largest magnitude of a block becomes this.
-const LARGEST: f32 = 32767.0;
+pub(super) const LARGEST: f32 = 32767.0;
 
 /// Blocks whose largest magnitude is below this become zeros: its reciprocal would overflow.
-const SMALLEST: f32 = f32::from_bits((127 - 100) << 23);
+pub(super) const SMALLEST: f32 = f32::from_bits((127 - 100) << 23);
 
 unsafe fn quantize(arguments: &arguments::Quantize) {
     // SAFETY: our own contract.
@@ -247,9 +260,11 @@ unsafe fn quantize(arguments: &arguments::Quantize) {
 }
 
 /// Gain of the sigmoid (gpt-oss model card, section 2.2).
-const SWIGLU_ALPHA: f32 = 1.702;
+pub(super) const SWIGLU_ALPHA: f32 = 1.702;
 
-unsafe fn swiglu(arguments: &arguments::Swiglu) {
+/// # Safety
+/// The contract of [`arguments::Swiglu`].
+pub(super) unsafe fn swiglu(arguments: &arguments::Swiglu) {
     for i in 0..arguments.len {
         // SAFETY: gates and linear parts hold `len` elements, `stride` apart.
         let (gate, linear) =
@@ -272,7 +287,8 @@ unsafe fn swiglu(arguments: &arguments::Swiglu) {
 }
 
 /// An element of the cache.
-trait Element: Copy {
+pub(super) trait Element: Copy {
+    /// As f32.
     fn get(self) -> f32;
 }
 
@@ -297,7 +313,10 @@ impl Element for u16 {
 /// Softmax over the scores of the visible positions and the sink, as a running maximum with running sums (M. Milakov and
 /// N. Gimelshein, "Online normalizer calculation for softmax", 2018), over blocks that start at multiples of
 /// [`ATTENTION_BLOCK`]: a function of the positions seen, not of how they came into the cache.
-unsafe fn attend<E: Element>(arguments: &arguments::Attend) {
+///
+/// # Safety
+/// The contract of [`arguments::Attend`].
+pub(super) unsafe fn attend<E: Element>(arguments: &arguments::Attend) {
     let (head_dim, capacity) = (arguments.head_dim, arguments.capacity);
     for head in 0..arguments.heads {
         // SAFETY: queries, outputs and sinks hold `heads` heads.

@@ -1,0 +1,206 @@
+//! AVX-512 with VNNI: Cascade Lake, Ice Lake, Zen 4 and later.
+
+use core::arch::asm;
+use core::arch::x86_64::*;
+
+use super::doubled;
+use crate::kernels::lanes::{self, Lanes};
+use crate::kernels::{CpuFeatures, KernelSet, arguments};
+
+/// Exists only where the processor has AVX-512 F, BW, DQ, VL and VNNI.
+#[derive(Clone, Copy)]
+struct Avx512(());
+
+entry_points! {
+    Avx512, "avx512", CpuFeatures::AVX512_VNNI, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c",
+    float tokens 4, integer tokens 8, heads 8
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn quarters(quarters: [__m128i; 4]) -> __m512i {
+    let [a, b, c, d] = quarters;
+    let low = _mm512_inserti32x4::<1>(_mm512_castsi128_si512(a), b);
+    _mm512_inserti32x4::<3>(_mm512_inserti32x4::<2>(low, c), d)
+}
+
+/// # Safety
+/// Sixteen bytes are at each place.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn load_quarters(from: [*const u8; 4]) -> __m512i {
+    // SAFETY: our own contract.
+    quarters(from.map(|from| unsafe { _mm_loadu_si128(from.cast()) }))
+}
+
+#[inline]
+#[target_feature(enable = "avx512bw")]
+fn mxfp4_i8(codes: __m512i, halves: bool) -> [__m512i; 2] {
+    let (mask, table) = (_mm512_set1_epi8(15), _mm512_broadcast_i32x4(doubled()));
+    let low = _mm512_shuffle_epi8(table, _mm512_and_si512(codes, mask));
+    let high = _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srli_epi16::<4>(codes), mask));
+    if halves { [low, high] } else { [_mm512_unpacklo_epi8(low, high), _mm512_unpackhi_epi8(low, high)] }
+}
+
+#[inline]
+#[target_feature(enable = "avx512bw")]
+fn pairs_of_bytes(bytes: __m512i) -> [__m512i; 2] {
+    // The bytes become the upper halves of words, and go down with their signs.
+    let first = _mm_setr_epi8(-1, 0, -1, 1, -1, 4, -1, 5, -1, 8, -1, 9, -1, 12, -1, 13);
+    let second = _mm_setr_epi8(-1, 2, -1, 3, -1, 6, -1, 7, -1, 10, -1, 11, -1, 14, -1, 15);
+    [first, second].map(|order| _mm512_srai_epi16::<8>(_mm512_shuffle_epi8(bytes, _mm512_broadcast_i32x4(order))))
+}
+
+/// # Safety
+/// There is such a pair.
+#[inline]
+#[target_feature(enable = "avx512vnni")]
+unsafe fn dot_pairs(sum: __m512i, pairs: __m512i, inputs: *const i16, pair: usize) -> __m512i {
+    let mut sum = sum;
+    // Of the intrinsic, LLVM would make two instructions, and a third of the load.
+    // SAFETY: the instruction is enabled, reads the pair and changes no other register.
+    unsafe {
+        asm!(
+            "vpdpwssd {}, {}, dword ptr [{} + 4 * {}]{{1to16}}",
+            inout(zmm_reg) sum,
+            in(zmm_reg) pairs,
+            in(reg) inputs,
+            in(reg) pair,
+            options(pure, readonly, nostack, preserves_flags)
+        );
+    }
+    sum
+}
+
+/// Four blocks of activations: what has to be added for the bias of weights, then bytes, the lower ones without sign.
+#[derive(Clone, Copy)]
+struct Inputs {
+    correction: __m512i,
+    low: [__m512i; 2],
+    high: [__m512i; 2],
+}
+
+/// What makes a signed byte one without sign.
+const BIAS: i32 = 128;
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn rearrange(blocks: [&[i16; 32]; 4]) -> Inputs {
+    let mut correction = [0_i32; 16];
+    let mut bytes = [[[0_u8; 64]; 2]; 2];
+    for (quarter, block) in blocks.into_iter().enumerate() {
+        for (i, value) in block.iter().enumerate() {
+            let [low, high] = value.to_le_bytes();
+            bytes[0][i / 16][quarter * 16 + i % 16] = low;
+            bytes[1][i / 16][quarter * 16 + i % 16] = high;
+            correction[quarter * 4] -= (BIAS << 8) * i32::from(high as i8);
+        }
+    }
+    // SAFETY: each is as long as a register.
+    unsafe {
+        Inputs {
+            correction: _mm512_loadu_si512(correction.as_ptr().cast()),
+            low: bytes[0].each_ref().map(|bytes| _mm512_loadu_si512(bytes.as_ptr().cast())),
+            high: bytes[1].each_ref().map(|bytes| _mm512_loadu_si512(bytes.as_ptr().cast())),
+        }
+    }
+}
+
+/// The instruction multiplies bytes without sign by bytes with sign: the lower bytes of activations by weights, and biased
+/// weights by the upper bytes.
+#[inline]
+#[target_feature(enable = "avx512bw,avx512vnni")]
+fn dot_blocks(weights: [__m512i; 2], inputs: &Inputs) -> __m512i {
+    let bias = _mm512_set1_epi8(BIAS as i8);
+    let (mut low, mut high) = (inputs.correction, _mm512_setzero_si512());
+    for ((weights, low_inputs), high_inputs) in weights.into_iter().zip(inputs.low).zip(inputs.high) {
+        low = _mm512_dpbusd_epi32(low, low_inputs, weights);
+        high = _mm512_dpbusd_epi32(high, _mm512_xor_si512(weights, bias), high_inputs);
+    }
+    _mm512_add_epi32(low, _mm512_slli_epi32::<8>(high))
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn transpose(rows: [__m512i; 4]) -> [__m512i; 4] {
+    let [a, b, c, d] = rows;
+    let (ab_low, ab_high) = (_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+    let (cd_low, cd_high) = (_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+    [
+        _mm512_unpacklo_epi64(ab_low, cd_low),
+        _mm512_unpackhi_epi64(ab_low, cd_low),
+        _mm512_unpacklo_epi64(ab_high, cd_high),
+        _mm512_unpackhi_epi64(ab_high, cd_high),
+    ]
+}
+
+#[inline]
+#[target_feature(enable = "avx512dq")]
+fn sum(x: __m512) -> f32 {
+    let eight = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps::<1>(x));
+    super::sum(eight)
+}
+
+#[inline]
+#[target_feature(enable = "ssse3,avx512f")]
+fn floats_of_bytes(bytes: __m128i) -> __m512 {
+    _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes))
+}
+
+impl Lanes for Avx512 {
+    type Floats = __m512;
+    type Integers = __m512i;
+    type Inputs = Inputs;
+
+    operations! {
+        fn splat(x: f32) -> __m512 = _mm512_set1_ps(x);
+        unsafe fn load(from: *const f32) -> __m512 = _mm512_loadu_ps(from);
+        unsafe fn load_f16(from: *const u16) -> __m512 = _mm512_cvtph_ps(_mm256_loadu_si256(from.cast()));
+        unsafe fn load_bf16(from: *const u16) -> __m512 =
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()))));
+        unsafe fn load_i8(from: *const u8) -> __m512 = floats_of_bytes(_mm_loadu_si128(from.cast()));
+        unsafe fn load_mxfp4(from: *const u8, halves: bool) -> [__m512; 2] = {
+            let [first, second] = super::mxfp4_i8(_mm_loadu_si128(from.cast()), halves);
+            [floats_of_bytes(first), floats_of_bytes(second)]
+        };
+        unsafe fn load_pairs(from: *const f32) -> [__m512; 2] = {
+            let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+            let odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
+            let (a, b) = (_mm512_loadu_ps(from), _mm512_loadu_ps(from.add(16)));
+            [_mm512_permutex2var_ps(a, even, b), _mm512_permutex2var_ps(a, odd, b)]
+        };
+        unsafe fn store(to: *mut f32, x: __m512) -> () = _mm512_storeu_ps(to, x);
+        unsafe fn store_i16(to: *mut i16, x: __m512) -> () =
+            _mm256_storeu_si256(to.cast(), _mm512_cvtepi32_epi16(_mm512_cvtps_epi32(x)));
+
+        fn add(a: __m512, b: __m512) -> __m512 = _mm512_add_ps(a, b);
+        fn sub(a: __m512, b: __m512) -> __m512 = _mm512_sub_ps(a, b);
+        fn mul(a: __m512, b: __m512) -> __m512 = _mm512_mul_ps(a, b);
+        fn div(a: __m512, b: __m512) -> __m512 = _mm512_div_ps(a, b);
+        fn fma(a: __m512, b: __m512, c: __m512) -> __m512 = _mm512_fmadd_ps(a, b, c);
+        fn larger(a: __m512, b: __m512) -> __m512 = _mm512_max_ps(a, b);
+        fn smaller(a: __m512, b: __m512) -> __m512 = _mm512_min_ps(a, b);
+        fn first(count: usize, a: __m512, b: __m512) -> __m512 =
+            _mm512_mask_blend_ps(((1_u32 << count) - 1) as u16, b, a);
+        fn sum(x: __m512) -> f32 = sum(x);
+
+        fn splat_integer(x: i32) -> __m512i = _mm512_set1_epi32(x);
+        unsafe fn load_u8(from: *const u8) -> __m512i = _mm512_cvtepu8_epi32(_mm_loadu_si128(from.cast()));
+        unsafe fn store_integers(to: *mut i32, x: __m512i) -> () = _mm512_storeu_si512(to.cast(), x);
+        fn bits(x: __m512) -> __m512i = _mm512_castps_si512(x);
+        fn floats_of_bits(x: __m512i) -> __m512 = _mm512_castsi512_ps(x);
+        fn to_floats(x: __m512i) -> __m512 = _mm512_cvtepi32_ps(x);
+        fn and(a: __m512i, b: __m512i) -> __m512i = _mm512_and_si512(a, b);
+        fn add_integers(a: __m512i, b: __m512i) -> __m512i = _mm512_add_epi32(a, b);
+        fn larger_integer(a: __m512i, b: __m512i) -> __m512i = _mm512_max_epi32(a, b);
+        fn shift_left_23(x: __m512i) -> __m512i = _mm512_slli_epi32::<23>(x);
+        unsafe fn dot_pairs(sum: __m512i, pairs: __m512i, inputs: *const i16, pair: usize) -> __m512i =
+            dot_pairs(sum, pairs, inputs, pair);
+        fn transpose(rows: [__m512i; 4]) -> [__m512i; 4] = transpose(rows);
+        unsafe fn load_quarters(from: [*const u8; 4]) -> __m512i = load_quarters(from);
+        unsafe fn mxfp4_i8(from: [*const u8; 4], halves: bool) -> [__m512i; 2] = mxfp4_i8(load_quarters(from), halves);
+        fn pairs_of_bytes(bytes: __m512i) -> [__m512i; 2] = pairs_of_bytes(bytes);
+        fn rearrange(blocks: [&[i16; 32]; 4]) -> Inputs = rearrange(blocks);
+        fn dot_blocks(weights: [__m512i; 2], inputs: &Inputs) -> __m512i = dot_blocks(weights, inputs);
+    }
+}
