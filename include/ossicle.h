@@ -1431,7 +1431,8 @@ int32_t ossicle_turn_run(ossicle_turn *turn,
 // Ends the turn where it is; its last events are to be taken. What was written stays in the conversation.
 //
 // Returns OSSICLE_MORE, having done nothing, if events have to be taken first.
-// Errors: OSSICLE_ERROR_STATE if a later call with the generation has ended the turn. A turn that is over stays so.
+// Errors: none of its own. A turn that is over stays so; one that a later call with the generation has ended has no more
+// events.
 // Threads: one at a time.
 // Since: 0.1.
 int32_t ossicle_turn_cancel(ossicle_turn *turn);

@@ -24,8 +24,6 @@ pub struct ossicle_generation {
 
 pub(crate) struct State {
     pub generation: Generation<'static, 'static>,
-    /// Counts what ends a turn that was under way: another turn, other messages.
-    pub turn: u64,
     scratch: &'static mut [MaybeUninit<u8>],
 }
 
@@ -133,7 +131,7 @@ pub unsafe extern "C" fn ossicle_generation_new(
         let copy = unsafe { ptr::read(&raw const *session) };
         let make = |behind: &'static mut [MaybeUninit<u8>]| {
             let (inner, scratch) = behind.split_at_mut(inner.min(behind.len()));
-            Ok(State { generation: Generation::new(inner, copy, tokenizer, &config)?, turn: 0, scratch })
+            Ok(State { generation: Generation::new(inner, copy, tokenizer, &config)?, scratch })
         };
         // SAFETY: as the header says.
         let made = unsafe { place::<ossicle_generation>(region, region_size, make) }?;
@@ -164,8 +162,7 @@ pub unsafe extern "C" fn ossicle_generation_append(
     call(error, || {
         // SAFETY: as the header says.
         let mut state = unsafe { exclusive(generation) }?;
-        let State { generation, turn, scratch } = &mut *state;
-        *turn += 1;
+        let State { generation, scratch } = &mut *state;
         // SAFETY: as the header says.
         unsafe {
             with_messages(messages, count, scratch, |messages, scratch| Ok(generation.append(messages, scratch)?))
@@ -192,8 +189,7 @@ pub unsafe extern "C" fn ossicle_generation_replace(
     call(error, || {
         // SAFETY: as the header says.
         let mut state = unsafe { exclusive(generation) }?;
-        let State { generation, turn, scratch } = &mut *state;
-        *turn += 1;
+        let State { generation, scratch } = &mut *state;
         // SAFETY: as the header says.
         unsafe {
             with_messages(messages, count, scratch, |messages, scratch| Ok(generation.replace(messages, scratch)?))

@@ -15,6 +15,7 @@ use ::ossicle_host::{Checkpoint, Memory, OpenError, Threads, harmony};
 use ossicle_core::harmony::conversation::Message;
 use ossicle_core::harmony::render::Renderer;
 use ossicle_core::parallel::Parallel;
+use ossicle_core::region::Layout;
 use ossicle_core::tokenizer::Tokenizer;
 
 use crate::event::ossicle_event;
@@ -258,7 +259,7 @@ unsafe fn open(checkpoint: Checkpoint, error: *mut ossicle_error) -> Result<Open
             };
             let text = std::fs::read(&path).map_err(|error| system(&error))?;
             let source = TokenizerJson::parse(&text).map_err(|error| system(&error))?;
-            let mut memory = Memory::new(layout::<ossicle_tokenizer>(Tokenizer::layout(&source)?));
+            let mut memory = memory(layout::<ossicle_tokenizer>(Tokenizer::layout(&source)?))?;
             let region = memory.region();
             // SAFETY: the memory stays with the tokenizer.
             tokenizer = unsafe {
@@ -294,6 +295,10 @@ fn of_bytes(bytes: &[u8]) -> ossicle_bytes {
     ossicle_bytes { start: bytes.as_ptr().cast(), size: bytes.len() }
 }
 
+fn memory(layout: Layout) -> Result<Memory> {
+    Memory::new(layout).map_err(|error| Failure::Host(OSSICLE_ERROR_MEMORY, error.to_string()))
+}
+
 /// Memory as `measure` says, in which `make` has made an object.
 fn made(
     measure: impl FnOnce(*mut ossicle_layout) -> i32,
@@ -301,7 +306,7 @@ fn made(
 ) -> Result<Memory> {
     let mut needed = ossicle_layout { size: 0, align: 0 };
     told(measure(&mut needed))?;
-    let mut memory = Memory::new(ossicle_core::region::Layout { size: needed.size, align: needed.align });
+    let mut memory = memory(Layout { size: needed.size, align: needed.align })?;
     let region = memory.region();
     told(make(region.as_mut_ptr().cast(), region.len()))?;
     Ok(memory)
@@ -475,7 +480,6 @@ pub unsafe extern "C" fn ossicle_generation_append_json(
     call(error, || {
         // SAFETY: as the header says.
         let (mut state, json) = unsafe { (exclusive(generation)?, json.read()?.unwrap_or_default()) };
-        state.turn += 1;
         let generation = &mut state.generation;
         let append = |messages: &[Message<'_>]| {
             let renderer = Renderer::new(generation.tokenizer(), *generation.special());

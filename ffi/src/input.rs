@@ -184,7 +184,7 @@ impl<T: Versioned> Array<T> {
         }
         // SAFETY: there is a first element, which starts with its size.
         let stride = unsafe { start.cast::<u32>().read() } as usize;
-        if stride > MOST || stride % align_of::<T>() != 0 || len > isize::MAX as usize / MOST {
+        if stride > MOST || !stride.is_multiple_of(align_of::<T>()) || len > isize::MAX as usize / MOST {
             return Err(Failure::Border(
                 OSSICLE_ERROR_STRUCT_SIZE,
                 "expected struct_size to be the size of the struct",

@@ -4,7 +4,6 @@ use core::ffi::c_void;
 use core::mem::MaybeUninit;
 use core::ptr;
 
-use ossicle_core::error::Error;
 use ossicle_core::generation::{Turn, TurnConfig};
 use ossicle_core::region::Carver;
 use ossicle_core::transformer::Progress;
@@ -27,8 +26,6 @@ pub(crate) struct State {
     queue: Queue,
     over: bool,
     generation: *mut ossicle_generation,
-    /// The generation's count when this turn began.
-    number: u64,
 }
 
 impl Opaque for ossicle_turn {
@@ -182,12 +179,10 @@ pub unsafe extern "C" fn ossicle_turn_new(
         demand_output(turn)?;
         // SAFETY: as the header says.
         let mut owner = unsafe { exclusive(generation) }?;
-        owner.turn += 1;
         let make = |behind: &'static mut [MaybeUninit<u8>]| {
             // SAFETY: as the header says.
             let (config, queue) = unsafe { carve(&mut Carver::placing(behind)?, config) }?;
-            let number = owner.turn;
-            Ok(State { turn: Turn::new(&mut owner.generation, config)?, queue, over: false, generation, number })
+            Ok(State { turn: Turn::new(&mut owner.generation, config)?, queue, over: false, generation })
         };
         // SAFETY: as the header says.
         let made = unsafe { place::<ossicle_turn>(region, region_size, make) }?;
@@ -211,9 +206,6 @@ impl Both<'_> {
         let turn = unsafe { exclusive(turn) }?;
         // SAFETY: as the caller promises.
         let generation = unsafe { exclusive(turn.generation.cast_const()) }?;
-        if !turn.over && turn.number != generation.turn {
-            return Err(Error::State("a turn that no later call with its generation has ended").into());
-        }
         Ok(Self { turn, generation })
     }
 
@@ -374,7 +366,8 @@ fn cancel(both: &mut Both<'_>) -> Result<()> {
 /// Ends the turn where it is; its last events are to be taken. What was written stays in the conversation.
 ///
 /// Returns OSSICLE_MORE, having done nothing, if events have to be taken first.
-/// Errors: OSSICLE_ERROR_STATE if a later call with the generation has ended the turn. A turn that is over stays so.
+/// Errors: none of its own. A turn that is over stays so; one that a later call with the generation has ended has no more
+/// events.
 /// Threads: one at a time.
 /// Since: 0.1.
 #[unsafe(no_mangle)]

@@ -69,13 +69,23 @@ const WARNINGS: [&str; 5] = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "
 
 /// Compiles a program of `tests/c` or `examples/c` and returns its path.
 fn compile(source: &str) -> PathBuf {
+    compile_with(source, &[])
+}
+
+/// The same with other sources.
+fn compile_with(source: &str, others: &[&str]) -> PathBuf {
     let folder = target().join("c");
     std::fs::create_dir_all(&folder).expect("a folder");
     let program = folder.join(source.replace(['/', '.'], "_"));
     let (compiler, standard) = if source.ends_with(".cpp") { ("g++", "-std=c++17") } else { ("gcc", "-std=c99") };
     let mut command = Command::new(compiler);
     command.arg(standard).args(WARNINGS).arg("-I").arg(root().join("include"));
-    command.arg(root().join(source)).arg(&library().0).args(["-lm", "-lpthread", "-ldl", "-o"]).arg(&program);
+    command
+        .arg(root().join(source))
+        .args(others.iter().map(|other| root().join(other)))
+        .arg(&library().0)
+        .args(["-lm", "-lpthread", "-ldl", "-o"])
+        .arg(&program);
     run(&mut command);
     program
 }
@@ -96,23 +106,27 @@ fn declared() -> BTreeSet<String> {
     functions.filter_map(|(before, _)| before.rsplit([' ', '*']).next()).map(str::to_owned).collect()
 }
 
+fn memory(layout: ossicle_core::error::Result<ossicle_core::region::Layout>) -> Memory {
+    Memory::new(layout.expect("a layout")).expect("memory")
+}
+
 /// The turn of `tests/c/check.h`, by the Rust interface, in the words of `print_event`.
 fn expected_turn() -> String {
     let checkpoint = Checkpoint::open(&model()).expect("the fixture");
     let bytes = checkpoint.bytes();
     let files = checkpoint.files(&bytes).expect("the fixture");
-    let mut model_memory = Memory::new(Model::layout(&files).expect("a layout"));
+    let mut model_memory = memory(Model::layout(&files));
     let model = Model::new(model_memory.region(), &files).expect("a model");
     let (tokens, types) = files.vocabulary().expect("a vocabulary");
     let source = vocabulary::gguf(tokens, types.expect("types"));
-    let mut tokenizer_memory = Memory::new(Tokenizer::layout(&source).expect("a layout"));
+    let mut tokenizer_memory = memory(Tokenizer::layout(&source));
     let tokenizer = Tokenizer::new(&source, tokenizer_memory.region()).expect("a tokenizer");
     let config =
         SessionConfig { context_tokens: 1500, batch_tokens: 32, rewind_tokens: 300, ..SessionConfig::default() };
-    let mut session_memory = Memory::new(Session::layout(&model, &config).expect("a layout"));
+    let mut session_memory = memory(Session::layout(&model, &config));
     let session = Session::new(session_memory.region(), &model, Kernels::portable(), &config).expect("a session");
     let config = GenerationConfig::default();
-    let mut memory = Memory::new(Generation::layout(&tokenizer, 1500, &config).expect("a layout"));
+    let mut memory = memory(Generation::layout(&tokenizer, 1500, &config));
     let mut generation = Generation::new(memory.region(), session, tokenizer, &config).expect("a generation");
     let (system, user) = ([Content::System(SystemContent::default())], [Content::Text("What is an ossicle?")]);
     let messages = [Message::new(Role::System, &system), Message::new(Role::User, &user)];
@@ -183,6 +197,11 @@ fn misuse_is_refused_and_leaves_objects_as_they_were() {
 #[test]
 fn the_conveniences_of_an_operating_system_work() {
     run(Command::new(compile("tests/c/system.c")).arg(model()).arg(root().join("tests/data/tiny-a/hf")));
+}
+
+#[test]
+fn a_program_for_openais_interface_runs() {
+    run(Command::new(compile_with("tests/c/gptoss.c", &["compat/gptoss_compat.c"])).arg(model()));
 }
 
 #[test]
