@@ -200,6 +200,19 @@ fn the_conveniences_of_an_operating_system_work() {
 }
 
 #[test]
+fn structs_are_laid_out_as_programs_were_compiled_with() {
+    run(&mut Command::new(compile("tests/c/layout.c")));
+}
+
+#[test]
+fn the_program_in_the_documentation_is_the_one_that_is_tested() {
+    let read = |path: &str| std::fs::read_to_string(root().join(path)).expect("a text");
+    let example = read("examples/c/hello.c");
+    let (_, program) = example.split_once("*/\n").expect("a comment first");
+    assert!(read("docs/c.md").contains(program), "docs/c.md differs from examples/c/hello.c");
+}
+
+#[test]
 fn a_program_for_openais_interface_runs() {
     run(Command::new(compile_with("tests/c/gptoss.c", &["compat/gptoss_compat.c"])).arg(model()));
 }
