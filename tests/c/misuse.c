@@ -315,6 +315,45 @@ static void harmony(engine *good) {
     free(scratch);
 }
 
+/* Whatever tokens come, a parser takes them all and no event finds no room. */
+static void flood(engine *good) {
+    static const char *const words[] = {"<|start|>", "<|channel|>", "<|constrain|>", "<|message|>", "<|end|>",
+                                        "<|call|>",  " to=",        " assistant",    " analysis",   " json x",
+                                        "\n",        " functions.f"};
+    uint32_t tokens[64], vocabulary = 0;
+    uint64_t random = 88172645463325252u;
+    size_t count = 0, taken = 0;
+    ossicle_layout layout;
+    ossicle_parser *parser = NULL;
+    const ossicle_event *event = NULL;
+    CHECK(ossicle_tokenizer_vocabulary(good->tokenizer, &vocabulary) == OSSICLE_OK);
+    CHECK(ossicle_parser_layout(&layout) == OSSICLE_OK);
+    void *region = region_of(layout);
+    CHECK(ossicle_parser_new(good->tokenizer, region, layout.size, OSSICLE_ROLE_ASSISTANT, &parser, &error)
+          == OSSICLE_OK);
+    for (int round = 0; round < 50000; round++) {
+        random ^= random << 13, random ^= random >> 7, random ^= random << 17;
+        /* Long stretches of header, so that it overflows. */
+        const size_t kinds = round / 500 % 2 ? 3 : sizeof words / sizeof *words;
+        const size_t first = round / 1000 % 2 ? 0 : round / 500 % 2 ? 1 : 0;
+        const char *word = words[first + (random >> 20) % (kinds - first)];
+        CHECK(ossicle_tokenizer_encode(good->tokenizer, text_of(word), OSSICLE_SPECIALS_ALL, tokens, 63, &count)
+              == OSSICLE_OK);
+        if (random % 16 == 0)
+            tokens[count++] = (uint32_t)(random >> 40) % (vocabulary + 5);
+        for (size_t done = 0; done < count; done += taken) {
+            CHECK(ossicle_parser_push(parser, tokens + done, count - done, &taken) >= 0);
+            /* Left until there is no room. */
+            while (taken == 0 && ossicle_parser_event(parser, &event) == OSSICLE_MORE)
+                CHECK(event->kind >= OSSICLE_EVENT_MESSAGE_BEGIN && event->kind <= OSSICLE_EVENT_DIAGNOSTIC);
+        }
+    }
+    while (ossicle_parser_finish(parser) == OSSICLE_MORE)
+        while (ossicle_parser_event(parser, &event) == OSSICLE_MORE)
+            ;
+    free(region);
+}
+
 int main(int argc, char **argv) {
     CHECK(argc == 2);
     ossicle_bytes file = file_at(argv[1]);
@@ -325,6 +364,7 @@ int main(int argc, char **argv) {
     tokenizers(&engine);
     sessions(&engine);
     harmony(&engine);
+    flood(&engine);
     turns(file);
     engine_end(&engine);
     free((void *)(uintptr_t)file.start);
