@@ -73,6 +73,19 @@ impl Checkpoint {
         Ok(Self { paths, maps, config })
     }
 
+    /// Maps a GGUF file that is open already.
+    ///
+    /// # Errors
+    /// [`OpenError::Io`] without a path.
+    pub fn of_file(file: &File) -> Result<Self, OpenError> {
+        Ok(Self { paths: vec![PathBuf::new()], maps: vec![map_file(file, Path::new(""))?], config: None })
+    }
+
+    /// The text of config.json, where weights come as safetensors.
+    pub fn config_json(&self) -> Option<&[u8]> {
+        self.config.as_deref()
+    }
+
     /// The mapped bytes of each file.
     pub fn bytes(&self) -> Vec<&[u8]> {
         self.maps.iter().map(|map| &**map).collect()
@@ -118,11 +131,14 @@ fn read(path: &Path) -> Result<Vec<u8>, OpenError> {
 }
 
 fn map(path: &Path) -> Result<Mmap, OpenError> {
-    let io = |error| OpenError::Io { path: path.into(), error };
-    let file = File::open(path).map_err(io)?;
+    let file = File::open(path).map_err(|error| OpenError::Io { path: path.into(), error })?;
+    map_file(&file, path)
+}
+
+fn map_file(file: &File, path: &Path) -> Result<Mmap, OpenError> {
     // SAFETY: the map is read only. Whoever changes or cuts the file meanwhile changes weights, or ends the process with a
     // bus error; as with every mapped file, that is the price of not copying it.
-    unsafe { Mmap::map(&file) }.map_err(io)
+    unsafe { Mmap::map(file) }.map_err(|error| OpenError::Io { path: path.into(), error })
 }
 
 /// The weights in a folder: those that the index names, else all safetensors files, else a GGUF file.

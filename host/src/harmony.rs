@@ -146,6 +146,16 @@ pub fn conversation<'a>(arena: &'a Bump, value: &'a Value) -> Result<&'a [Messag
     slice(arena, value.get("messages"), "messages", |value| message(arena, value))
 }
 
+/// Reads the text of `{"messages": [...]}` and lends the messages to `work`.
+///
+/// # Errors
+/// If it is not JSON, or has another form.
+pub fn with_conversation<T>(text: &[u8], work: impl FnOnce(&[Message]) -> T) -> Result<T, Malformed> {
+    let value: Value = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+    let arena = Bump::new();
+    Ok(work(conversation(&arena, &value)?))
+}
+
 /// One message, held by `arena`.
 ///
 /// # Errors

@@ -3,10 +3,15 @@
 use std::collections::HashSet;
 
 use ossicle_core::error::{Error, Result};
-use ossicle_core::file::gguf::{Array, Value};
+pub use ossicle_core::tokenizer::vocabulary::gguf;
 use ossicle_core::tokenizer::vocabulary::{TOKEN_BYTES_MAX, from_byte_alphabet};
-use ossicle_core::tokenizer::{Gguf, Kind, Source, Token, Tokenizer};
+use ossicle_core::tokenizer::{Kind, Source, Token, Tokenizer};
 use serde_json::Value as Json;
+
+/// The index of o200k_harmony, the vocabulary of gpt-oss, as [`Tokenizer::open`] takes it.
+pub fn o200k_harmony_index() -> &'static [u8] {
+    &O200K.0
+}
 
 /// Constant data that starts on a cache line.
 #[repr(C, align(64))]
@@ -20,18 +25,6 @@ static O200K: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"),
 /// Never: the tables were made by the same version's build.
 pub fn o200k_harmony() -> Tokenizer<'static> {
     Tokenizer::open(&O200K.0).expect("the index was saved by the build script")
-}
-
-/// The vocabulary of a GGUF file, from its arrays of tokens and of their types.
-pub fn gguf<'f>(tokens: Array<'f>, types: Array<'f>) -> impl Source {
-    Gguf(move || {
-        let texts = tokens.iter().map(|token| token.as_bytes().unwrap_or_default());
-        let types = types.iter().map(|kind| match kind {
-            Value::Signed(kind) => kind as i32,
-            kind => kind.as_u64().unwrap_or_default() as i32,
-        });
-        texts.zip(types)
-    })
 }
 
 /// What is wrong with a `tokenizer.json`.

@@ -1,6 +1,7 @@
 //! Where token bytes and ids come from.
 
 use crate::error::{Error, FileError, Result};
+use crate::file::gguf::{Array, Value};
 
 /// No token may be longer, in bytes. (The longest of o200k has 128.)
 pub const TOKEN_BYTES_MAX: usize = 256;
@@ -121,6 +122,18 @@ where
         }
         Ok(())
     }
+}
+
+/// The vocabulary of a GGUF file, from its arrays of tokens and of their types.
+pub fn gguf<'f>(tokens: Array<'f>, types: Array<'f>) -> impl Source {
+    Gguf(move || {
+        let texts = tokens.iter().map(|token| token.as_bytes().unwrap_or_default());
+        let types = types.iter().map(|kind| match kind {
+            Value::Signed(kind) => kind as i32,
+            kind => kind.as_u64().unwrap_or_default() as i32,
+        });
+        texts.zip(types)
+    })
 }
 
 // `llama_token_type` of llama.cpp; 2 is unknown, 5 unused, 6 a byte of vocabularies that fall back to bytes.

@@ -1,0 +1,262 @@
+//! Chapter 6: the model.
+
+use core::ffi::c_void;
+
+use ossicle_core::kernels::Kernels;
+use ossicle_core::model::{Files, Model};
+use ossicle_core::region::{Carver, Layout};
+
+use crate::input::{Versioned, argument, demand_output, ossicle_bytes, ossicle_layout, ossicle_text, slice_of};
+use crate::object::{Opaque, layout, place, shared};
+use crate::status::{OSSICLE_OK, Result, call, ossicle_error};
+
+/// A model: the numbers of its files, and where in them each weight lies. Shared freely between threads.
+pub struct ossicle_model {
+    _opaque: (),
+}
+
+/// Most files that a model can consist of.
+pub const OSSICLE_FILES_MAX: usize = 64;
+
+/// The files of a model.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct ossicle_model_config {
+    /// sizeof (ossicle_model_config).
+    pub struct_size: u32,
+    /// How many files: from 1 to OSSICLE_FILES_MAX.
+    pub file_count: u32,
+    /// A GGUF file, or all parts of a split one in order; or the safetensors files of a checkpoint in any order.
+    pub files: *const ossicle_bytes,
+    /// The config.json that comes with safetensors files; null for GGUF.
+    pub config_json: ossicle_bytes,
+}
+
+// SAFETY: pointers that may be null, and numbers.
+unsafe impl Versioned for ossicle_model_config {}
+
+/// The numbers of a model. Later versions add to the end.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct ossicle_model_numbers {
+    /// Transformer layers.
+    pub layers: u32,
+    /// Values in the residual stream.
+    pub hidden: u32,
+    /// Values between the two matrices of an expert.
+    pub intermediate: u32,
+    /// Experts in a layer.
+    pub experts: u32,
+    /// Experts that work on a token.
+    pub experts_per_token: u32,
+    /// Query heads.
+    pub heads: u32,
+    /// Key-value heads.
+    pub kv_heads: u32,
+    /// Values in a head.
+    pub head_dim: u32,
+    /// Positions that a windowed layer sees.
+    pub window: u32,
+    /// Tokens that the model knows: logits in a row.
+    pub vocabulary: u32,
+    /// Positions that the model was made for.
+    pub context_tokens: u32,
+    /// Tensors in the files.
+    pub tensors: u32,
+}
+
+/// A model, its files, and its numbers as C has them.
+pub(crate) struct State {
+    pub files: Files<'static>,
+    pub model: Model<'static, 'static>,
+    numbers: ossicle_model_numbers,
+}
+
+impl Opaque for ossicle_model {
+    type State = State;
+    const KIND: u32 = u32::from_le_bytes(*b"oMod");
+}
+
+/// # Safety
+/// As the header says of the configuration; the bytes are valid for good.
+unsafe fn open<'w>(
+    config: &ossicle_model_config,
+    list: impl FnOnce(&[ossicle_bytes]) -> Result<&'w [&'w [u8]]>,
+) -> Result<Files<'w>> {
+    if !(1..=OSSICLE_FILES_MAX).contains(&(config.file_count as usize)) {
+        return argument("from 1 to 64 files");
+    }
+    // SAFETY: as the caller promises.
+    let files = list(unsafe { slice_of(config.files, config.file_count as usize) }?)?;
+    // SAFETY: as the caller promises.
+    Ok(match unsafe { config.config_json.read() }? {
+        None => Files::gguf(files)?,
+        Some(json) => Files::safetensors(files, json)?,
+    })
+}
+
+/// Chapter 6: the model.
+///
+/// How much memory a model takes, besides its files. Reads their headers.
+///
+/// `config`: the files. `layout`: gets the size and alignment in bytes, some tens of kilobytes.
+///
+/// Memory: nothing is kept.
+/// Errors: OSSICLE_ERROR_FILE with the file and the byte offset.
+/// Threads: any.
+/// Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ossicle_model_layout(
+    config: *const ossicle_model_config,
+    layout: *mut ossicle_layout,
+    error: *mut ossicle_error,
+) -> i32 {
+    call(error, || {
+        demand_output(layout)?;
+        // SAFETY: as the header says.
+        let config = unsafe { ossicle_model_config::read(config) }?;
+        let mut bytes: [&[u8]; OSSICLE_FILES_MAX] = [&[]; OSSICLE_FILES_MAX];
+        // SAFETY: as the header says.
+        let files = unsafe {
+            open(&config, |files| {
+                for (bytes, file) in bytes.iter_mut().zip(files) {
+                    *bytes = file.read()?.unwrap_or_default();
+                }
+                Ok(&bytes[..files.len()])
+            })
+        }?;
+        let behind = list_size(config.file_count as usize)?.saturating_add(Model::layout(&files)?.size);
+        let needed = self::layout::<ossicle_model>(Layout { size: behind, align: 64 });
+        // SAFETY: a place for the result, by the check above.
+        unsafe { layout.write(needed.into()) };
+        Ok(OSSICLE_OK)
+    })
+}
+
+/// What the list of files takes.
+fn list_size(files: usize) -> Result<usize> {
+    let mut carver = Carver::measuring();
+    carver.filled::<&[u8]>(files, &[])?;
+    Ok(carver.layout().size)
+}
+
+/// Makes a model. Finds every weight; only headers are read, so this takes milliseconds for any size.
+///
+/// `region`, `region_size`: memory as ossicle_model_layout says, in bytes. `config`: the files. `model`: gets the model.
+///
+/// Memory: the region, the bytes of the files and config_json have to stay as they are while the model is in use. The
+/// struct and its array of files are read during the call only. There is nothing to free: forget the model, and the memory
+/// is the caller's again.
+/// Errors: OSSICLE_ERROR_FILE, OSSICLE_ERROR_TENSOR with the file, the byte offset and the tensor;
+/// OSSICLE_ERROR_REGION_SIZE, OSSICLE_ERROR_REGION_ALIGN.
+/// Threads: any.
+/// Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ossicle_model_new(
+    region: *mut c_void,
+    region_size: usize,
+    config: *const ossicle_model_config,
+    model: *mut *mut ossicle_model,
+    error: *mut ossicle_error,
+) -> i32 {
+    call(error, || {
+        demand_output(model)?;
+        // SAFETY: as the header says.
+        let config = unsafe { ossicle_model_config::read(config) }?;
+        let make = |behind: &'static mut [core::mem::MaybeUninit<u8>]| {
+            let (list, rest) = behind.split_at_mut(list_size(config.file_count as usize)?.min(behind.len()));
+            // SAFETY: as the header says.
+            let files = unsafe {
+                open(&config, move |files| {
+                    let list = Carver::placing(list)?.filled::<&'static [u8]>(files.len(), &[])?;
+                    for (place, file) in list.iter_mut().zip(files) {
+                        *place = file.read()?.unwrap_or_default();
+                    }
+                    Ok(&*list)
+                })
+            }?;
+            let found = Model::new(rest, &files)?;
+            Ok(State { files, model: found, numbers: numbers(&found) })
+        };
+        // SAFETY: as the header says.
+        let made = unsafe { place::<ossicle_model>(region, region_size, make) }?;
+        // SAFETY: a place for the result, by the check above.
+        unsafe { model.write(made) };
+        Ok(OSSICLE_OK)
+    })
+}
+
+fn numbers(model: &Model<'_, '_>) -> ossicle_model_numbers {
+    let config = model.config();
+    ossicle_model_numbers {
+        layers: config.layers as u32,
+        hidden: config.hidden as u32,
+        intermediate: config.intermediate as u32,
+        experts: config.experts as u32,
+        experts_per_token: config.experts_per_token as u32,
+        heads: config.heads as u32,
+        kv_heads: config.kv_heads as u32,
+        head_dim: config.head_dim as u32,
+        window: config.window as u32,
+        vocabulary: config.vocabulary as u32,
+        context_tokens: config.context_tokens as u32,
+        tensors: model.tensors().count() as u32,
+    }
+}
+
+/// The numbers of a model.
+///
+/// `numbers`: gets a pointer to them.
+///
+/// Memory: they are part of the model.
+/// Errors: none of its own.
+/// Threads: any.
+/// Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ossicle_model_numbers_of(
+    model: *const ossicle_model,
+    numbers: *mut *const ossicle_model_numbers,
+) -> i32 {
+    call(core::ptr::null_mut(), || {
+        demand_output(numbers)?;
+        // SAFETY: as the header says.
+        let state = unsafe { shared(model) }?;
+        // SAFETY: a place for the result, by the check above.
+        unsafe { numbers.write(&state.numbers) };
+        Ok(OSSICLE_OK)
+    })
+}
+
+/// Reads every weight and refuses the first that is not a finite number. Takes as long as reading the files.
+///
+/// Memory: nothing is kept.
+/// Errors: OSSICLE_ERROR_TENSOR with the file, the byte offset and the tensor.
+/// Threads: any.
+/// Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ossicle_model_check_values(model: *const ossicle_model, error: *mut ossicle_error) -> i32 {
+    call(error, || {
+        // SAFETY: as the header says.
+        unsafe { shared(model) }?.model.check_values()?;
+        Ok(OSSICLE_OK)
+    })
+}
+
+/// The names of the kernel sets that this processor can run, the fastest first. All give the same results.
+///
+/// `index`: from 0. `name`: gets the name; no text if there are no more.
+///
+/// Memory: the text is constant.
+/// Errors: none of its own.
+/// Threads: any.
+/// Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ossicle_kernels_name(index: u32, name: *mut ossicle_text) -> i32 {
+    call(core::ptr::null_mut(), || {
+        demand_output(name)?;
+        let found = Kernels::available().nth(index as usize);
+        // SAFETY: a place for the result, by the check above.
+        unsafe { name.write(found.map_or(ossicle_text::NONE, |kernels| ossicle_text::of(kernels.name()))) };
+        Ok(OSSICLE_OK)
+    })
+}
