@@ -28,9 +28,9 @@ pub struct Arguments {
     /// Tokens to generate.
     #[arg(long, default_value_t = 32)]
     generate: usize,
-    /// Tokens taken in at a time.
-    #[arg(long, default_value_t = SessionConfig::default().batch_tokens)]
-    batch: usize,
+    /// Tokens taken in at a time [default: 128, or as many as the model's context].
+    #[arg(long)]
+    batch: Option<usize>,
     /// Where the random prompt and the draws start.
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -49,14 +49,16 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     with_model(&arguments.model, |opened| {
         let model = opened.model;
         let load = start.elapsed();
+        let default = SessionConfig::within(model.config());
+        let batch_tokens = arguments.batch.unwrap_or(default.batch_tokens);
         let config = SessionConfig {
-            context_tokens: arguments.prompt + arguments.generate + 1,
-            batch_tokens: arguments.batch,
+            context_tokens: arguments.prompt.saturating_add(arguments.generate).saturating_add(1),
+            batch_tokens,
             precision: arguments.compute.precision(),
-            ..SessionConfig::default()
+            ..default
         };
         let layout = Session::layout(model, &config)?;
-        let mut memory = Memory::new(layout);
+        let mut memory = Memory::new(layout)?;
         let mut session = Session::new(memory.region(), model, kernels, &config)?;
         let style = ProgressStyle::with_template("{bar:40} {pos}/{len} tokens")?;
         let progress = ProgressBar::new((arguments.prompt + arguments.generate) as u64).with_style(style);
@@ -68,7 +70,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         let prompt = prompt?;
 
         let started = Instant::now();
-        for batch in prompt.chunks(arguments.batch) {
+        for batch in prompt.chunks(batch_tokens) {
             session.run_all(batch, &threads).map_err(|error| explain(error, &opened))?;
             progress.inc(batch.len() as u64);
         }
@@ -99,7 +101,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             "session_bytes": layout.size,
             "peak_memory_bytes": peak_memory,
             "prompt_tokens": prompt.len(),
-            "batch_tokens": arguments.batch,
+            "batch_tokens": batch_tokens,
             "prefill_tokens_per_second": per_second(prompt.len(), prefill),
             "generated_tokens": steps.len(),
             "decode_tokens_per_second": per_second(steps.len(), decode),

@@ -16,9 +16,9 @@ use crate::open::{Opened, with_model};
 pub struct Arguments {
     /// A GGUF file, a safetensors file or index, or the folder of a checkpoint.
     path: PathBuf,
-    /// Positions of the session whose memory is shown.
-    #[arg(long, default_value_t = SessionConfig::default().context_tokens)]
-    context: usize,
+    /// Positions of the session whose memory is shown [default: 8192, or as many as the model has].
+    #[arg(long)]
+    context: Option<usize>,
     /// Reads all weights and refuses those that are not finite numbers.
     #[arg(long)]
     check: bool,
@@ -85,11 +85,13 @@ fn facts(arguments: &Arguments, opened: &Opened<'_>) -> Result<Value> {
         parameters += match (tensor.dtype, tensor.id.role) {
             (TensorType::U8, Role::GateUpScales | Role::DownScales) => 0,
             (TensorType::U8, _) => 2 * bytes,
-            _ => tensor.dims.iter().product(),
+            _ => tensor.dims.iter().fold(1, |product: u64, dim| product.saturating_mul(*dim)),
         };
     }
+    let default = SessionConfig::within(config);
+    let context_tokens = arguments.context.unwrap_or(default.context_tokens);
     let session = |precision| -> Result<usize> {
-        let session = SessionConfig { context_tokens: arguments.context, precision, ..SessionConfig::default() };
+        let session = SessionConfig { context_tokens, precision, ..default };
         Ok(Session::layout(model, &session)?.size)
     };
     let windowed = (0..config.layers).filter(|layer| config.is_windowed(*layer)).count();
@@ -118,7 +120,7 @@ fn facts(arguments: &Arguments, opened: &Opened<'_>) -> Result<Value> {
         "context_tokens": config.context_tokens,
         "bytes_per_decoded_token": bytes_per_token(model),
         "session": {
-            "context_tokens": arguments.context,
+            "context_tokens": context_tokens,
             "bytes": session(Precision::Standard)?,
             "bytes_precise": session(Precision::Precise)?,
         },

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use ossicle_core::transformer::{Logits, Session, SessionConfig};
@@ -46,12 +46,16 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             rewind_tokens: 0,
             precision: arguments.compute.precision(),
         };
-        let mut memory = Memory::new(Session::layout(model, &config)?);
+        let mut memory = Memory::new(Session::layout(model, &config)?)?;
         let mut session = Session::new(memory.region(), model, kernels, &config)?;
+        let vocabulary = model.config().vocabulary;
+        if let Some(token) = tokens.iter().find(|token| **token as usize >= vocabulary) {
+            bail!("{}: expected ids below {vocabulary}, found {token}", arguments.tokens.display());
+        }
         let path = arguments.out.display();
         let file = File::create(&arguments.out).with_context(|| path.to_string())?;
         let mut file = BufWriter::with_capacity(1 << 20, file);
-        file.write_all(&header(tokens.len(), model.config().vocabulary)).with_context(|| path.to_string())?;
+        file.write_all(&header(tokens.len(), vocabulary)).with_context(|| path.to_string())?;
         let style = ProgressStyle::with_template("{bar:40} {pos}/{len} tokens, {per_sec}")?;
         let progress = ProgressBar::new(tokens.len() as u64).with_style(style);
         for batch in tokens.chunks(batch_tokens) {

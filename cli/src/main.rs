@@ -12,6 +12,7 @@ mod open;
 mod run;
 mod synth;
 mod talk;
+mod tokenize;
 
 use std::process::ExitCode;
 
@@ -37,6 +38,8 @@ enum Command {
     Info(info::Arguments),
     /// Writes the logits after each token of a list.
     Logits(logits::Arguments),
+    /// Turns text into token ids, and back.
+    Tokenize(tokenize::Arguments),
     /// Renders conversations in the chat format of gpt-oss, and parses what models write.
     Harmony(harmony::Arguments),
     /// Writes a model of random weights, to measure speed and memory without a download.
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Command::Chat(arguments) => chat::run(&arguments),
         Command::Info(arguments) => info::run(&arguments),
         Command::Logits(arguments) => logits::run(&arguments),
+        Command::Tokenize(arguments) => tokenize::run(&arguments),
         Command::Harmony(arguments) => harmony::run(&arguments).map_err(Into::into),
         Command::Synth(arguments) => synth::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),

@@ -1,6 +1,6 @@
 //! Options that many commands share, and opening a model with them.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
@@ -72,7 +72,7 @@ pub fn with_model<T>(path: &Path, work: impl FnOnce(Opened<'_>) -> Result<T>) ->
     let checkpoint = Checkpoint::open(path)?;
     let bytes = checkpoint.bytes();
     let files = checkpoint.files(&bytes)?;
-    let mut memory = Memory::new(Model::layout(&files)?);
+    let mut memory = Memory::new(Model::layout(&files)?)?;
     let model = Model::new(memory.region(), &files).map_err(|error| checkpoint.error(error))?;
     work(Opened { checkpoint: &checkpoint, files: &files, model: &model })
 }
@@ -88,7 +88,7 @@ pub fn explain(error: ossicle_core::error::Error, opened: &Opened<'_>) -> anyhow
 }
 
 /// A list of token ids in a JSON file.
-pub fn read_tokens(path: &PathBuf) -> Result<Vec<u32>> {
+pub fn read_tokens(path: &Path) -> Result<Vec<u32>> {
     let text = std::fs::read(path).with_context(|| path.display().to_string())?;
     serde_json::from_slice(&text).with_context(|| format!("{}: expected a list of token ids", path.display()))
 }
@@ -116,7 +116,8 @@ pub fn with_tokenizer<T>(opened: &Opened<'_>, work: impl FnOnce(Tokenizer<'_>) -
     work(builtin)
 }
 
-fn with_source<T>(source: &impl Source, work: impl FnOnce(Tokenizer<'_>) -> Result<T>) -> Result<T> {
-    let mut memory = Memory::new(Tokenizer::layout(source)?);
+/// Builds the tokenizer of a vocabulary and lends it to `work`.
+pub fn with_source<T>(source: &impl Source, work: impl FnOnce(Tokenizer<'_>) -> Result<T>) -> Result<T> {
+    let mut memory = Memory::new(Tokenizer::layout(source)?)?;
     work(Tokenizer::new(source, memory.region())?)
 }

@@ -4,6 +4,7 @@ use std::io::{self, Read};
 
 use anyhow::Result;
 use clap::Args;
+use ossicle_core::generation::StopReason;
 use serde_json::json;
 
 use crate::open::with_model;
@@ -36,7 +37,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             talk.say(&prompt)?;
             if !arguments.json {
                 let printer = talk.printer();
-                talk.answer(printer)?;
+                let answer = talk.answer(printer)?;
+                if let Some((reason, _)) = answer.stop.filter(|(reason, _)| *reason != StopReason::Finished) {
+                    eprintln!("[{}]", reason_name(reason));
+                }
                 return Ok(());
             }
             let answer = talk.answer(|_| {})?;

@@ -117,12 +117,10 @@ pub fn with_talk<T>(
     let kernels = options.compute.kernels()?;
     let threads = Threads::new(options.compute.threads());
     let model = opened.model;
-    let most = model.config().context_tokens;
-    let default = SessionConfig::default();
-    let context_tokens = options.context.unwrap_or(default.context_tokens.min(most));
+    let default = SessionConfig::within(model.config());
+    let context_tokens = options.context.unwrap_or(default.context_tokens);
     let config = SessionConfig {
         context_tokens,
-        batch_tokens: default.batch_tokens.min(most),
         rewind_tokens: REWIND_TOKENS.min(context_tokens),
         precision: options.compute.precision(),
         ..default
@@ -134,10 +132,10 @@ pub fn with_talk<T>(
     };
     let recipients = tools.iter().map(|tool| &*arena.alloc_str(&format!("{FUNCTIONS}.{}", tool.name))).collect();
     with_tokenizer(opened, |tokenizer| {
-        let mut session_memory = Memory::new(Session::layout(model, &config)?);
+        let mut session_memory = Memory::new(Session::layout(model, &config)?)?;
         let session = Session::new(session_memory.region(), model, kernels, &config)?;
         let generation_config = GenerationConfig::default();
-        let mut memory = Memory::new(Generation::layout(&tokenizer, context_tokens, &generation_config)?);
+        let mut memory = Memory::new(Generation::layout(&tokenizer, context_tokens, &generation_config)?)?;
         let generation = Generation::new(memory.region(), session, tokenizer, &generation_config)?;
         let seed = options.seed.unwrap_or_else(|| {
             let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);

@@ -92,7 +92,7 @@ pub enum Error {
 /// A place in a file where something else was expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileError {
-    /// Which of the files given, from 0.
+    /// Which of the files given, from 0; or [`FileError::CONFIGURATION`].
     pub file: u16,
     /// Byte offset in that file.
     pub offset: u64,
@@ -173,8 +173,16 @@ impl fmt::Display for Shape<'_> {
     }
 }
 
+impl FileError {
+    /// Stands for the config.json that comes with safetensors files.
+    pub const CONFIGURATION: u16 = u16::MAX;
+}
+
 impl fmt::Display for FileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.file == Self::CONFIGURATION {
+            return write!(f, "configuration, byte {}: expected {}, found {}", self.offset, self.expected, self.found);
+        }
         write!(f, "file {}, byte {}: expected {}, found {}", self.file, self.offset, self.expected, self.found)
     }
 }

@@ -32,12 +32,12 @@ impl Parallel for Alone {
 pub fn for_each(parallel: &dyn Parallel, count: usize, work: impl Fn(usize) + Sync) {
     let next = AtomicUsize::new(0);
     let job = || {
-        loop {
+        // The counter is left alone once all is claimed: the host may call this any number of times, and it must not wrap.
+        while next.load(Ordering::Relaxed) < count {
             let index = next.fetch_add(1, Ordering::Relaxed);
-            if index >= count {
-                break;
+            if index < count {
+                work(index);
             }
-            work(index);
         }
     };
     if count > 1 && parallel.workers() > 0 {

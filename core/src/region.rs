@@ -22,6 +22,24 @@ pub struct Layout {
     pub align: usize,
 }
 
+/// How many elements a slice has: a number, or the numbers of rows, columns and so on, whose product may not overflow.
+pub trait Shape {
+    /// The number of elements, if there is such a number.
+    fn elements(self) -> Option<usize>;
+}
+
+impl Shape for usize {
+    fn elements(self) -> Option<usize> {
+        Some(self)
+    }
+}
+
+impl<const N: usize> Shape for [usize; N] {
+    fn elements(self) -> Option<usize> {
+        self.into_iter().try_fold(1, usize::checked_mul)
+    }
+}
+
 /// Cuts slices from a region, one after another; or only adds up what they would take.
 pub struct Carver<'r> {
     /// The start of the region; null while measuring.
@@ -59,20 +77,24 @@ impl<'r> Carver<'r> {
         Layout { size: self.used, align: ALIGN }
     }
 
-    /// `len` elements, each set to `value`. Empty while measuring.
+    /// Elements, each set to `value`. Empty while measuring.
     ///
     /// # Errors
     /// [`Error::RegionTooSmall`] if the region ends before, or if the size overflows.
-    pub fn filled<T: Copy>(&mut self, len: usize, value: T) -> Result<&'r mut [T]> {
-        self.try_from_fn(len, |_| Ok(value))
+    pub fn filled<T: Copy>(&mut self, shape: impl Shape, value: T) -> Result<&'r mut [T]> {
+        self.try_from_fn(shape, |_| Ok(value))
     }
 
-    /// `len` elements, each made by `make` from its index. Empty while measuring.
+    /// Elements, each made by `make` from its index. Empty while measuring.
     ///
     /// # Errors
     /// [`Error::RegionTooSmall`] if the region ends before, or if the size overflows; and what `make` returns.
-    pub fn try_from_fn<T>(&mut self, len: usize, mut make: impl FnMut(usize) -> Result<T>) -> Result<&'r mut [T]> {
-        let memory = self.reserve::<T>(len)?;
+    pub fn try_from_fn<T>(
+        &mut self,
+        shape: impl Shape,
+        mut make: impl FnMut(usize) -> Result<T>,
+    ) -> Result<&'r mut [T]> {
+        let memory = self.reserve::<T>(shape)?;
         for (index, element) in memory.iter_mut().enumerate() {
             element.write(make(index)?);
         }
@@ -100,18 +122,19 @@ impl<'r> Carver<'r> {
         Ok(unsafe { &mut *(core::ptr::from_mut(memory) as *mut [T]) })
     }
 
-    /// Room for `len` elements that are set to zero only as they come into use. Empty while measuring.
+    /// Room for elements that are set to zero only as they come into use. Empty while measuring.
     ///
     /// # Errors
     /// [`Error::RegionTooSmall`] if the region ends before, or if the size overflows.
-    pub fn growing<T: Zeroable + Copy>(&mut self, len: usize) -> Result<Growing<'r, T>> {
-        Ok(Growing { memory: self.reserve(len)?, live: 0 })
+    pub fn growing<T: Zeroable + Copy>(&mut self, shape: impl Shape) -> Result<Growing<'r, T>> {
+        Ok(Growing { memory: self.reserve(shape)?, live: 0 })
     }
 
-    fn reserve<T>(&mut self, len: usize) -> Result<&'r mut [MaybeUninit<T>]> {
+    fn reserve<T>(&mut self, shape: impl Shape) -> Result<&'r mut [MaybeUninit<T>]> {
         const { assert!(align_of::<T>() <= ALIGN) };
+        let len = shape.elements();
         let end = len
-            .checked_mul(size_of::<T>())
+            .and_then(|len| len.checked_mul(size_of::<T>()))
             .and_then(|bytes| bytes.checked_next_multiple_of(ALIGN))
             .and_then(|bytes| self.used.checked_add(bytes))
             .filter(|end| *end <= isize::MAX as usize)
@@ -123,6 +146,7 @@ impl<'r> Carver<'r> {
         if end > self.size {
             return Err(Error::RegionTooSmall { need: end, have: self.size });
         }
+        let len = len.unwrap_or(0);
         // SAFETY: `begin..end` lies within the region, which is borrowed mutably for 'r; `used` only grows, so no byte is
         // handed out twice; `begin` is a multiple of ALIGN from an aligned start, which suffices for T.
         Ok(unsafe { core::slice::from_raw_parts_mut(self.start.add(begin).cast(), len) })

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
-use ossicle_core::error::Error;
+use ossicle_core::error::{Error, FileError};
 use ossicle_core::model::Files;
 
 /// The files of a checkpoint, mapped into memory. Nothing is read until it is used.
@@ -102,6 +102,9 @@ impl Checkpoint {
             Error::Tensor(error) => error.file,
             _ => 0,
         };
+        if file == FileError::CONFIGURATION {
+            return OpenError::Core { path: self.paths[0].with_file_name("config.json"), error };
+        }
         OpenError::Core { path: self.paths[usize::from(file).min(self.paths.len() - 1)].clone(), error }
     }
 }
@@ -160,7 +163,12 @@ fn split_name(name: &str) -> Option<(&str, u16)> {
     let stem = name.strip_suffix(".gguf")?;
     let (stem, count) = stem.rsplit_once("-of-")?;
     let (stem, part) = stem.rsplit_once('-')?;
-    (part.len() == 5 && count.len() == 5 && part.parse::<u16>().is_ok()).then_some((stem, count.parse().ok()?))
+    let number = |digits: &str| {
+        let plain = digits.len() == 5 && digits.bytes().all(|byte| byte.is_ascii_digit());
+        digits.parse::<u16>().ok().filter(|number| plain && *number > 0)
+    };
+    let (part, count) = (number(part)?, number(count)?);
+    (part <= count).then_some((stem, count))
 }
 
 /// The files that a safetensors index names, each once.

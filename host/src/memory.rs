@@ -1,4 +1,5 @@
-use std::alloc::{Layout as BlockLayout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::alloc::{Layout as BlockLayout, alloc_zeroed, dealloc};
+use std::io;
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 use std::slice;
@@ -17,14 +18,14 @@ unsafe impl Send for Memory {}
 impl Memory {
     /// A block for an object with this layout.
     ///
-    /// # Panics
-    /// If the layout is larger than an address space. Where there is no memory, the process ends, as with a `Vec`.
-    pub fn new(layout: Layout) -> Self {
-        let layout = BlockLayout::from_size_align(layout.size.max(1), layout.align).expect("a layout from the core");
+    /// # Errors
+    /// [`io::ErrorKind::OutOfMemory`] with the number of bytes: a file may ask for more than there is.
+    pub fn new(layout: Layout) -> io::Result<Self> {
+        let refused = || io::Error::new(io::ErrorKind::OutOfMemory, format!("{} bytes of memory", layout.size));
+        let layout = BlockLayout::from_size_align(layout.size.max(1), layout.align).map_err(|_| refused())?;
         // SAFETY: the size is not zero.
-        let start = unsafe { alloc_zeroed(layout) };
-        let Some(start) = NonNull::new(start) else { handle_alloc_error(layout) };
-        Self { start, layout }
+        let start = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or_else(refused)?;
+        Ok(Self { start, layout })
     }
 
     /// The block.

@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 use ossicle_core::parallel::Parallel;
 
 /// A pool of threads that wait for jobs: spinning at first, since the next job of a token usually follows within
-/// microseconds, then asleep.
+/// microseconds, then asleep. A job must not run another on the same pool.
 pub struct Threads {
     shared: Arc<Shared>,
     handles: Vec<JoinHandle<()>>,
@@ -68,6 +68,7 @@ impl Parallel for Threads {
         let _one = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let shared = &*self.shared;
         shared.busy.store(self.handles.len(), Ordering::Relaxed);
+        shared.panicked.store(false, Ordering::Relaxed);
         {
             let mut slot = shared.job.lock().unwrap_or_else(PoisonError::into_inner);
             // SAFETY: only the lifetime changes. The pool's threads call the job only between here and the end of `wait`,
@@ -84,6 +85,8 @@ impl Parallel for Threads {
                     spins += 1;
                     if spins < SPINS { spin_loop() } else { thread::yield_now() }
                 }
+                // The job is gone with its caller.
+                *self.0.job.lock().unwrap_or_else(PoisonError::into_inner) = None;
             }
         }
         let wait = Wait(shared);

@@ -14,12 +14,17 @@ pub fn config(context_tokens: usize, batch_tokens: usize, precision: Precision) 
     SessionConfig { context_tokens, batch_tokens, logits_rows: batch_tokens, rewind_tokens: 64, precision }
 }
 
+/// The fastest kernels of this machine: for claims that are not about kernels.
+pub fn fastest() -> Kernels {
+    Kernels::available().next().expect("the portable ones run everywhere")
+}
+
 /// Opens the checkpoint at `path` and lends its model to `work`.
 pub fn with_model<T>(path: &Path, work: impl FnOnce(&Model<'_, '_>) -> T) -> T {
     let checkpoint = Checkpoint::open(path).unwrap_or_else(|error| panic!("{error}"));
     let bytes = checkpoint.bytes();
     let files = checkpoint.files(&bytes).unwrap_or_else(|error| panic!("{error}"));
-    let mut memory = Memory::new(Model::layout(&files).expect("a layout"));
+    let mut memory = Memory::new(Model::layout(&files).expect("a layout")).expect("memory");
     let model = Model::new(memory.region(), &files).unwrap_or_else(|error| panic!("{error}"));
     work(&model)
 }
@@ -30,7 +35,7 @@ pub fn with_model<T>(path: &Path, work: impl FnOnce(&Model<'_, '_>) -> T) -> T {
 /// Why there is none.
 pub fn with_files<T>(files: Result<Files<'_>>, work: impl FnOnce(&Model<'_, '_>) -> T) -> Result<T> {
     let files = files?;
-    let mut memory = Memory::new(Model::layout(&files)?);
+    let mut memory = Memory::new(Model::layout(&files)?).expect("memory");
     Ok(work(&Model::new(memory.region(), &files)?))
 }
 
@@ -41,7 +46,7 @@ pub fn with_session<T>(
     config: &SessionConfig,
     work: impl FnOnce(&mut Session<'_, '_>) -> T,
 ) -> T {
-    let mut memory = Memory::new(Session::layout(model, config).expect("a layout"));
+    let mut memory = Memory::new(Session::layout(model, config).expect("a layout")).expect("memory");
     let mut session = Session::new(memory.region(), model, kernels, config).expect("a session");
     work(&mut session)
 }

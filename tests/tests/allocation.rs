@@ -95,7 +95,7 @@ fn opening_building_and_running_a_model_allocate_nothing() {
 
 fn run(files: &Files<'_>, tokens: &[u32]) {
     let layout = without_allocation("Model::layout", || Model::layout(files).expect("a layout"));
-    let mut memory = Memory::new(layout);
+    let mut memory = Memory::new(layout).expect("memory");
     let model = without_allocation("Model::new", || Model::new(memory.region(), files).expect("a model"));
     without_allocation("Model::check_values", || model.check_values().expect("finite weights"));
     for (kernels, precision) in
@@ -103,7 +103,7 @@ fn run(files: &Files<'_>, tokens: &[u32]) {
     {
         let config = config(200, 16, precision);
         let layout = without_allocation("Session::layout", || Session::layout(&model, &config).expect("a layout"));
-        let mut memory = Memory::new(layout);
+        let mut memory = Memory::new(layout).expect("memory");
         without_allocation("a session", || {
             let mut session = Session::new(memory.region(), &model, kernels, &config).expect("a session");
             session.run_all(tokens, &Alone).expect("room for the tokens");

@@ -1,24 +1,28 @@
 //! A conversation turned into events: complete, separate, and never computed twice.
 
+use std::ops::Range;
+
 use ossicle_core::error::Error;
 use ossicle_core::generation::{Event, Generation, GenerationConfig, MessageKind, StopReason, Turn, TurnConfig, Usage};
 use ossicle_core::harmony::SpecialTokens;
 use ossicle_core::harmony::conversation::{Content, Message, Role, SystemContent};
 use ossicle_core::harmony::history::History;
-use ossicle_core::kernels::Kernels;
 use ossicle_core::model::Model;
 use ossicle_core::parallel::Alone;
 use ossicle_core::sampling::SamplerConfig;
 use ossicle_core::tokenizer::Tokenizer;
 use ossicle_core::transformer::{Precision, Progress, Session, SessionConfig};
 use ossicle_host::{Checkpoint, Memory, vocabulary};
-use ossicle_tests::engine::{all_logits, config, with_session};
+use ossicle_tests::engine::{all_logits, config, fastest, with_session};
 use ossicle_tests::fixtures::Fixture;
+
+/// Its kind, the tool that it calls, its text, and where its tokens are once it has ended.
+type Heard = (MessageKind, Option<String>, String, Option<Range<usize>>);
 
 /// What came of a turn.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Told {
-    messages: Vec<(MessageKind, Option<String>, String, Option<std::ops::Range<usize>>)>,
+    messages: Vec<Heard>,
     diagnostics: usize,
     stop: Option<(StopReason, Usage)>,
     tokens: usize,
@@ -65,11 +69,11 @@ fn with_generation<T>(history: History, work: impl FnOnce(&mut Generation<'_, '_
     let checkpoint = Checkpoint::open(&fixture.gguf).expect("the fixture");
     let bytes = checkpoint.bytes();
     let files = checkpoint.files(&bytes).expect("the fixture");
-    let mut memory = Memory::new(Model::layout(&files).expect("a layout"));
+    let mut memory = Memory::new(Model::layout(&files).expect("a layout")).expect("memory");
     let model = Model::new(memory.region(), &files).expect("a model");
     let (tokens, types) = files.vocabulary().expect("a vocabulary");
     let source = vocabulary::gguf(tokens, types.expect("types"));
-    let mut memory = Memory::new(Tokenizer::layout(&source).expect("a layout"));
+    let mut memory = Memory::new(Tokenizer::layout(&source).expect("a layout")).expect("memory");
     let tokenizer = Tokenizer::new(&source, memory.region()).expect("a tokenizer");
     let config = SessionConfig {
         context_tokens: CONTEXT,
@@ -78,10 +82,10 @@ fn with_generation<T>(history: History, work: impl FnOnce(&mut Generation<'_, '_
         rewind_tokens: 300,
         precision: Precision::Standard,
     };
-    let mut session_memory = Memory::new(Session::layout(&model, &config).expect("a layout"));
-    let session = Session::new(session_memory.region(), &model, Kernels::portable(), &config).expect("a session");
+    let mut session_memory = Memory::new(Session::layout(&model, &config).expect("a layout")).expect("memory");
+    let session = Session::new(session_memory.region(), &model, fastest(), &config).expect("a session");
     let config = GenerationConfig { messages: 64, history };
-    let mut memory = Memory::new(Generation::layout(&tokenizer, CONTEXT, &config).expect("a layout"));
+    let mut memory = Memory::new(Generation::layout(&tokenizer, CONTEXT, &config).expect("a layout")).expect("memory");
     let mut generation = Generation::new(memory.region(), session, tokenizer, &config).expect("a generation");
     work(&mut generation)
 }
@@ -158,7 +162,7 @@ fn assert_session_is_true(generation: &mut Generation<'_, '_>) {
     // The logits from which the first token was drawn are still there.
     let tokens = generation.tokens()[..turn.usage().input_tokens].to_vec();
     let model = generation.session().model();
-    let fresh = with_session(model, Kernels::portable(), &config(CONTEXT, 100, Precision::Standard), |session| {
+    let fresh = with_session(model, fastest(), &config(CONTEXT, 100, Precision::Standard), |session| {
         all_logits(session, &tokens, &Alone)
     });
     let vocabulary = model.config().vocabulary;
@@ -370,4 +374,79 @@ fn a_full_context_and_a_full_list_are_told_and_nothing_is_lost() {
 fn the_published_tokens_of_the_format_are_found_by_name() {
     let tokenizer = vocabulary::o200k_harmony();
     assert_eq!(SpecialTokens::of(&tokenizer), Ok(SpecialTokens::O200K_HARMONY));
+}
+
+#[test]
+fn a_turn_that_ends_in_a_header_tells_no_message_of_it() {
+    for max_tokens in 1..12 {
+        with_generation(History::Documented, |generation| {
+            begin(generation);
+            let config = TurnConfig { recipients: &["functions.look"], ..seeded(max_tokens as u64, max_tokens) };
+            let told = turn(generation, config);
+            for (kind, recipient, ..) in &told.messages {
+                assert_eq!(*kind == MessageKind::ToolCall, recipient.as_deref() == Some("functions.look"), "{told:?}");
+            }
+            let markers = generation.tokens().iter().filter(|token| **token == generation.special().message).count();
+            assert_eq!(
+                told.messages.len(),
+                markers - 2,
+                "as many as there are complete headers after the prompt's two"
+            );
+            generation.append(&[user(&[Content::Text("Go on")])], &mut [0; 256]).expect("room");
+            assert_session_is_true(generation);
+        });
+    }
+}
+
+#[test]
+fn a_turn_is_over_when_the_conversation_is_changed() {
+    with_generation(History::Documented, |generation| {
+        begin(generation);
+        let mut first = Turn::new(generation, seeded(1, 100)).expect("a turn");
+        for _ in 0..40 {
+            first.step(generation, &Alone, &mut |_| {}).expect("finite numbers");
+        }
+        generation.append(&[user(&[Content::Text("Wait")])], &mut [0; 256]).expect("room");
+        let tokens = generation.tokens().to_vec();
+        assert!(matches!(first.step(generation, &Alone, &mut |_| {}), Err(Error::State(_))));
+        first.cancel(generation, &mut |event| panic!("{event:?}"));
+        assert_eq!(generation.tokens(), tokens);
+        turn(generation, seeded(2, 5));
+    });
+}
+
+#[test]
+fn growing_and_replacing_a_conversation_leave_the_same_past() {
+    let [question, thought, answer, other] = ["Q", "hm", "A", "And?"].map(Content::Text);
+    let by_model = |content: &'static [Content<'static>], channel| {
+        let mut message = Message::new(Role::Assistant, content);
+        message.channel = channel;
+        message
+    };
+    let content: [&'static [Content<'static>]; 4] =
+        [question, thought, answer, other].map(|content| &*Vec::leak(vec![content]));
+    for history in [History::Documented, History::Library, History::KeepAll] {
+        for channel in [Some("final"), Some("commentary"), None] {
+            let messages = [
+                user(content[0]),
+                by_model(content[1], Some("analysis")),
+                by_model(content[2], channel),
+                user(content[3]),
+                by_model(content[1], Some("analysis")),
+            ];
+            // The library takes back what it left out, once the assistant goes on without an answer.
+            let messages = if history == History::Library { &messages[..4] } else { &messages[..] };
+            let grown = with_generation(history, |generation| {
+                for message in messages {
+                    generation.append(&[*message], &mut [0; 256]).expect("room");
+                }
+                generation.tokens().to_vec()
+            });
+            let replaced = with_generation(history, |generation| {
+                generation.replace(messages, &mut [0; 256]).expect("room");
+                generation.tokens().to_vec()
+            });
+            assert_eq!(grown, replaced, "{history:?} {channel:?}");
+        }
+    }
 }

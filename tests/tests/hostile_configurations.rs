@@ -183,10 +183,10 @@ fn bad_configurations_are_refused_where_they_are_wrong() {
     let error = |config: &str| {
         with_files(Files::safetensors(&[&weights], config.as_bytes()), |_| ()).expect_err("refused").to_string()
     };
-    assert_eq!(error(""), "file 0, byte 0: expected a value, found 0");
-    assert_eq!(error("[]"), "file 0, byte 0: expected an object, found 0");
-    assert_eq!(error("{}"), "file 0, byte 0: expected num_hidden_layers, found 0");
-    assert!(error(&good[..good.len() / 2]).starts_with("file 0, byte "));
+    assert_eq!(error(""), "configuration, byte 0: expected a value, found 0");
+    assert_eq!(error("[]"), "configuration, byte 0: expected an object, found 0");
+    assert_eq!(error("{}"), "configuration, byte 0: expected num_hidden_layers, found 0");
+    assert!(error(&good[..good.len() / 2]).starts_with("configuration, byte "));
     // What is replaced, by what, what errors expect there, and the number that they found.
     for (from, to, expected, found) in [
         ("\"num_hidden_layers\": 4", "0", "a layer count from 1 to 256", 0),
@@ -210,19 +210,23 @@ fn bad_configurations_are_refused_where_they_are_wrong() {
         let config = good.replacen(from, &format!("{}{to}", &from[..value]), 1);
         assert_ne!(config, good, "{from}");
         let offset = good.find(from).expect("in the file") + value;
-        assert_eq!(error(&config), format!("file 0, byte {offset}: expected {expected}, found {found}"), "{from} {to}");
+        assert_eq!(
+            error(&config),
+            format!("configuration, byte {offset}: expected {expected}, found {found}"),
+            "{from} {to}"
+        );
     }
     let start = good.find("\"rope_scaling\": {").expect("in the file") + 16;
     let end = start + good[start..].find('}').expect("the end of an object") + 1;
     for other in ["null", "[]", "\"yarn\""] {
         let config = [&good[..start], other, &good[end..]].concat();
         let expected = "an object of RoPE scaling";
-        assert_eq!(error(&config), format!("file 0, byte {start}: expected {expected}, found 0"));
+        assert_eq!(error(&config), format!("configuration, byte {start}: expected {expected}, found 0"));
     }
     let types = good.replacen("\"full_attention\"", "\"no_attention\"", 1);
     let offset = types.find("\"no_attention\"").expect("in the file");
     let expected = "a layer type: sliding_attention or full_attention";
-    assert_eq!(error(&types), format!("file 0, byte {offset}: expected {expected}, found 0"));
+    assert_eq!(error(&types), format!("configuration, byte {offset}: expected {expected}, found 0"));
     let vocabulary = good.replacen("\"vocab_size\": 512", "\"vocab_size\": 511", 1);
     assert!(
         error(&vocabulary).ends_with("tensor model.embed_tokens.weight: expected shape [511, 64], found [512, 64]")

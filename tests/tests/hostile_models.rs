@@ -441,7 +441,7 @@ fn survive(bytes: &[u8]) -> bool {
         if layout.size > 64 << 20 {
             return;
         }
-        let mut memory = Memory::new(layout);
+        let mut memory = Memory::new(layout).expect("memory");
         let mut session = Session::new(memory.region(), model, Kernels::portable(), &config).expect("a session");
         let tokens = [0, 1, 2, 3].map(|token: u32| token % model.config().vocabulary.max(1) as u32);
         let _ = session.run_all(&tokens, &Alone);

@@ -400,7 +400,7 @@ fn a_region_is_large_enough_or_refused() {
     let bytes = checkpoint.bytes();
     let files = checkpoint.files(&bytes).expect("files");
     let layout = Model::layout(&files).expect("a layout");
-    let mut memory = Memory::new(layout);
+    let mut memory = Memory::new(layout).expect("memory");
     let too_small = |error| matches!(error, Some(Error::RegionTooSmall { have, need }) if need > have);
     for missing in [1, layout.size / 2, layout.size] {
         assert!(too_small(Model::new(&mut memory.region()[..layout.size - missing], &files).err()));
@@ -412,7 +412,7 @@ fn a_region_is_large_enough_or_refused() {
     for precision in PRECISIONS {
         let config = config(100, 10, precision);
         let layout = Session::layout(&model, &config).expect("a layout");
-        let mut memory = Memory::new(layout);
+        let mut memory = Memory::new(layout).expect("memory");
         let new = |region: &mut [MaybeUninit<u8>]| Session::new(region, &model, fastest(), &config).err();
         for missing in [1, 64, layout.size / 2, layout.size] {
             assert!(too_small(new(&mut memory.region()[..layout.size - missing])));
@@ -426,7 +426,7 @@ fn a_region_is_large_enough_or_refused() {
 fn what_is_in_the_memory_before_does_not_matter() {
     each(|model, tokens, precision| {
         let config = config(tokens.len(), 30, precision);
-        let mut memory = Memory::new(Session::layout(model, &config).expect("a layout"));
+        let mut memory = Memory::new(Session::layout(model, &config).expect("a layout")).expect("memory");
         memory.region().fill(MaybeUninit::new(0xff));
         let mut session = Session::new(memory.region(), model, fastest(), &config).expect("a session");
         let found = all_logits(&mut session, tokens, &Alone);

@@ -111,6 +111,16 @@ fn the_same_seed_gives_these_tokens_on_every_machine() {
     assert_ne!(draw(8), SEED_7);
 }
 
+#[test]
+fn a_temperature_near_zero_takes_the_likeliest() {
+    for temperature in [1e-6, 1e-30, f32::from_bits(1)] {
+        let mut sampler = Sampler::new(SamplerConfig { temperature, ..SamplerConfig::default() }).unwrap();
+        assert_eq!(sampler.sample(&[0.0, 2.0, 1.0], |_| true), Ok(1));
+    }
+    let mut sampler = Sampler::new(SamplerConfig::default()).unwrap();
+    assert!(matches!(sampler.sample(&[0.0, f32::INFINITY], |_| true), Err(Error::State(_))));
+}
+
 const SEED_7: [u32; 8] = [206, 33, 466, 206, 206, 206, 206, 206];
 
 #[test]

@@ -1,13 +1,15 @@
 //! The tokenizer against the reference's vectors, against tiktoken, and against what it says about itself.
 
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write;
 use std::mem::MaybeUninit;
 use std::path::{Path, PathBuf};
 
 use ossicle_core::error::{Error, Result};
 use ossicle_core::tokenizer::merge::WINDOW;
+use ossicle_core::tokenizer::split::Pieces;
 use ossicle_core::tokenizer::{
-    Gguf, Harmony, Kind, RankFile, Source, Specials, Token, Tokenizer, Utf8Stream, vocabulary,
+    Encoder, Gguf, Harmony, Kind, RankFile, Source, Specials, Token, Tokenizer, Utf8Stream, vocabulary,
 };
 use ossicle_host::vocabulary::{TokenizerJson, o200k_harmony};
 use proptest::prelude::*;
@@ -169,9 +171,11 @@ fn the_special_tokens_are_those_of_the_reference() {
     }
     for id in 0..201_088 {
         assert_eq!(tokenizer.is_special(id), id >= 199_998);
-        assert!(tokenizer.token_bytes(id).is_some());
+        let bytes = tokenizer.token_bytes(id).unwrap();
+        assert_eq!(tokenizer.token_of(bytes), (id < 199_998).then_some(id));
     }
     assert_eq!(tokenizer.token_bytes(201_088), None);
+    assert_eq!(tokenizer.token_of(b""), None);
     assert_eq!(tokenizer.special("<|reserved_201088|>"), None);
     assert_eq!(tokenizer.special("<|star"), None);
     assert_eq!(tokenizer.stop_ids().collect::<Vec<_>>(), [200_002, 200_012, 199_999]);
@@ -215,19 +219,21 @@ fn the_index_takes_less_than_12_megabytes() {
 }
 
 /// The rule itself: of all adjacent parts that form a token merge those with the lowest id, leftmost on ties.
-fn merged_by_definition(tokenizer: &Tokenizer<'_>, piece: &[u8]) -> Vec<Vec<u8>> {
-    let ranks: std::collections::HashMap<&[u8], u32> = (0..tokenizer.vocabulary_len() as u32)
+fn merged_by_definition(tokenizer: &Tokenizer<'_>, piece: &[u8]) -> Vec<u32> {
+    let ids: HashMap<&[u8], u32> = (0..tokenizer.vocabulary_len() as u32)
         .filter(|id| !tokenizer.is_special(*id))
         .filter_map(|id| Some((tokenizer.token_bytes(id)?, id)))
         .collect();
-    let mut parts: Vec<Vec<u8>> = piece.iter().map(|byte| vec![*byte]).collect();
+    let mut parts: Vec<&[u8]> = piece.chunks(1).collect();
+    let mut ends: Vec<usize> = (1..=piece.len()).collect();
     loop {
-        let best = (1..parts.len())
-            .filter_map(|at| Some((*ranks.get([&parts[at - 1][..], &parts[at]].concat().as_slice())?, at)))
-            .min();
-        let Some((_, at)) = best else { return parts };
-        let right = parts.remove(at);
-        parts[at - 1].extend(right);
+        let joined = |at: usize| &piece[ends[at] - parts[at].len()..ends[at + 1]];
+        let best = (0..parts.len().saturating_sub(1)).filter_map(|at| Some((*ids.get(joined(at))?, at))).min();
+        let Some((_, at)) = best else { return parts.iter().map(|part| ids[part]).collect() };
+        parts[at] = joined(at);
+        ends[at] = ends[at + 1];
+        parts.remove(at + 1);
+        ends.remove(at + 1);
     }
 }
 
@@ -244,28 +250,20 @@ fn merging_follows_the_definition() {
     let mut memory = region(&words);
     let tokenizer = Tokenizer::new(&words, aligned(&mut memory)).unwrap();
     for text in [&letters[..], &letters[..25], b"abcabcab", b"zyx", b"aabbccddaabc", b"abcdefabcdefghabc"] {
-        let tokens: Vec<Vec<u8>> = encode(&tokenizer, text, Specials::None)
-            .iter()
-            .map(|id| tokenizer.token_bytes(*id).unwrap().to_vec())
-            .collect();
-        assert_eq!(tokens, merged_by_definition(&tokenizer, text), "{text:?}");
+        assert_eq!(encode(&tokenizer, text, Specials::None), merged_by_definition(&tokenizer, text), "{text:?}");
     }
 }
 
 #[test]
 fn long_pieces_are_merged_as_if_the_window_had_no_end() {
-    // A chain of dependence as long as the alphabet, repeated: every window ends within one.
+    // A chain of dependence as long as the alphabet, repeated: windows end at each place within one.
     let (words, letters) = chain();
     let mut memory = region(&words);
     let tokenizer = Tokenizer::new(&words, aligned(&mut memory)).unwrap();
-    for cut in 0..26 {
-        let mut text = letters.repeat(WINDOW / 26 + 40);
-        text.truncate(WINDOW + 200 + cut);
-        let tokens: Vec<Vec<u8>> = encode(&tokenizer, &text, Specials::None)
-            .iter()
-            .map(|id| tokenizer.token_bytes(*id).unwrap().to_vec())
-            .collect();
-        assert_eq!(tokens, merged_by_definition(&tokenizer, &text), "{cut}");
+    for shift in 0..26 {
+        let mut text = vec![b'z'; shift];
+        text.extend(letters.repeat(2 * WINDOW / 26));
+        assert_eq!(encode(&tokenizer, &text, Specials::None), merged_by_definition(&tokenizer, &text), "{shift}");
     }
 }
 
@@ -476,6 +474,83 @@ fn text_is_held_back_only_while_a_character_is_incomplete() {
     assert_eq!(text, "\u{FFFD}");
 }
 
+fn encoder_region(pieces: usize) -> Vec<MaybeUninit<u8>> {
+    let layout = Encoder::layout(pieces).unwrap();
+    vec![MaybeUninit::uninit(); layout.size + layout.align]
+}
+
+#[test]
+fn an_encoder_gives_the_same_ids_whatever_it_remembers() {
+    let tokenizer = o200k_harmony();
+    for pieces in [0, 1, 7, 4096] {
+        let mut memory = encoder_region(pieces);
+        let mut encoder = Encoder::new(tokenizer, pieces, aligned(&mut memory)).unwrap();
+        for line in lines("encode_files.jsonl").iter().chain(&lines("encode_random.jsonl")) {
+            let expected = ids(&line["ids"]);
+            let mut ids = vec![0; expected.len()];
+            assert_eq!(
+                encoder.encode_into(line["text"].as_str().unwrap(), Specials::None, &mut ids),
+                Ok(expected.len())
+            );
+            assert_eq!(ids, expected, "{}", line["text"]);
+        }
+    }
+}
+
+#[test]
+fn work_grows_with_the_text_and_not_faster() {
+    let tokenizer = o200k_harmony();
+    let mut memory = encoder_region(0);
+    let mut encoder = Encoder::new(tokenizer, 0, aligned(&mut memory)).unwrap();
+    let mut work = |text: &str| {
+        let before = encoder.merged_bytes();
+        encoder.encode(text, Specials::None, |_| ());
+        encoder.merged_bytes() - before
+    };
+    let mut state = 1u32;
+    let letters: String = (0..100_000)
+        .map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            char::from(b'a' + (state >> 24) as u8 % 26)
+        })
+        .collect();
+    for unit in ["a", " ", "\u{301}", "ab", "\n", "/", "A", "\u{65E5}", "\u{65E5}a\u{301}", &letters] {
+        let (once, eight_times) = (unit.repeat(100_000 / unit.len()), unit.repeat(800_000 / unit.len()));
+        // Each window is merged as a whole and gives up at most its lookahead and one token.
+        assert!(work(&once) <= 2 * 100_000, "{unit:?}");
+        assert!(work(&eight_times) <= 2 * 800_000, "{unit:?}");
+    }
+}
+
+/// A vocabulary as training makes it: again and again some pair of adjacent tokens of a text becomes one.
+fn trained(text: &str, picks: &[usize]) -> Words {
+    let mut parts: Vec<Vec<u8>> = text.bytes().map(|byte| vec![byte]).collect();
+    let mut words = Vec::new();
+    for pick in picks {
+        let pairs: BTreeSet<(&[u8], &[u8])> = parts.windows(2).map(|pair| (&pair[0][..], &pair[1][..])).collect();
+        let Some((left, right)) = pairs.iter().nth(pick % pairs.len().max(1)) else { break };
+        let (left, word) = (left.to_vec(), [*left, *right].concat());
+        let mut at = 0;
+        while at + 1 < parts.len() {
+            if parts[at] == left && parts[at + 1] == word[left.len()..] {
+                parts[at] = word.clone();
+                parts.remove(at + 1);
+            }
+            at += 1;
+        }
+        words.push(word);
+    }
+    let mut seen = BTreeSet::new();
+    words.retain(|word| word.len() <= 256 && seen.insert(word.clone()));
+    Words::over_bytes(words.iter().map(Vec::as_slice))
+}
+
+/// Text of few characters, of all sizes in UTF-8, so that tokens often end within one.
+fn text_of_few(len: impl Into<prop::collection::SizeRange>) -> impl Strategy<Value = String> {
+    let characters = ['a', 'b', '\u{E9}', '\u{E8}', '\u{436}', '\u{65E5}', '\u{672C}', '\u{301}', '\u{1F600}', ' '];
+    prop::collection::vec(prop::sample::select(characters.to_vec()), len).prop_map(|text| text.into_iter().collect())
+}
+
 fn any_text() -> impl Strategy<Value = String> {
     let character = prop_oneof![
         4 => any::<char>(),
@@ -500,6 +575,24 @@ proptest! {
         let reference = tiktoken_rs::o200k_harmony_singleton();
         prop_assert_eq!(encode(&tokenizer, &text, Specials::None), reference.encode_ordinary(&text));
         prop_assert_eq!(encode(&tokenizer, &text, Specials::All), reference.encode_with_special_tokens(&text));
+    }
+
+    #[test]
+    fn any_vocabulary_merges_by_definition(
+        corpus in text_of_few(10..80),
+        picks in prop::collection::vec(any::<usize>(), 0..60),
+        text in text_of_few(0..60),
+        repeat in prop_oneof![9 => Just(1usize), 1 => Just(24)],
+    ) {
+        let words = trained(&corpus, &picks);
+        let mut memory = region(&words);
+        let tokenizer = Tokenizer::new(&words, aligned(&mut memory)).unwrap();
+        let text = text.repeat(repeat);
+        let mut expected = Vec::new();
+        for piece in Pieces::new(text.as_bytes()) {
+            expected.extend(merged_by_definition(&tokenizer, &text.as_bytes()[piece.start..piece.end]));
+        }
+        prop_assert_eq!(encode(&tokenizer, &text, Specials::None), expected);
     }
 
     #[test]

@@ -143,7 +143,7 @@ fn the_tiny_model_is_small_and_reads_text() {
     let files = Files::gguf(&files).expect("a model");
     let (tokens, types) = files.vocabulary().expect("a vocabulary");
     let source = gguf(tokens, types.expect("types"));
-    let mut memory = Memory::new(Tokenizer::layout(&source).expect("a layout"));
+    let mut memory = Memory::new(Tokenizer::layout(&source).expect("a layout")).expect("memory");
     let tokenizer = Tokenizer::new(&source, memory.region()).expect("a vocabulary of bytes and merges");
 
     let text = "<|start|>user<|message|>Was ist 2 + 2? नमस्ते 日本<|end|>";
@@ -164,10 +164,10 @@ fn models_think_in_numbers_like_those_of_a_trained_one() {
         let file = written(&format!("thinks-{}", geometry.name), geometry, dense, 1);
         let files = [&file[..]];
         let files = Files::gguf(&files).expect("a model");
-        let mut memory = Memory::new(Model::layout(&files).expect("a layout"));
+        let mut memory = Memory::new(Model::layout(&files).expect("a layout")).expect("memory");
         let model = Model::new(memory.region(), &files).expect("all tensors");
         let config = SessionConfig { context_tokens: 64, batch_tokens: 8, ..SessionConfig::default() };
-        let mut memory = Memory::new(Session::layout(&model, &config).expect("a layout"));
+        let mut memory = Memory::new(Session::layout(&model, &config).expect("a layout")).expect("memory");
         let mut session = Session::new(memory.region(), &model, Kernels::portable(), &config).expect("a session");
 
         let threads = Threads::new(2);

@@ -3,14 +3,12 @@ use core::ops::Range;
 
 use crate::error::{Error, Result};
 use crate::harmony::SpecialTokens;
-use crate::harmony::conversation::{ANALYSIS, FINAL, Message, Role};
-use crate::harmony::history::{Filter, History};
+use crate::harmony::conversation::Message;
+use crate::harmony::history::{Facts, Filter, History};
 use crate::harmony::render::{Renderer, has_function_tools};
 use crate::region::{Carver, Layout};
 use crate::tokenizer::Tokenizer;
 use crate::transformer::{Logits, Session};
-
-use super::turn::MessageKind;
 
 /// How large a conversation is, and what happens to its past.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,8 +35,10 @@ pub struct Generation<'r, 'w> {
     tokens: &'r mut [u32],
     len: usize,
     /// The finished messages, in order.
-    messages: &'r mut [Span],
+    messages: &'r mut [Finished],
     messages_len: usize,
+    /// Changes whenever a turn begins or the conversation is changed by others than the model.
+    pub(super) version: u64,
     /// The message that the model is writing.
     pub(super) open: Option<Open>,
     /// One bit for each token that stands for text.
@@ -47,13 +47,13 @@ pub struct Generation<'r, 'w> {
     pub(super) mask: &'r mut [u32],
 }
 
-/// Where a message lies, `<|start|>` and the end included.
+/// A finished message. It ends where the next begins.
 #[derive(Clone, Copy, Default)]
-struct Span {
+struct Finished {
+    /// Where its `<|start|>` is.
     begin: usize,
-    end: usize,
-    reasoning: bool,
-    answer: bool,
+    /// What decides whether it stays.
+    facts: Facts,
 }
 
 /// A message that is not finished.
@@ -61,8 +61,8 @@ struct Span {
 pub(super) struct Open {
     /// Where its `<|start|>` is.
     pub begin: usize,
-    /// What it is, once its header is complete.
-    pub kind: Option<MessageKind>,
+    /// What decides whether it stays, once its header is complete.
+    pub facts: Option<Facts>,
 }
 
 impl<'r, 'w> Generation<'r, 'w> {
@@ -112,6 +112,7 @@ impl<'r, 'w> Generation<'r, 'w> {
             len: 0,
             messages: buffers.messages,
             messages_len: 0,
+            version: 0,
             open: None,
             ordinary: buffers.ordinary,
             mask: buffers.mask,
@@ -138,8 +139,9 @@ impl<'r, 'w> Generation<'r, 'w> {
         &self.special
     }
 
-    /// Adds messages at the end: at first the system's and developer's, later what the user says and tools answer. What the
-    /// model wrote is there already. `scratch` is memory to put texts together in, see [`Renderer::scratch_size`].
+    /// Adds messages at the end: at first the system's and developer's, together, since the system message mentions
+    /// function tools; later what the user says and tools answer. What the model wrote is there already. A turn under way
+    /// is over. `scratch` is memory to put texts together in, see [`Renderer::scratch_size`].
     ///
     /// # Errors
     /// [`Error::Render`] if a message cannot be rendered or `scratch` is too small; [`Error::Capacity`] if the context or
@@ -151,13 +153,11 @@ impl<'r, 'w> Generation<'r, 'w> {
             (self.len, self.messages_len) = before;
             return Err(error);
         }
-        if self.config.history != History::KeepAll {
-            self.drop_reasoning();
-        }
+        self.drop_reasoning();
         Ok(())
     }
 
-    /// Makes `messages` the whole conversation. What the session holds of it already is not computed again.
+    /// Makes `messages` the whole conversation. A turn under way is over. What the session holds of it already is not computed again.
     ///
     /// # Errors
     /// As [`Generation::append`]; the conversation is then empty.
@@ -165,8 +165,8 @@ impl<'r, 'w> Generation<'r, 'w> {
         self.session.cancel();
         self.open = None;
         (self.len, self.messages_len) = (0, 0);
-        let filter = Filter::new(self.config.history, messages);
-        let written = self.write(messages, scratch, |index, message| filter.keeps(index, message));
+        let filter = Filter::over(self.config.history, messages.iter().map(Facts::of_message));
+        let written = self.write(messages, scratch, |index, facts| filter.keeps(index, facts));
         if written.is_err() {
             (self.len, self.messages_len) = (0, 0);
         }
@@ -179,13 +179,18 @@ impl<'r, 'w> Generation<'r, 'w> {
         &mut self,
         messages: &[Message<'_>],
         scratch: &mut [u8],
-        keeps: impl Fn(usize, &Message<'_>) -> bool,
+        keeps: impl Fn(usize, Facts) -> bool,
     ) -> Result<()> {
+        self.version += 1;
         let tokenizer = self.tokenizer;
         let mut renderer = Renderer::new(&tokenizer, self.special);
         renderer.history = self.config.history;
         let function_tools = has_function_tools(messages);
-        for (_, message) in messages.iter().enumerate().filter(|(index, message)| keeps(*index, message)) {
+        for (index, message) in messages.iter().enumerate() {
+            let facts = Facts::of_message(message);
+            if !keeps(index, facts) {
+                continue;
+            }
             let begin = self.len;
             let mut overflow = 0;
             renderer.render_message(message, function_tools, scratch, &mut |token| {
@@ -195,13 +200,7 @@ impl<'r, 'w> Generation<'r, 'w> {
                 let have = self.tokens.len();
                 return Err(Error::Capacity { what: "tokens in the context", need: self.len + overflow, have });
             }
-            let by_assistant = message.role == Role::Assistant;
-            self.finish_message(Span {
-                begin,
-                end: self.len,
-                reasoning: by_assistant && message.channel == Some(ANALYSIS) && message.recipient.is_none(),
-                answer: by_assistant && message.channel == Some(FINAL),
-            })?;
+            self.finish(begin, facts)?;
         }
         Ok(())
     }
@@ -237,20 +236,20 @@ impl<'r, 'w> Generation<'r, 'w> {
         self.tokens.len() - self.len
     }
 
-    /// The model's message that began at `begin` is finished.
-    pub(super) fn finish_own(&mut self, begin: usize, kind: MessageKind) -> Result<()> {
-        let (reasoning, answer) = (kind == MessageKind::Reasoning, kind == MessageKind::Answer);
-        self.finish_message(Span { begin, end: self.len, reasoning, answer })
+    /// How many more messages there is room for.
+    pub(super) fn messages_room(&self) -> usize {
+        self.messages.len() - self.messages_len
     }
 
-    fn finish_message(&mut self, span: Span) -> Result<()> {
+    /// The message that began at `begin` is finished.
+    pub(super) fn finish(&mut self, begin: usize, facts: Facts) -> Result<()> {
         let have = self.messages.len();
         let place = self.messages.get_mut(self.messages_len).ok_or(Error::Capacity {
             what: "messages in the conversation",
             need: have + 1,
             have,
         })?;
-        *place = span;
+        *place = Finished { begin, facts };
         self.messages_len += 1;
         Ok(())
     }
@@ -259,11 +258,11 @@ impl<'r, 'w> Generation<'r, 'w> {
     pub(super) fn close(&mut self) -> Result<()> {
         self.session.cancel();
         match self.open.take() {
-            Some(Open { begin, kind: Some(kind) }) => {
+            Some(Open { begin, facts: Some(facts) }) => {
                 self.push(self.special.end)?;
-                self.finish_own(begin, kind)
+                self.finish(begin, facts)
             }
-            Some(Open { begin, kind: None }) => {
+            Some(Open { begin, facts: None }) => {
                 self.len = begin;
                 self.rewind_to(begin.min(self.session.position()));
                 Ok(())
@@ -272,26 +271,27 @@ impl<'r, 'w> Generation<'r, 'w> {
         }
     }
 
-    /// Takes out the reasoning before the latest answer.
+    /// Takes out the reasoning that the history has no place for.
     fn drop_reasoning(&mut self) {
-        let Some(answer) = self.messages[..self.messages_len].iter().rposition(|span| span.answer) else { return };
-        let mut gone = 0;
-        let mut kept = 0;
+        let facts = self.messages[..self.messages_len].iter().map(|message| message.facts);
+        let filter = Filter::over(self.config.history, facts);
+        let (mut kept, mut len) = (0, 0);
         for index in 0..self.messages_len {
-            let span = self.messages[index];
-            if index < answer && span.reasoning {
-                if gone == 0 {
-                    self.rewind_to(span.begin.min(self.session.position()));
+            let message = self.messages[index];
+            let end = self.messages[..self.messages_len].get(index + 1).map_or(self.len, |next| next.begin);
+            if !filter.keeps(index, message.facts) {
+                if kept == index {
+                    self.rewind_to(message.begin.min(self.session.position()));
                 }
-                gone += span.end - span.begin;
-            } else {
-                self.tokens.copy_within(span.begin..span.end, span.begin - gone);
-                self.messages[kept] = Span { begin: span.begin - gone, end: span.end - gone, ..span };
-                kept += 1;
+                continue;
             }
+            self.tokens.copy_within(message.begin..end, len);
+            self.messages[kept] = Finished { begin: len, ..message };
+            kept += 1;
+            len += end - message.begin;
         }
         self.messages_len = kept;
-        self.len -= gone;
+        self.len = len;
     }
 
     /// The session goes back to a position, or to the beginning if its windows no longer reach so far.
@@ -306,7 +306,7 @@ impl<'r, 'w> Generation<'r, 'w> {
 
 struct Buffers<'r> {
     tokens: &'r mut [u32],
-    messages: &'r mut [Span],
+    messages: &'r mut [Finished],
     ordinary: &'r mut [u32],
     mask: &'r mut [u32],
 }
@@ -321,7 +321,7 @@ impl<'r> Buffers<'r> {
         let words = tokenizer.vocabulary_len().div_ceil(32);
         Ok(Self {
             tokens: carver.filled(context_tokens, 0)?,
-            messages: carver.filled(config.messages, Span::default())?,
+            messages: carver.filled(config.messages, Finished::default())?,
             ordinary: carver.filled(words, 0)?,
             mask: carver.filled(words, 0)?,
         })

@@ -1,8 +1,9 @@
 use core::ops::Range;
 
 use crate::error::{Error, Result};
-use crate::harmony::conversation::{ANALYSIS, CHANNELS, COMMENTARY, FINAL, PLAIN_TYPES, Role};
+use crate::harmony::conversation::{CHANNELS, COMMENTARY, FINAL, PLAIN_TYPES, Role};
 use crate::harmony::grammar::{Allowed, HeaderGrammar, Rules};
+use crate::harmony::history::Facts;
 use crate::harmony::parse::{self, Diagnostic, Header, Parser, Stop};
 use crate::parallel::Parallel;
 use crate::sampling::{LogProbability, Sampler, SamplerConfig, log_sum_exp, top_log_probabilities};
@@ -17,11 +18,12 @@ use super::stop_strings::StopStrings;
 pub struct TurnConfig<'t> {
     /// How tokens are drawn.
     pub sampler: SamplerConfig<'t>,
-    /// Most tokens to write; 0 for as many as the context holds.
+    /// Most tokens to write; 0 for as many as the context holds. The few tokens of a header that the model is led to may
+    /// come on top.
     pub max_tokens: usize,
-    /// Tokens of reasoning after which the model is led on to its answer; 0 for an answer without any.
+    /// Tokens of reasoning after which the model is led on to its answer; 0 for no reasoning at all.
     pub reasoning_tokens: Option<usize>,
-    /// Texts that end the answer; they are not part of it.
+    /// Texts that end the answer. They are not told, but stay in the conversation as the model wrote them.
     pub stop: &'t [&'t str],
     /// The tools that may be called, by their full names: `functions.f`, `python`.
     pub recipients: &'t [&'t str],
@@ -56,6 +58,18 @@ pub enum MessageKind {
     Answer,
     /// A call; its text is the argument.
     ToolCall,
+}
+
+impl MessageKind {
+    pub(super) fn of(recipient: Option<&str>, channel: Option<&str>) -> Self {
+        match (recipient, channel) {
+            (Some(recipient), _) if !["all", "user", "assistant"].contains(&recipient) => Self::ToolCall,
+            (_, Some(COMMENTARY)) => Self::Preamble,
+            (_, Some(FINAL) | None) => Self::Answer,
+            // A channel that nobody knows is not shown to users either.
+            (_, Some(_)) => Self::Reasoning,
+        }
+    }
 }
 
 /// What happens while the model writes. Texts are lent for the moment.
@@ -136,10 +150,13 @@ pub struct Turn<'t> {
     sampler: Sampler<'t>,
     parser: Parser,
     grammar: Option<HeaderGrammar<'t>>,
+    rules: Rules<'t>,
     output: Output<'t>,
     usage: Usage,
     /// Whether the turn is over.
     over: bool,
+    /// The version of the conversation that it belongs to.
+    version: u64,
 }
 
 /// What becomes of the parser's events.
@@ -147,6 +164,10 @@ struct Output<'t> {
     stop: StopStrings<'t>,
     /// The message being written.
     kind: Option<MessageKind>,
+    /// What decides whether that stays in the conversation.
+    facts: Facts,
+    /// Where it begins, for the parser.
+    first_token: u64,
     /// A message has ended in this token: what it was.
     ended: Option<MessageKind>,
     stopped: bool,
@@ -169,16 +190,19 @@ impl<'t> Turn<'t> {
         }
         generation.close()?;
         let begin = generation.tokens().len();
-        generation.open = Some(Open { begin, kind: None });
-        generation.push(generation.special.start)?;
-        let mut fits = Ok(());
+        generation.open = Some(Open { begin, facts: None });
+        let mut fits = generation.push(generation.special.start);
         let tokenizer = generation.tokenizer;
         tokenizer.encode(Role::Assistant.name(), Specials::None, |token| {
             if fits.is_ok() {
                 fits = generation.push(token);
             }
         });
+        if fits.is_err() {
+            generation.close()?;
+        }
         fits?;
+        generation.version += 1;
         let input_tokens = generation.tokens().len();
         if generation.session.position() >= input_tokens {
             // The logits after the last token are needed, so that one is computed again.
@@ -197,9 +221,11 @@ impl<'t> Turn<'t> {
             sampler,
             parser: Parser::new(generation.special, Some(Role::Assistant)),
             grammar: config.constrain_headers.then(|| HeaderGrammar::new(rules)),
-            output: Output { stop, kind: None, ended: None, stopped: false },
+            rules,
+            output: Output { stop, kind: None, facts: Facts::default(), first_token: 0, ended: None, stopped: false },
             usage,
             over: false,
+            version: generation.version,
             config,
         })
     }
@@ -212,8 +238,8 @@ impl<'t> Turn<'t> {
     /// A bounded piece of work: one layer of a batch, or drawing one token. Once the turn is over, [`Progress::Done`].
     ///
     /// # Errors
-    /// [`Error::NotFinite`] as [`crate::transformer::Session::step`]; [`Error::State`] if no token is allowed. The turn can
-    /// be stepped again, or cancelled.
+    /// [`Error::NotFinite`] as [`crate::transformer::Session::step`]: the turn can be stepped again, or cancelled.
+    /// [`Error::State`] if no token is allowed, or if the conversation has changed since the turn began.
     pub fn step(
         &mut self,
         generation: &mut Generation<'_, '_>,
@@ -222,6 +248,9 @@ impl<'t> Turn<'t> {
     ) -> Result<Progress> {
         if self.over {
             return Ok(Progress::Done);
+        }
+        if self.version != generation.version {
+            return Err(Error::State("the turn that the conversation was left with"));
         }
         if generation.session.step(parallel)? == Progress::More {
             return Ok(Progress::More);
@@ -233,12 +262,12 @@ impl<'t> Turn<'t> {
             generation.start_batch(position..end, logits)?;
             return Ok(Progress::More);
         }
-        // A token and the one that ends its message.
-        if generation.room() < 2 {
-            return self.end(generation, StopReason::ContextFull, emit);
+        // A token and the one that ends its message; and that message.
+        if generation.room() < 2 || generation.messages_room() < 2 {
+            return Ok(self.end(generation, StopReason::ContextFull, emit));
         }
         if self.config.max_tokens > 0 && self.usage.output_tokens >= self.config.max_tokens {
-            return self.end(generation, StopReason::MaxTokens, emit);
+            return Ok(self.end(generation, StopReason::MaxTokens, emit));
         }
         if self.must_answer() {
             self.lead_to_answer(generation, emit)?;
@@ -264,10 +293,9 @@ impl<'t> Turn<'t> {
 
     /// Ends the turn where it is. What was written stays in the conversation.
     pub fn cancel(&mut self, generation: &mut Generation<'_, '_>, emit: &mut dyn FnMut(Event<'_>)) {
-        if !self.over {
+        if !self.over && self.version == generation.version {
             generation.session.cancel();
-            // Ending fails only where messages have to be recorded, and none is finished here.
-            let _ = self.end(generation, StopReason::Cancelled, emit);
+            self.end(generation, StopReason::Cancelled, emit);
         }
     }
 
@@ -315,7 +343,7 @@ impl<'t> Turn<'t> {
         }
         self.usage.output_tokens += 1;
         let in_content = self.output.kind;
-        let open = generation.open.unwrap_or(Open { begin: generation.tokens().len(), kind: None });
+        let open = generation.open.unwrap_or(Open { begin: generation.tokens().len(), facts: None });
         let content_end = generation.tokens().len();
         let output = &mut self.output;
         self.parser.push(token, &tokenizer, &mut |event| output.take(event, open.begin + 1..content_end, emit));
@@ -325,37 +353,42 @@ impl<'t> Turn<'t> {
 
         let stops = [special.end, special.call, special.return_, special.end_of_text].contains(&token);
         let ended = self.output.ended.take();
-        let calls = token == special.call && ended == Some(MessageKind::ToolCall);
+        let calls = stops && ended == Some(MessageKind::ToolCall);
         if stops {
             // In the conversation a message that no tool has to answer ends with <|end|>, however the model ended it.
-            generation.push(if calls { token } else { special.end })?;
+            generation.push(if calls { special.call } else { special.end })?;
         }
         let mut begin = open.begin;
-        if let Some(kind) = ended {
-            generation.finish_own(begin, kind)?;
+        if stops || ended.is_some() {
+            // What ended before it was a message is kept as it is.
+            let facts = if ended.is_some() { self.output.facts } else { Facts::default() };
+            generation.finish(begin, facts)?;
             begin = generation.tokens().len();
         }
         if !stops {
             generation.push(token)?;
         }
-        generation.open = (!stops).then_some(Open { begin, kind: self.output.kind });
+        generation.open = (!stops).then(|| Open { begin, facts: self.output.kind.map(|_| self.output.facts) });
         if self.output.stopped {
-            return self.end(generation, StopReason::StopString, emit);
+            return Ok(self.end(generation, StopReason::StopString, emit));
         }
-        match token {
-            _ if calls => self.end(generation, StopReason::ToolCall, emit),
-            _ if stops && token != special.end => self.end(generation, StopReason::Finished, emit),
-            _ if token == special.end && self.grammar.is_some() => {
-                // Only this can follow.
-                self.accept_all(generation, &[special.start], Role::Assistant.name(), &[], emit)?;
-                Ok(Progress::More)
-            }
-            _ => Ok(Progress::More),
+        if calls {
+            return Ok(self.end(generation, StopReason::ToolCall, emit));
         }
+        let calls_nothing = token == special.call && ended != Some(MessageKind::Answer);
+        if stops && token != special.end && !calls_nothing {
+            return Ok(self.end(generation, StopReason::Finished, emit));
+        }
+        if stops && let Some(grammar) = &mut self.grammar {
+            // Only the beginning of another message can follow.
+            *grammar = HeaderGrammar::new(self.rules);
+            self.accept_header(generation, &[special.start], Role::Assistant.name(), &[], emit)?;
+        }
+        Ok(Progress::More)
     }
 
-    /// Takes tokens that were not drawn: some, a text, and some more.
-    fn accept_all(
+    /// Takes a part of a header that is not drawn: special tokens, a text, and special tokens.
+    fn accept_header(
         &mut self,
         generation: &mut Generation<'_, '_>,
         before: &[u32],
@@ -385,20 +418,23 @@ impl<'t> Turn<'t> {
     fn must_answer(&self) -> bool {
         let Some(budget) = self.config.reasoning_tokens else { return false };
         let reasons = self.output.kind == Some(MessageKind::Reasoning);
-        let has_begun = self.usage.output_tokens > 0;
-        self.usage.reasoning_tokens >= budget && (reasons || budget == 0 && !has_begun)
+        // Where tools can be called instead, the header grammar leaves the choice.
+        let is_free = self.grammar.is_some() && !self.config.recipients.is_empty();
+        let at_beginning = self.usage.output_tokens == 0 && !is_free;
+        self.usage.reasoning_tokens >= budget && (reasons || budget == 0 && at_beginning)
     }
 
-    /// Ends the reasoning, if there is some, and begins the answer.
+    /// Ends the reasoning, if there is some, and begins the answer. No more reasoning can come.
     fn lead_to_answer(&mut self, generation: &mut Generation<'_, '_>, emit: &mut dyn FnMut(Event<'_>)) -> Result<()> {
         let special = generation.special;
+        self.rules.channels = &WITHOUT_REASONING;
         if self.output.kind.is_some() {
             self.accept(generation, special.end, emit)?;
             if self.grammar.is_none() {
-                self.accept_all(generation, &[special.start], Role::Assistant.name(), &[], emit)?;
+                self.accept_header(generation, &[special.start], Role::Assistant.name(), &[], emit)?;
             }
         }
-        self.accept_all(generation, &[special.channel], FINAL, &[special.message], emit)
+        self.accept_header(generation, &[special.channel], FINAL, &[special.message], emit)
     }
 
     fn end(
@@ -406,14 +442,16 @@ impl<'t> Turn<'t> {
         generation: &mut Generation<'_, '_>,
         reason: StopReason,
         emit: &mut dyn FnMut(Event<'_>),
-    ) -> Result<Progress> {
+    ) -> Progress {
         self.over = true;
-        let begin = generation.open.map_or(generation.tokens().len(), |open| open.begin + 1);
-        let tokens = begin.min(generation.tokens().len())..generation.tokens().len();
-        let output = &mut self.output;
-        self.parser.finish(&mut |event| output.take(event, tokens.clone(), emit));
+        // A header that was not completed is no message, neither here nor in the conversation.
+        if let (Some(_), Some(open)) = (self.output.kind, generation.open) {
+            let tokens = open.begin + 1..generation.tokens().len();
+            let output = &mut self.output;
+            self.parser.finish(&mut |event| output.take(event, tokens.clone(), emit));
+        }
         emit(Event::Stop { reason, usage: self.usage });
-        Ok(Progress::Done)
+        Progress::Done
     }
 }
 
@@ -425,8 +463,10 @@ impl Output<'_> {
     fn take(&mut self, event: parse::Event<'_>, tokens: Range<usize>, emit: &mut dyn FnMut(Event<'_>)) {
         match event {
             parse::Event::Header(header) => {
-                let kind = kind(&header);
+                let kind = MessageKind::of(header.recipient, header.channel);
                 self.kind = Some(kind);
+                self.facts = Facts::of(header.role, header.recipient, header.channel);
+                self.first_token = header.first_token;
                 emit(Event::MessageBegin { kind, header });
             }
             parse::Event::Content(text) => {
@@ -441,21 +481,13 @@ impl Output<'_> {
             parse::Event::End(end) => {
                 let Some(kind) = self.kind.take() else { return };
                 self.stop.finish(&mut |text| emit(Event::Delta { kind, text }));
-                if end.stop != Stop::EndOfInput {
+                // Words split off a header have no tokens of their own.
+                if end.stop != Stop::EndOfInput && end.end_token != self.first_token {
                     self.ended = Some(kind);
                 }
                 emit(Event::MessageEnd { kind, tokens });
             }
             parse::Event::Diagnostic(diagnostic) => emit(Event::Diagnostic(diagnostic)),
         }
-    }
-}
-
-fn kind(header: &Header<'_>) -> MessageKind {
-    match (header.recipient, header.channel) {
-        (Some(recipient), _) if !["all", "user", "assistant"].contains(&recipient) => MessageKind::ToolCall,
-        (_, Some(ANALYSIS)) => MessageKind::Reasoning,
-        (_, Some(COMMENTARY)) => MessageKind::Preamble,
-        _ => MessageKind::Answer,
     }
 }

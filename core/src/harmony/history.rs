@@ -19,6 +19,30 @@ pub enum History {
     KeepAll,
 }
 
+/// What decides about a message.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Facts {
+    pub by_assistant: bool,
+    pub is_analysis: bool,
+    pub is_final: bool,
+    pub has_recipient: bool,
+}
+
+impl Facts {
+    pub(crate) fn of(role: Role, recipient: Option<&str>, channel: Option<&str>) -> Self {
+        Self {
+            by_assistant: role == Role::Assistant,
+            is_analysis: channel == Some(ANALYSIS),
+            is_final: channel == Some(FINAL),
+            has_recipient: recipient.is_some(),
+        }
+    }
+
+    pub(crate) fn of_message(message: &Message) -> Self {
+        Self::of(message.role, message.recipient, message.channel)
+    }
+}
+
 /// The rule of one [`History`], applied to one conversation.
 pub(crate) struct Filter {
     history: History,
@@ -27,24 +51,30 @@ pub(crate) struct Filter {
 }
 
 impl Filter {
-    pub(crate) fn new(history: History, messages: &[Message]) -> Self {
-        let is_final = |message: &Message| message.channel == Some(FINAL);
-        let by_assistant = |message: &&Message| message.role == Role::Assistant;
+    /// Over what decides about the messages, in their order.
+    pub(crate) fn over(history: History, messages: impl Iterator<Item = Facts>) -> Self {
+        let (mut first_final, mut latest_final, mut assistant_is_final) = (None, None, false);
+        for (index, message) in messages.enumerate() {
+            if message.is_final {
+                first_final = first_final.or(Some(index));
+            }
+            if message.by_assistant {
+                assistant_is_final = message.is_final;
+                latest_final = if message.is_final { Some(index) } else { latest_final };
+            }
+        }
         let before = match history {
             History::KeepAll => None,
-            History::Documented => messages.iter().rposition(|message| by_assistant(&message) && is_final(message)),
-            History::Library if messages.iter().rfind(by_assistant).is_some_and(is_final) => {
-                messages.iter().position(is_final)
-            }
-            History::Library => None,
+            History::Documented => latest_final,
+            History::Library => first_final.filter(|_| assistant_is_final),
         };
         Self { history, before: before.unwrap_or(0) }
     }
 
     /// Whether the message at this index stays.
-    pub(crate) fn keeps(&self, index: usize, message: &Message) -> bool {
-        let is_reasoning = message.channel == Some(ANALYSIS)
-            && (self.history == History::Library || message.role == Role::Assistant && message.recipient.is_none());
+    pub(crate) fn keeps(&self, index: usize, message: Facts) -> bool {
+        let is_reasoning =
+            message.is_analysis && (self.history == History::Library || message.by_assistant && !message.has_recipient);
         index >= self.before || !is_reasoning
     }
 }

@@ -17,7 +17,6 @@ pub mod parse;
 pub mod render;
 mod text;
 pub mod type_text;
-mod utf8;
 
 use crate::error::{Error, Result};
 use crate::tokenizer::{Specials, Tokenizer};

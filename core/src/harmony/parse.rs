@@ -6,8 +6,8 @@
 
 use super::conversation::{ContentType, Role};
 use super::header::{HeaderText, Marker, Parts};
-use super::utf8::Utf8;
 use super::{SpecialTokens, Vocabulary};
+use crate::tokenizer::Utf8Stream;
 
 pub use super::header::MAX_HEADER;
 
@@ -141,7 +141,7 @@ pub struct Parser {
     role: Option<Role>,
     state: State,
     header: HeaderText,
-    utf8: Utf8,
+    utf8: Utf8Stream,
     position: u64,
     /// Where the current message begins.
     first_token: u64,
@@ -164,7 +164,15 @@ impl Parser {
     /// `<|start|>` should come first.
     pub fn new(special: SpecialTokens, role: Option<Role>) -> Self {
         let state = if role.is_some() { State::Header { explicit: false } } else { State::Between };
-        Self { special, role, state, header: HeaderText::default(), utf8: Utf8::default(), position: 0, first_token: 0 }
+        Self {
+            special,
+            role,
+            state,
+            header: HeaderText::default(),
+            utf8: Utf8Stream::new(),
+            position: 0,
+            first_token: 0,
+        }
     }
 
     /// Takes the next token.
@@ -267,7 +275,7 @@ impl Parser {
     /// A character that was held back will not be completed.
     fn flush(&mut self, emit: &mut Emit) {
         let mut utf8 = core::mem::take(&mut self.utf8);
-        utf8.flush(&mut |text| self.text(text, emit));
+        utf8.finish(&mut |text| self.text(text, emit));
     }
 
     fn text(&mut self, text: &str, emit: &mut Emit) {

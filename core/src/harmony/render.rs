@@ -8,7 +8,7 @@ use core::fmt;
 use super::conversation::{
     Content, ContentType, DeveloperContent, FINAL, FUNCTIONS, Message, Namespace, OwnTokens, Role, SystemContent,
 };
-use super::history::{Filter, History};
+use super::history::{Facts, Filter, History};
 use super::text::Text;
 use super::{SpecialTokens, Vocabulary, type_text};
 use crate::error::Result;
@@ -70,10 +70,10 @@ impl<'v, V: Vocabulary> Renderer<'v, V> {
         emit: &mut dyn FnMut(u32),
     ) -> Result<()> {
         let function_tools = has_function_tools(messages);
-        let filter = Filter::new(self.history, messages);
+        let filter = Filter::over(self.history, messages.iter().map(Facts::of_message));
         let mut rendering = Rendering { renderer: self, scratch, need: None, emit };
         for (index, message) in messages.iter().enumerate() {
-            if filter.keeps(index, message) {
+            if filter.keeps(index, Facts::of_message(message)) {
                 let is_last = index + 1 == messages.len();
                 rendering.message(index, message, function_tools, is_last && ending == Ending::Training)?;
             }
@@ -107,10 +107,10 @@ impl<'v, V: Vocabulary> Renderer<'v, V> {
     /// A [`RenderError`], if the conversation cannot be rendered.
     pub fn scratch_size(&self, messages: &[Message]) -> Result<usize> {
         let function_tools = has_function_tools(messages);
-        let filter = Filter::new(self.history, messages);
+        let filter = Filter::over(self.history, messages.iter().map(Facts::of_message));
         let mut size = 0;
         for (index, message) in messages.iter().enumerate() {
-            if filter.keeps(index, message) {
+            if filter.keeps(index, Facts::of_message(message)) {
                 let mut nothing = |_| {};
                 let mut rendering = Rendering { renderer: self, scratch: &mut [], need: Some(0), emit: &mut nothing };
                 rendering.message(index, message, function_tools, false)?;

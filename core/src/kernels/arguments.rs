@@ -24,9 +24,9 @@ pub struct Matmul {
     pub rows: usize,
     /// Number of columns.
     pub columns: usize,
-    /// Activations as f32; null for the kernels that take them quantized.
+    /// Activations as f32, for the kernels that take them so.
     pub inputs: *const f32,
-    /// Quantized activations; null for the kernels that take f32.
+    /// Quantized activations, for the kernels that take them so.
     pub quantized: *const i16,
     /// One scale for each 32 quantized activations.
     pub input_scales: *const f32,

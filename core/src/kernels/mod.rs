@@ -162,16 +162,19 @@ impl Kernels {
         let input_rows = match index {
             Some(index) => {
                 assert_eq!(index.len(), tokens);
-                index.iter().max().map_or(0, |last| *last as usize + 1)
+                index.iter().max().map_or(0, |last| (*last as usize).saturating_add(1))
             }
             None => tokens,
         };
-        assert!(input_rows * columns <= inputs.values.len());
+        let len = input_rows.checked_mul(columns).expect("no more activations than there is memory");
+        assert!(len <= inputs.values.len());
+        if columns == 0 {
+            return (0..tokens).for_each(|token| out.row(token).fill(0.0));
+        }
         let quantized = !inputs.quantized.is_empty() && matches!(matrix.values(), Values::Q8_0(_) | Values::Mxfp4(_));
         if quantized {
             assert!(columns.is_multiple_of(QUANTIZED_BLOCK));
-            assert!(input_rows * columns <= inputs.quantized.len());
-            assert!(input_rows * columns / QUANTIZED_BLOCK <= inputs.scales.len());
+            assert!(len <= inputs.quantized.len() && len / QUANTIZED_BLOCK <= inputs.scales.len());
         }
         let set = self.set;
         let (kernel, weights, blocks) = match matrix.values() {
@@ -260,7 +263,9 @@ impl Kernels {
         assert!(first < end && end - first <= capacity && capacity.is_multiple_of(ATTENTION_BLOCK));
         // The cache grows with the highest position, so a ring that has wrapped is there as a whole.
         let positions = end.min(capacity);
-        let (keys_len, values_len) = (positions.next_multiple_of(KEY_TILE) * head_dim, positions * head_dim);
+        let keys_len = positions.next_multiple_of(KEY_TILE).checked_mul(head_dim);
+        let keys_len = keys_len.expect("no more keys than there is memory");
+        let values_len = positions * head_dim;
         let (kernel, keys, values) = match cached {
             Cached::F16 { keys, values } => {
                 assert!(keys_len <= keys.len() && values_len <= values.len());

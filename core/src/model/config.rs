@@ -58,8 +58,14 @@ pub struct Rope {
 const LAYERS_MAX: usize = 256;
 
 impl Config {
+    pub(super) const VOCABULARY_MAX: u64 = 1 << 24;
+
     /// Whether a layer sees only the window.
+    ///
+    /// # Panics
+    /// If the model has no such layer.
     pub fn is_windowed(&self, layer: usize) -> bool {
+        assert!(layer < self.layers);
         self.windowed[layer / 64] >> (layer % 64) & 1 == 1
     }
 

@@ -65,8 +65,11 @@ impl<'w> Files<'w> {
             }
         }
         let mut reader = Reader::new(naming);
-        reader.json(config)?;
-        Ok(Self { files, naming, first: None, config: reader.finish()?, tokens: None, token_types: None })
+        let config = reader.json(config).and_then(|()| reader.finish()).map_err(|error| match error {
+            Error::File(error) => FileError { file: FileError::CONFIGURATION, ..error }.into(),
+            error => error,
+        })?;
+        Ok(Self { files, naming, first: None, config, tokens: None, token_types: None })
     }
 
     /// The numbers of the model. The vocabulary is 0 if only the embedding tells how large it is.

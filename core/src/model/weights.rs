@@ -140,7 +140,13 @@ impl<'r, 'w> Model<'r, 'w> {
         let tensors = Tensors { slots: tensors, naming: files.naming() };
         tensors.refuse_overlaps()?;
         if config.vocabulary == 0 {
-            config.vocabulary = tensors.get(Role::Embedding, 0)?.dims[0] as usize;
+            let embedding = tensors.get(Role::Embedding, 0)?;
+            let [rows, hidden, ..] = embedding.dims;
+            if !(1..=Config::VOCABULARY_MAX).contains(&rows) {
+                let expected = [Config::VOCABULARY_MAX, hidden, 1, 1];
+                return Err(embedding.refuse(TensorProblem::Shape { expected, found: embedding.dims }));
+            }
+            config.vocabulary = rows as usize;
         }
         let layers = carver.try_from_fn(config.layers, |layer| tensors.layer(&config, layer))?;
         let Config { vocabulary, hidden, .. } = config;

@@ -14,7 +14,8 @@ pub struct SamplerConfig<'a> {
     pub min_p: f32,
     /// Where the random numbers start.
     pub seed: u64,
-    /// What to add to the logits of some tokens, by ascending token.
+    /// What to add to the logits of some tokens, by ascending token; negative infinity bans one. Tokens that the
+    /// vocabulary does not have are passed over.
     pub logit_bias: &'a [(u32, f32)],
 }
 
@@ -51,7 +52,7 @@ impl<'a> Sampler<'a> {
     /// Draws a token among those for which `allowed` holds.
     ///
     /// # Errors
-    /// [`Error::State`] if none is allowed.
+    /// [`Error::State`] if none is allowed, or if the largest logit is infinite.
     pub fn sample(&mut self, logits: &[f32], allowed: impl Fn(u32) -> bool) -> Result<u32> {
         let scores = || {
             let mut biases = self.config.logit_bias.iter().peekable();
@@ -65,13 +66,16 @@ impl<'a> Sampler<'a> {
         let (likeliest, most) = scores()
             .reduce(|best, candidate| if candidate.1 > best.1 { candidate } else { best })
             .ok_or(Error::State("at least one allowed token"))?;
-        if self.config.temperature == 0.0 {
+        if !most.is_finite() {
+            return Err(Error::State("logits that are finite numbers"));
+        }
+        let temperature = self.config.temperature;
+        if temperature == 0.0 {
             return Ok(likeliest);
         }
 
-        let inverse = 1.0 / self.config.temperature;
         // The weight of the likeliest token is 1.
-        let weights = || scores().map(|(token, score)| (token, exp((score - most) * inverse)));
+        let weights = || scores().map(|(token, score)| (token, exp((score - most) / temperature)));
         let mut cut = Cut::NOTHING;
         if self.config.top_k > 0 {
             cut = cut.after(weights, f64::from(self.config.top_k), |_| 1.0);
@@ -141,12 +145,16 @@ impl Cut {
                     bins[(bits >> shift & 255) as usize] += measure(weight);
                 }
             }
-            let Some(bin) = (0..256).rev().find(|bin| {
+            let fallen = (0..256).rev().find(|bin| {
                 let reached = above + bins[*bin] >= enough;
                 above += if reached { 0.0 } else { bins[*bin] };
                 reached
-            }) else {
-                return self;
+            });
+            let bin = match fallen {
+                Some(bin) => bin,
+                None if shift == 24 => return self,
+                // Added up in another order, the parts of a bin may come to a little less than the bin.
+                None => bins.iter().position(|bin| *bin > 0.0).unwrap_or(0),
             };
             prefix |= (bin as u32) << shift;
         }

@@ -3,7 +3,7 @@
 //! Names, technical terms and inflected words come again and again; a few thousand of them save most of the merging. The
 //! cache only ever gives what merging gave for the same bytes, so ids do not depend on it.
 
-use super::tables::slot_of;
+use super::lookup::slot_of;
 
 /// Only pieces of at most this many bytes are kept.
 const PIECE: usize = 32;

@@ -4,9 +4,10 @@ use core::hint::black_box;
 
 use super::Specials;
 use super::cache::Cache;
+use super::lookup::Key;
 use super::merge::{Merger, WINDOW};
 use super::split::Pieces;
-use super::tables::{Key, Tables};
+use super::tables::Tables;
 use super::utf8::{self, character};
 
 /// How many pieces are looked up together.

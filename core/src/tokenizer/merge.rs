@@ -7,7 +7,7 @@
 //!
 //! A piece may be a megabyte of one letter. What stands at its end can in principle decide how its start is merged, but not
 //! over any distance, and the distance can be computed from the vocabulary. Think of the same merging on a text and on
-//! the text cut short at byte *w*, one id after the other (merging makes ever higher ids, see `Tables`). At any time let
+//! the text cut short at byte *w*, one id after the other (merging makes ever higher ids, see [`super::tables`]). At any time let
 //! *b* be the place up to which both consist of the same parts, *b* = *w* at first. Now the pair (*l*, *r*) is
 //! merged to *t*, left to right. Left of *b* both do the same, so *b* moves only if an *l* ends there and an *r* starts
 //! there in one of the two (not in both: then *b* would lie further right). Then one has *t*, the other *l*, where that *l*
@@ -24,8 +24,16 @@
 //! before the cut are those of the whole text. And a text that starts where a token starts has the tokens that follow
 //! there. So a long piece is merged in windows, each giving up what lies beyond the lookahead to the next: exact, and linear
 //! in time whatever the text.
+//!
+//! # Starting from characters
+//!
+//! Most characters of other scripts are tokens of two or three bytes. Where it is sure that these bytes become one part before
+//! any of them merges with a neighbour, merging starts from the character. Only a token that goes across the border of the
+//! character and ends or starts within it could come before, and only with a lower id. For each two bytes with a border
+//! between them [`Tables`] knows the lowest id of such a token; if the character's own id is lower on both sides, it is sure.
 
-use super::tables::{Pairs, Tables};
+use super::lookup::Pairs;
+use super::tables::Tables;
 use super::vocabulary::IDS_MAX;
 
 /// How many bytes are merged at once.
@@ -53,6 +61,8 @@ pub struct Merger {
     before: [u16; WINDOW],
     /// How many bytes the window holds.
     len: usize,
+    /// How many bytes were merged so far, those of overlapping windows each time.
+    pub merged_bytes: u64,
 }
 
 impl Default for Merger {
@@ -64,6 +74,7 @@ impl Default for Merger {
             sizes: [0; WINDOW],
             before: [0; WINDOW],
             len: 0,
+            merged_bytes: 0,
         }
     }
 }
@@ -87,6 +98,7 @@ impl Merger {
     fn start(&mut self, text: &[u8], pairs: Pairs<'_>, character: impl Fn(&[u8], usize) -> Option<(u32, usize)>) {
         let text = &text[..text.len().min(WINDOW)];
         self.len = text.len();
+        self.merged_bytes += text.len() as u64;
         let mut before = 0;
         let mut at = 0;
         while at < text.len() {

@@ -7,7 +7,7 @@
 //!    the text before it. What is not allowed is ordinary text, whatever it looks like.
 //! 2. Ordinary text is cut into pieces, roughly words ([`split`]). No token crosses the border of a piece.
 //! 3. A piece that is a token is that token: most are. In any other, adjacent parts are merged ([`merge`]), which takes
-//!    memory of fixed size, on the stack, and time in proportion to the text, whatever the text.
+//!    memory of fixed size and time in proportion to the text, whatever the text. An [`Encoder`] remembers what it merged.
 //!
 //! Text that is not UTF-8 is encoded as if each maximal ill-formed part were U+FFFD. Decoding is exact: the bytes of the
 //! tokens, one after the other; [`Utf8Stream`] turns them into text as they come.
@@ -17,7 +17,9 @@
 
 pub mod cache;
 pub mod classes;
+mod draft;
 mod encoder;
+pub mod lookup;
 pub mod merge;
 pub mod split;
 pub mod tables;
@@ -33,6 +35,7 @@ use crate::error::{Error, Result};
 use crate::region::{Carver, Layout};
 use cache::{Cache, Entry};
 use encoder::Encoding;
+use lookup::Key;
 use merge::Merger;
 use tables::Tables;
 
@@ -101,11 +104,6 @@ impl<'r> Tokenizer<'r> {
         self.tables.token(id)
     }
 
-    /// The ordinary token that stands for exactly these bytes.
-    pub fn token_of(&self, bytes: &[u8]) -> Option<u32> {
-        if bytes.is_empty() { None } else { self.tables.whole(bytes, &tables::Key::of(bytes, 0, bytes.len())) }
-    }
-
     /// Whether a token is special.
     pub fn is_special(&self, id: u32) -> bool {
         self.tables.is_special(id)
@@ -114,6 +112,11 @@ impl<'r> Tokenizer<'r> {
     /// The id of the special token with this name, such as `<|start|>`.
     pub fn special(&self, name: &str) -> Option<u32> {
         self.tables.special_at(name.as_bytes(), |_| true).filter(|(size, _)| *size == name.len()).map(|(_, id)| id)
+    }
+
+    /// The ordinary token that stands for exactly these bytes, if text can be encoded to it.
+    pub fn token_of(&self, bytes: &[u8]) -> Option<u32> {
+        if bytes.is_empty() { None } else { self.tables.whole(bytes, &Key::of(bytes, 0, bytes.len())) }
     }
 
     /// The special tokens that end a model's turn: `<|return|>`, `<|call|>`, and `<|endoftext|>`, as far as there are such.
@@ -147,19 +150,16 @@ impl<'r> Tokenizer<'r> {
         }
     }
 
-    /// Decodes `ids` into the start of `bytes` and returns how many there are.
+    /// Decodes `ids` into the start of `bytes` and returns how many there are. Bytes behind those may change.
     ///
     /// # Errors
-    /// [`Error::BufferTooSmall`] with the number needed; the bytes before are in place, whole tokens only.
+    /// [`Error::BufferTooSmall`] with the number needed; the tokens that have room are in place.
     pub fn decode_into(&self, ids: &[u32], bytes: &mut [u8]) -> Result<usize> {
         let have = bytes.len();
         let mut len = 0;
-        self.decode(ids, |token| {
-            if let Some(place) = bytes.get_mut(len..).and_then(|rest| rest.get_mut(..token.len())) {
-                place.copy_from_slice(token);
-            }
-            len += token.len();
-        });
+        for id in ids {
+            len += self.tables.copy_token(*id, bytes.get_mut(len..).unwrap_or_default());
+        }
         fits(len, have)
     }
 }
@@ -195,6 +195,12 @@ impl<'t, 'm> Encoder<'t, 'm> {
 
     fn carve(pieces: usize, carver: &mut Carver<'m>) -> Result<(&'m mut [Merger], &'m mut [Entry])> {
         Ok((carver.filled(1, Merger::default())?, carver.filled(pieces, Entry::EMPTY)?))
+    }
+
+    /// How many bytes it had to merge so far, each time that it did: what the time beyond splitting and looking up grows
+    /// with. At most about twice the bytes encoded, whatever the text.
+    pub fn merged_bytes(&self) -> u64 {
+        self.merger.iter().map(|merger| merger.merged_bytes).sum()
     }
 
     /// Encodes `text` and hands the ids to `emit`, in order.

@@ -81,16 +81,16 @@ impl<'t> Pieces<'t> {
     #[inline]
     fn plain_word(&self, start: usize) -> Option<usize> {
         let first = *self.text.get(start)?;
-        let at = match ASCII.get(usize::from(first))? {
-            &NUMBER => return None,
-            &(UPPER | LOWER) => start,
+        let at = match *ASCII.get(usize::from(first))? {
+            NUMBER => return None,
+            UPPER | LOWER => start,
             _ if is_newline(first) => return None,
             _ => start + 1,
         };
         let at = at + usize::from(self.text.get(at)?.is_ascii_uppercase());
         let end = ascii_lower_run(self.text, at);
         let behind = *self.text.get(end)?;
-        let ends = end > at && behind != b'\'' && matches!(ASCII.get(usize::from(behind))?, &(OTHER | SPACE | NUMBER));
+        let ends = end > at && behind != b'\'' && matches!(*ASCII.get(usize::from(behind))?, OTHER | SPACE | NUMBER);
         ends.then_some(end)
     }
 

@@ -22,9 +22,9 @@ impl<'r> Activations<'r> {
         let quantized_rows = if precision == Precision::Precise { 0 } else { rows };
         Ok(Self {
             columns,
-            values: carver.filled(rows * columns, 0.0)?,
-            quantized: carver.filled(quantized_rows * columns, 0)?,
-            scales: carver.filled(quantized_rows * columns / QUANTIZED_BLOCK, 0.0)?,
+            values: carver.filled([rows, columns], 0.0)?,
+            quantized: carver.filled([quantized_rows, columns], 0)?,
+            scales: carver.filled([quantized_rows, columns / QUANTIZED_BLOCK], 0.0)?,
         })
     }
 

@@ -40,10 +40,11 @@ impl<'r> KvCache<'r> {
             .next_multiple_of(ATTENTION_BLOCK)
             .min(capacity);
         let heads = carver.carve_each(model.layers * model.kv_heads, |carver, index| {
-            let len = model.head_dim * if model.is_windowed(index / model.kv_heads) { ring } else { capacity };
+            let slots = if model.is_windowed(index / model.kv_heads) { ring } else { capacity };
+            let shape = [slots, model.head_dim];
             Ok(match config.precision {
-                Precision::Standard => HeadCache::F16 { keys: carver.growing(len)?, values: carver.growing(len)? },
-                Precision::Precise => HeadCache::F32 { keys: carver.growing(len)?, values: carver.growing(len)? },
+                Precision::Standard => HeadCache::F16 { keys: carver.growing(shape)?, values: carver.growing(shape)? },
+                Precision::Precise => HeadCache::F32 { keys: carver.growing(shape)?, values: carver.growing(shape)? },
             })
         })?;
         Ok(Self {
@@ -66,7 +67,7 @@ impl<'r> KvCache<'r> {
         for (head, (key, value)) in heads.iter_mut().zip(rows) {
             match head {
                 HeadCache::F16 { keys, values } => {
-                    write(keys, values, slot, key, value, |x| f16::from_f32(x).to_bits());
+                    write(keys, values, slot, key, value, to_f16);
                 }
                 HeadCache::F32 { keys, values } => write(keys, values, slot, key, value, |x| x),
             }
@@ -113,6 +114,12 @@ pub(super) struct Place {
     pub number: usize,
     /// Whether it sees only the window.
     pub windowed: bool,
+}
+
+/// The bits of the nearest f16. What is too large becomes NaN, since the softmax would hide an infinity.
+fn to_f16(x: f32) -> u16 {
+    let half = f16::from_f32(x);
+    if half.is_infinite() { f16::NAN.to_bits() } else { half.to_bits() }
 }
 
 fn write<T: Zeroable + Copy>(

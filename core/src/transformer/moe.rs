@@ -38,15 +38,15 @@ impl<'r> Experts<'r> {
         let jobs = tokens * config.experts_per_token;
         Ok(Self {
             normalized: Activations::carve(carver, tokens, config.hidden, precision)?,
-            router_logits: carver.filled(tokens * config.experts, 0.0)?,
+            router_logits: carver.filled([tokens, config.experts], 0.0)?,
             chosen: carver.filled(jobs, 0)?,
             weights: carver.filled(jobs, 0.0)?,
             job_of: carver.filled(jobs, 0)?,
             bounds: carver.filled(config.experts + 1, 0)?,
             token_of: carver.filled(jobs, 0)?,
-            gate_up: carver.filled(jobs * 2 * config.intermediate, 0.0)?,
+            gate_up: carver.filled([jobs, 2, config.intermediate], 0.0)?,
             activated: Activations::carve(carver, jobs, config.intermediate, precision)?,
-            down: carver.filled(jobs * config.hidden, 0.0)?,
+            down: carver.filled([jobs, config.hidden], 0.0)?,
         })
     }
 

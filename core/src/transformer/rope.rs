@@ -24,8 +24,8 @@ impl<'r> Rotations<'r> {
         Ok(Self {
             frequencies: carver.try_from_fn(pairs, |pair| Ok(frequency(&config.rope, pair, pairs)))?,
             concentration: (0.1 * libm::log(f64::from(config.rope.factor)) + 1.0) as f32,
-            cosines: carver.filled(batch_tokens * pairs, 0.0)?,
-            sines: carver.filled(batch_tokens * pairs, 0.0)?,
+            cosines: carver.filled([batch_tokens, pairs], 0.0)?,
+            sines: carver.filled([batch_tokens, pairs], 0.0)?,
         })
     }
 

@@ -2,7 +2,7 @@ use core::mem::MaybeUninit;
 
 use crate::error::{Error, Result};
 use crate::kernels::Kernels;
-use crate::model::Model;
+use crate::model::{Config, Model};
 use crate::parallel::{Parallel, Tile};
 use crate::region::{Carver, Layout};
 
@@ -47,6 +47,19 @@ impl Default for SessionConfig {
             logits_rows: 1,
             rewind_tokens: 256,
             precision: Precision::Standard,
+        }
+    }
+}
+
+impl SessionConfig {
+    /// The default, or as much of it as a model's context has.
+    pub fn within(model: &Config) -> Self {
+        let Self { context_tokens, batch_tokens, rewind_tokens, .. } = Self::default();
+        Self {
+            context_tokens: context_tokens.min(model.context_tokens),
+            batch_tokens: batch_tokens.min(model.context_tokens),
+            rewind_tokens: rewind_tokens.min(model.context_tokens),
+            ..Self::default()
         }
     }
 }
@@ -322,19 +335,19 @@ fn carve<'r, 'w>(
         position: 0,
         batch: None,
         tokens: carver.filled(batch_tokens, 0)?,
-        residual: carver.filled(batch_tokens * numbers.hidden, 0.0)?,
+        residual: carver.filled([batch_tokens, numbers.hidden], 0.0)?,
         attention: Attention {
             normalized: Activations::carve(carver, batch_tokens, numbers.hidden, precision)?,
-            query_key_value: carver.filled(batch_tokens * row, 0.0)?,
+            query_key_value: carver.filled([batch_tokens, row], 0.0)?,
             context: Activations::carve(carver, batch_tokens, heads, precision)?,
-            output: carver.filled(batch_tokens * numbers.hidden, 0.0)?,
+            output: carver.filled([batch_tokens, numbers.hidden], 0.0)?,
             sinks: carver.filled(numbers.heads, 0.0)?,
             rotations: Rotations::carve(carver, numbers, batch_tokens)?,
             cache: KvCache::carve(carver, numbers, config)?,
         },
         experts: Experts::carve(carver, numbers, batch_tokens, precision)?,
         normalized: Activations::carve(carver, logits_rows, numbers.hidden, precision)?,
-        logits: carver.filled(logits_rows * numbers.vocabulary, 0.0)?,
+        logits: carver.filled([logits_rows, numbers.vocabulary], 0.0)?,
         rows: 0,
     })
 }

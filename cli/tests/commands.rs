@@ -1,0 +1,170 @@
+//! The commands do what their help says.
+
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+fn data(path: &str) -> String {
+    format!("{}/../tests/data/{path}", env!("CARGO_MANIFEST_DIR"))
+}
+
+fn tiny() -> String {
+    data("tiny-a/gguf/tiny-a.gguf")
+}
+
+/// A place for a file, which is gone when the test ends.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        Self(std::env::temp_dir().join(format!("ossicle-commands-{}-{name}", std::process::id())))
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().expect("a path in UTF-8")
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // It may never have been written.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+fn ossicle(arguments: &[&str], input: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ossicle"));
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the command");
+    child.stdin.take().expect("a pipe").write_all(input.as_bytes()).expect("a short input");
+    child.wait_with_output().expect("output")
+}
+
+fn succeeds(arguments: &[&str], input: &str) -> String {
+    let output = ossicle(arguments, input);
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn json(arguments: &[&str], input: &str) -> Value {
+    serde_json::from_str(&succeeds(arguments, input)).expect("JSON")
+}
+
+#[test]
+fn run_gives_one_answer_and_the_same_for_the_same_seed() {
+    let arguments =
+        ["run", "--model", &tiny(), "--seed", "1", "--max-tokens", "30", "--reasoning-tokens", "0", "Hello"];
+    let answer = succeeds(&arguments, "");
+    assert!(!answer.trim().is_empty());
+    assert_eq!(answer, succeeds(&[&arguments[..], &["--threads", "1", "--kernels", "portable"]].concat(), ""));
+    let from_input = succeeds(&arguments[..arguments.len() - 1], "Hello");
+    assert_eq!(answer, from_input, "without a prompt, standard input is the prompt");
+}
+
+#[test]
+fn run_tells_all_of_it_in_json_and_reasoning_apart() {
+    let arguments = ["run", "--model", &tiny(), "--seed", "4", "--max-tokens", "40", "--json", "Hello"];
+    let result = json(&arguments, "");
+    assert!(result["usage"]["output_tokens"].as_u64().is_some_and(|tokens| (1..=43).contains(&tokens)), "{result}");
+    assert!(result["stop"].is_string() && result["reasoning"].is_string() && result["calls"].is_array(), "{result}");
+}
+
+#[test]
+fn reasoning_is_shown_only_when_asked_for() {
+    for seed in ["1", "2", "3", "4", "5", "6"] {
+        let common = ["run", "--model", &tiny(), "--seed", seed, "--max-tokens", "40", "Hello"];
+        let told = json(&[&common[..], &["--json"]].concat(), "");
+        let reasoning = told["reasoning"].as_str().expect("text");
+        if reasoning.is_empty() {
+            continue;
+        }
+        let hidden = ossicle(&common, "");
+        let shown = ossicle(&[&common[..], &["--show-reasoning"]].concat(), "");
+        assert_eq!(hidden.stdout, shown.stdout);
+        assert!(!String::from_utf8_lossy(&hidden.stderr).contains(reasoning));
+        assert!(String::from_utf8_lossy(&shown.stderr).contains(reasoning));
+        return;
+    }
+    panic!("one of these seeds reasons");
+}
+
+#[test]
+fn chat_answers_each_line() {
+    let arguments = ["chat", "--model", &tiny(), "--seed", "1", "--max-tokens", "10", "--reasoning-tokens", "0"];
+    let answers = succeeds(&arguments, "Hello\n\nAnd then?\n");
+    assert!(answers.lines().count() >= 2, "{answers}");
+}
+
+#[test]
+fn info_says_what_a_model_is_and_what_it_takes() {
+    for path in [tiny(), data("tiny-a/hf"), data("tiny-a/original"), data("tiny-b/hf-sharded")] {
+        let facts = json(&["info", &path, "--json", "--tensors", "--check", "--context", "4096"], "");
+        assert_eq!(facts["layers"], 4, "{path}");
+        assert!(facts["session"]["bytes"].as_u64() < facts["session"]["bytes_precise"].as_u64());
+        assert!(facts["tensors"].as_array().is_some_and(|tensors| tensors.len() > 40));
+        assert!(succeeds(&["info", &path], "").contains("bytes per decoded token"));
+    }
+    let parameters = |path: &str| json(&["info", &data(path), "--json"], "")["parameters"].clone();
+    assert_eq!(parameters("tiny-a/hf"), parameters("tiny-a/gguf/tiny-a.gguf"));
+}
+
+#[test]
+fn logits_are_a_numpy_file_with_a_row_for_each_token() {
+    let (tokens, out) = (Scratch::new("tokens.json"), Scratch::new("logits.npy"));
+    let manifest: Value =
+        serde_json::from_slice(&fs::read(data("tiny-a/ref/manifest.json")).expect("the fixture")).expect("JSON");
+    fs::write(&tokens.0, manifest["sequences"]["s64"]["tokens"].to_string()).expect("room");
+    let expected = fs::read(data("tiny-a/ref/s64.logits.npy")).expect("the fixture");
+    let model = tiny();
+    let arguments =
+        ["logits", "--model", &model, "--precision", "precise", "--tokens", tokens.path(), "--out", out.path()];
+    succeeds(&arguments, "");
+    let found = fs::read(&out.0).expect("the file");
+    assert_eq!(found.len(), expected.len());
+    assert_eq!(found[..128], expected[..128], "the header is NumPy's own");
+    let numbers = |bytes: &[u8]| -> Vec<f32> {
+        bytes[128..].chunks(4).map(|bytes| f32::from_le_bytes(bytes.try_into().expect("four"))).collect()
+    };
+    for (found, expected) in numbers(&found).iter().zip(numbers(&expected)) {
+        assert!((found - expected).abs() < 1e-3);
+    }
+}
+
+#[test]
+fn bench_measures_and_synth_writes_the_same_bytes_for_the_same_seed() {
+    let files = [Scratch::new("a.gguf"), Scratch::new("b.gguf")];
+    for file in &files {
+        succeeds(&["synth", "--geometry", "tiny", "--seed", "3", "--out", file.path()], "");
+    }
+    assert!(fs::read(&files[0].0).expect("a file") == fs::read(&files[1].0).expect("a file"));
+    let result = json(&["bench", "--model", files[0].path(), "--prompt", "5", "--generate", "3", "--json"], "");
+    for key in ["prefill_tokens_per_second", "decode_tokens_per_second", "memory_bandwidth_bytes_per_second"] {
+        assert!(result[key].as_f64().is_some_and(|value| value > 0.0), "{key}: {result}");
+    }
+}
+
+#[test]
+fn what_fails_is_told_on_standard_error_with_exit_code_1_and_wrong_usage_with_2() {
+    let bad = Scratch::new("bad.gguf");
+    fs::write(&bad.0, b"GGUF\x03\0\0\0").expect("room");
+    for (arguments, code, text) in [
+        (vec!["info", "/no/such/file.gguf"], 1, "/no/such/file.gguf"),
+        (vec!["info", bad.path()], 1, "byte 8"),
+        (vec!["run", "--model", bad.path(), "x"], 1, "bad.gguf"),
+        (vec!["run", "--model", &tiny(), "--top-p", "2", "x"], 1, "top_p"),
+        (vec!["bench", "--model", &tiny(), "--kernels", "abacus"], 1, "portable"),
+        (vec!["bench", "--no-such-option"], 2, "--no-such-option"),
+        (vec!["frobnicate"], 2, "frobnicate"),
+    ] {
+        let output = ossicle(&arguments, "");
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(error.contains(text) && !error.contains("panicked"), "{arguments:?}: {error}");
+    }
+    for command in ["run", "chat", "info", "logits", "bench", "synth", "harmony", "tokenize"] {
+        assert!(succeeds(&[command, "--help"], "").contains("Usage"), "{command}");
+    }
+}

@@ -1,0 +1,211 @@
+//! Hash tables over slices, with open addressing and linear probing.
+//!
+//! Keys are spread by multiplication; a search ends at the first empty slot, or after all.
+
+use super::vocabulary::IDS_MAX;
+
+/// Bytes that fit into a key of the table `short`.
+pub const SHORT: usize = 8;
+
+/// No token.
+pub const NO_ID: u32 = u32::MAX;
+
+/// What an empty slot of `pairs` and `long` holds.
+pub const EMPTY: u64 = u64::MAX;
+
+/// An id within an entry of `pairs` and `long`.
+const ID_BITS: u32 = 21;
+const ID_MASK: u64 = (1 << ID_BITS) - 1;
+const _: () = assert!(IDS_MAX as u64 <= ID_MASK);
+
+/// What a piece is looked up by.
+#[derive(Clone, Copy, Default)]
+pub struct Key {
+    /// The first byte of the piece.
+    pub start: usize,
+    /// The byte behind it.
+    pub end: usize,
+    /// A hash of its bytes.
+    pub hash: u64,
+    /// Its bytes as a number, the first lowest, if there are at most eight.
+    word: u64,
+}
+
+impl Key {
+    /// The size of the piece, in bytes.
+    #[inline]
+    pub fn size(&self) -> usize {
+        self.end - self.start
+    }
+
+    /// The key of `text[start..end]`.
+    #[inline]
+    pub fn of(text: &[u8], start: usize, end: usize) -> Self {
+        let size = end - start;
+        if size > SHORT {
+            return Self { start, end, hash: long_hash(&text[start..end]), word: 0 };
+        }
+        // Eight bytes at once, where the text goes on so far.
+        let word = match text.get(start..).and_then(<[u8]>::first_chunk) {
+            Some(chunk) if size > 0 => u64::from_le_bytes(*chunk) & (u64::MAX >> (8 * (SHORT - size) as u32)),
+            _ => short_word(&text[start..end]),
+        };
+        Self { start, end, hash: word.wrapping_mul(GOLDEN), word }
+    }
+}
+
+/// The token with this key among the short ones.
+#[inline]
+pub fn find_short(table: &[[u64; 2]], key: &Key) -> Option<u32> {
+    let mut slot = slot_of(key.hash, table.len());
+    for _ in 0..table.len() {
+        let [word, entry] = table[slot];
+        if word == key.word && entry >> 32 == key.size() as u64 {
+            return Some(entry as u32);
+        }
+        if entry == 0 {
+            break;
+        }
+        slot = next_slot(slot, table.len());
+    }
+    None
+}
+
+/// The token with this hash among the long ones that `is_it`.
+pub fn find_long(table: &[u64], hash: u64, is_it: impl Fn(u32) -> bool) -> Option<u32> {
+    let mut slot = slot_of(hash, table.len());
+    for _ in 0..table.len() {
+        let entry = table[slot];
+        if entry == EMPTY {
+            break;
+        }
+        let id = (entry & ID_MASK) as u32;
+        if entry >> ID_BITS == hash >> ID_BITS && is_it(id) {
+            return Some(id);
+        }
+        slot = next_slot(slot, table.len());
+    }
+    None
+}
+
+/// What merges to what.
+#[derive(Clone, Copy)]
+pub struct Pairs<'p> {
+    /// The id of each single byte.
+    pub byte_ids: &'p [u32; 256],
+    /// The id to which two bytes merge.
+    pub byte_pairs: &'p [u32; 256 * 256],
+    /// A bit for each of many hashes: set if a pair has it. Most lookups end here, in memory that stays in the second cache.
+    pub filter: &'p [u64],
+    /// Entries of left id, right id and the id they merge to.
+    pub table: &'p [u64],
+}
+
+impl Pairs<'_> {
+    /// The token that is this byte.
+    #[inline]
+    pub fn byte_id(&self, byte: u8) -> u32 {
+        self.byte_ids[usize::from(byte)]
+    }
+
+    /// The token to which these bytes merge; [`u32::MAX`] if there is none.
+    #[inline]
+    pub fn of_bytes(&self, left: u8, right: u8) -> u32 {
+        self.byte_pairs[usize::from(left) << 8 | usize::from(right)]
+    }
+
+    /// The token to which `left` and `right` merge; [`u32::MAX`] if there is none.
+    #[inline]
+    pub fn get(&self, left: u32, right: u32) -> u32 {
+        let key = u64::from(left) << ID_BITS | u64::from(right);
+        let hash = pair_hash(key);
+        let bit = slot_of(hash, self.filter.len() * 64);
+        if self.filter[bit / 64] >> (bit % 64) & 1 == 0 {
+            return NO_ID;
+        }
+        let mut slot = slot_of(hash, self.table.len());
+        for _ in 0..self.table.len() {
+            let entry = self.table[slot];
+            if entry >> ID_BITS == key {
+                return (entry & ID_MASK) as u32;
+            }
+            if entry == EMPTY {
+                break;
+            }
+            slot = next_slot(slot, self.table.len());
+        }
+        NO_ID
+    }
+}
+
+/// Adds a pair: left id, right id, and the id to which they merge.
+pub fn insert_pair(filter: &mut [u64], table: &mut [u64], [left, right, id]: [u32; 3]) {
+    let key = u64::from(left) << ID_BITS | u64::from(right);
+    let hash = pair_hash(key);
+    let bit = slot_of(hash, filter.len() * 64);
+    filter[bit / 64] |= 1 << (bit % 64);
+    let mut slot = slot_of(hash, table.len());
+    while table[slot] != EMPTY {
+        slot = next_slot(slot, table.len());
+    }
+    table[slot] = key << ID_BITS | u64::from(id);
+}
+
+/// Adds a token of at most [`SHORT`] bytes.
+pub fn insert_short(table: &mut [[u64; 2]], bytes: &[u8], id: u32) {
+    let Key { hash, word, .. } = Key::of(bytes, 0, bytes.len());
+    let mut slot = slot_of(hash, table.len());
+    while table[slot][1] != 0 {
+        slot = next_slot(slot, table.len());
+    }
+    table[slot] = [word, (bytes.len() as u64) << 32 | u64::from(id)];
+}
+
+/// Adds a longer token.
+pub fn insert_long(table: &mut [u64], bytes: &[u8], id: u32) {
+    let hash = long_hash(bytes);
+    let mut slot = slot_of(hash, table.len());
+    while table[slot] != EMPTY {
+        slot = next_slot(slot, table.len());
+    }
+    table[slot] = (hash >> ID_BITS) << ID_BITS | u64::from(id);
+}
+
+/// Up to eight bytes as a number, the first lowest.
+fn short_word(bytes: &[u8]) -> u64 {
+    bytes.iter().rev().fold(0, |key, byte| key << 8 | u64::from(*byte))
+}
+
+/// 2^64 over the golden ratio: multiplying by it spreads keys over the upper bits (Knuth, The Art of Computer Programming,
+/// volume 3, section 6.4).
+const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
+
+#[inline]
+fn pair_hash(key: u64) -> u64 {
+    key.wrapping_mul(GOLDEN)
+}
+
+/// A hash of more than eight bytes.
+#[inline]
+fn long_hash(bytes: &[u8]) -> u64 {
+    let mix = |hash: u64, word: &[u8; SHORT]| {
+        let hash = (hash ^ u64::from_le_bytes(*word)).wrapping_mul(GOLDEN);
+        hash ^ hash >> 32
+    };
+    let (words, _) = bytes.as_chunks::<SHORT>();
+    let hash = words.iter().fold(bytes.len() as u64, mix);
+    // The last eight, whether or not some of them were among those before.
+    let hash = bytes.last_chunk().map_or(hash, |last| mix(hash, last));
+    hash.wrapping_mul(GOLDEN)
+}
+
+/// A slot from the upper half of a hash, for any number of slots below 2^32.
+#[inline]
+pub fn slot_of(hash: u64, slots: usize) -> usize {
+    (((hash >> 32) * slots as u64) >> 32) as usize
+}
+
+#[inline]
+fn next_slot(slot: usize, slots: usize) -> usize {
+    if slot + 1 == slots { 0 } else { slot + 1 }
+}
