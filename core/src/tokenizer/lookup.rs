@@ -88,6 +88,14 @@ pub fn find_long(table: &[u64], hash: u64, is_it: impl Fn(u32) -> bool) -> Optio
     None
 }
 
+/// Whether two runs of more than [`SHORT`] bytes are the same. They are too short for a call to be worth it.
+#[inline]
+pub fn same_long(left: &[u8], right: &[u8]) -> bool {
+    left.len() == right.len()
+        && left.last_chunk::<SHORT>() == right.last_chunk()
+        && left.as_chunks::<SHORT>().0.iter().zip(right.as_chunks().0).all(|(left, right)| left == right)
+}
+
 /// What merges to what.
 #[derive(Clone, Copy)]
 pub struct Pairs<'p> {

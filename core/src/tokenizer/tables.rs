@@ -19,7 +19,7 @@
 //! is not encoded to it.
 
 use super::draft::{Draft, wrong};
-use super::lookup::{Key, Pairs, SHORT, find_long, find_short, slot_of};
+use super::lookup::{Key, Pairs, SHORT, find_long, find_short, same_long, slot_of};
 use super::merge::WINDOW;
 use super::vocabulary::{IDS_MAX, Kind, Source, TOKEN_BYTES_MAX};
 use crate::error::{Error, FileError, Result};
@@ -273,7 +273,9 @@ impl<'r> Tables<'r> {
         if key.size() <= SHORT {
             find_short(self.short, key)
         } else {
-            find_long(self.long, key.hash, |id| self.token(id) == Some(&text[key.start..key.end]))
+            find_long(self.long, key.hash, |id| {
+                self.token(id).is_some_and(|token| same_long(token, &text[key.start..key.end]))
+            })
         }
     }
 
