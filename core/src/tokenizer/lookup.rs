@@ -88,12 +88,19 @@ pub fn find_long(table: &[u64], hash: u64, is_it: impl Fn(u32) -> bool) -> Optio
     None
 }
 
-/// Whether two runs of more than [`SHORT`] bytes are the same. They are too short for a call to be worth it.
+/// Whether two pieces are the same. Most are too short for a call to be worth it.
 #[inline]
-pub fn same_long(left: &[u8], right: &[u8]) -> bool {
-    left.len() == right.len()
-        && left.last_chunk::<SHORT>() == right.last_chunk()
-        && left.as_chunks::<SHORT>().0.iter().zip(right.as_chunks().0).all(|(left, right)| left == right)
+pub fn same(left: &[u8], right: &[u8]) -> bool {
+    if left.len() != right.len() {
+        return false;
+    }
+    match (left.last_chunk::<SHORT>(), right.last_chunk::<SHORT>()) {
+        (Some(last), Some(other)) => {
+            let words = left.as_chunks::<SHORT>().0.iter().zip(right.as_chunks::<SHORT>().0);
+            last == other && words.into_iter().all(|(left, right)| left == right)
+        }
+        _ => short_word(left) == short_word(right),
+    }
 }
 
 /// What merges to what.
