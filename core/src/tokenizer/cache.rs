@@ -1,9 +1,10 @@
-//! Pieces that were merged before, and their tokens.
+//! Pieces that were merged before, or are a long token, and their tokens.
 //!
-//! Names, technical terms and inflected words come again and again; a few thousand of them save most of the merging. The
-//! cache only ever gives what merging gave for the same bytes, so ids do not depend on it.
+//! Names, technical terms and inflected words come again and again; a few thousand of them save most of the merging, and
+//! most of the looks into the large tables that it takes to find a long token. The cache only ever gives what merging gives
+//! for the same bytes, so ids do not depend on it.
 
-use super::lookup::slot_of;
+use super::lookup::{same, slot_of};
 
 /// Only pieces of at most this many bytes are kept.
 const PIECE: usize = 32;
@@ -42,8 +43,8 @@ impl<'c> Cache<'c> {
     #[inline]
     pub fn get(&self, hash: u64, piece: &[u8]) -> Option<&[u32]> {
         let entry = self.entries.get(slot_of(hash, self.entries.len()))?;
-        let same = usize::from(entry.size) == piece.len() && entry.piece.get(..piece.len())? == piece;
-        same.then(|| &entry.ids[..usize::from(entry.len)])
+        let kept = entry.piece.get(..usize::from(entry.size))?;
+        same(kept, piece).then(|| &entry.ids[..usize::from(entry.len)])
     }
 
     /// Something from the place of pieces with this hash: to have it on its way before it is needed.

@@ -16,6 +16,7 @@ pub struct Draft<'r> {
     pub specials: &'r mut [Special],
     pub byte_ids: &'r mut [u32],
     pub byte_pairs: &'r mut [u32],
+    pub characters: &'r mut [u32],
     pub across: &'r mut [u32],
     pub filter: &'r mut [u64],
     pub short: &'r mut [[u64; 2]],
@@ -36,6 +37,7 @@ impl<'r> Draft<'r> {
             specials: carver.filled(counts.specials, [0; 3])?,
             byte_ids: carver.filled(256, NO_ID)?,
             byte_pairs: carver.filled(256 * 256, NO_ID)?,
+            characters: carver.filled(1 << 16, NO_ID)?,
             across: carver.filled(256 * 256, NO_ID)?,
             filter: carver.filled(filter_words(counts.pairs()), 0)?,
             short: carver.filled(short_slots(counts.short), [0; 2])?,
@@ -131,7 +133,7 @@ impl<'r> Draft<'r> {
         }
     }
 
-    /// Fills `pairs`, `short`, `long` and `reach`, and with them the header.
+    /// Fills `pairs`, `short`, `long`, `characters`, `across` and `reach`, and with them the header.
     fn derive_pairs(&mut self) -> Result<()> {
         let mut merger = Merger::default();
         let mut lookahead = 0;
@@ -156,6 +158,13 @@ impl<'r> Draft<'r> {
                 insert_short(self.short, bytes, id as u32);
             } else {
                 insert_long(self.long, bytes, id as u32);
+            }
+            if let Ok(text) = core::str::from_utf8(bytes)
+                && let Some(character) = text.chars().next()
+                && character.len_utf8() == text.len()
+                && let Some(place) = self.characters.get_mut(character as usize)
+            {
+                *place = id as u32;
             }
             mark_borders(self.across, bytes, id as u32);
             let distance = self.reach[right as usize] + size as u16;

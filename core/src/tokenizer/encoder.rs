@@ -4,7 +4,7 @@ use core::hint::black_box;
 
 use super::Specials;
 use super::cache::Cache;
-use super::lookup::Key;
+use super::lookup::{Key, SHORT};
 use super::merge::{Merger, WINDOW};
 use super::split::Pieces;
 use super::tables::Tables;
@@ -64,10 +64,17 @@ impl Encoding<'_, '_> {
                 return;
             }
             // Before each round of searches a look at where each begins, so that the memory of all is fetched at once.
-            black_box(batch.iter().fold(0, |all, (key, _)| all ^ self.tables.touch(key)));
+            let mut touched = 0;
+            for (key, _) in batch {
+                touched ^= self.tables.touch(key);
+                if key.size() > SHORT {
+                    touched ^= u64::from(self.cache.touch(key.hash));
+                }
+            }
+            black_box(touched);
             let mut touched = 0;
             for ((key, _), id) in batch.iter().zip(&mut found) {
-                *id = self.tables.whole(text, key);
+                *id = self.whole(text, key);
                 if id.is_none() {
                     touched ^= self.cache.touch(key.hash);
                 }
@@ -81,6 +88,24 @@ impl Encoding<'_, '_> {
                 }
             }
         }
+    }
+
+    /// The token that is the piece with this key. To find a long one takes three looks into large tables, to find it in the
+    /// cache only one.
+    #[inline]
+    fn whole(&mut self, text: &[u8], key: &Key) -> Option<u32> {
+        if key.size() <= SHORT {
+            return self.tables.whole(text, key);
+        }
+        let piece = &text[key.start..key.end];
+        match self.cache.get(key.hash, piece) {
+            Some([id]) => return Some(*id),
+            Some(_) => return None,
+            None => {}
+        }
+        let id = self.tables.whole(text, key)?;
+        self.cache.keep(key.hash, piece, core::iter::once(id));
+        Some(id)
     }
 
     /// Encodes a piece that is no token.

@@ -88,6 +88,21 @@ pub fn find_long(table: &[u64], hash: u64, is_it: impl Fn(u32) -> bool) -> Optio
     None
 }
 
+/// Whether two pieces are the same. Most are too short for a call to be worth it.
+#[inline]
+pub fn same(left: &[u8], right: &[u8]) -> bool {
+    if left.len() != right.len() {
+        return false;
+    }
+    match (left.last_chunk::<SHORT>(), right.last_chunk::<SHORT>()) {
+        (Some(last), Some(other)) => {
+            let words = left.as_chunks::<SHORT>().0.iter().zip(right.as_chunks::<SHORT>().0);
+            last == other && words.into_iter().all(|(left, right)| left == right)
+        }
+        _ => short_word(left) == short_word(right),
+    }
+}
+
 /// What merges to what.
 #[derive(Clone, Copy)]
 pub struct Pairs<'p> {

@@ -77,21 +77,28 @@ impl<'t> Pieces<'t> {
     }
 
     /// The end of the piece that starts at `start`, if that is a word in ASCII of the most common form: perhaps one other
-    /// character, perhaps one capital, then small letters up to something that ends a word for sure.
+    /// character, perhaps one capital, then small letters up to something that ends a word for sure. All but long words are
+    /// found within eight bytes, without a branch on their size.
     #[inline]
     fn plain_word(&self, start: usize) -> Option<usize> {
-        let first = *self.text.get(start)?;
-        let at = match *ASCII.get(usize::from(first))? {
-            NUMBER => return None,
-            UPPER | LOWER => start,
-            _ if is_newline(first) => return None,
-            _ => start + 1,
+        let bytes = u64::from_le_bytes(*self.text.get(start..)?.first_chunk()?);
+        let first = bytes as u8;
+        let lead = usize::from(!first.is_ascii_alphabetic());
+        if !first.is_ascii() || first.is_ascii_digit() || is_newline(first) {
+            return None;
+        }
+        // The high bit of the byte behind the lead, if that is a capital.
+        let capital = ascii_range::<b'A', b'Z'>(bytes) & 0x80 << (8 * lead);
+        let others = !ascii_range::<b'a', b'z'>(bytes) & HIGH & !(lead as u64 * 0x80) & !capital;
+        let (end, behind) = if others == 0 {
+            let end = ascii_lower_run(self.text, start + 8);
+            (end, *self.text.get(end)?)
+        } else {
+            let size = others.trailing_zeros() / 8;
+            (start + size as usize, (bytes >> (8 * size)) as u8)
         };
-        let at = at + usize::from(self.text.get(at)?.is_ascii_uppercase());
-        let end = ascii_lower_run(self.text, at);
-        let behind = *self.text.get(end)?;
-        let ends = end > at && behind != b'\'' && matches!(*ASCII.get(usize::from(behind))?, OTHER | SPACE | NUMBER);
-        ends.then_some(end)
+        let has_small = end - start > lead + usize::from(capital != 0);
+        (has_small && behind.is_ascii() && behind != b'\'').then_some(end)
     }
 
     fn end_of_piece(&mut self) -> usize {
@@ -226,18 +233,25 @@ fn is_newline(byte: u8) -> bool {
     matches!(byte, b'\r' | b'\n')
 }
 
+/// The high bit of each of eight bytes.
+const HIGH: u64 = 0x8080_8080_8080_8080;
+
+/// The high bit of each byte that lies between `FIRST` and `LAST`, both ASCII.
+#[inline]
+fn ascii_range<const FIRST: u8, const LAST: u8>(bytes: u64) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    // In each byte without its high bit: the high bit of the sum says whether it is at least `FIRST`, and above `LAST`.
+    let low = bytes & !HIGH;
+    let from_first = low + u64::from(0x80 - FIRST) * ONES;
+    let above_last = low + u64::from(0x7F - LAST) * ONES;
+    from_first & !above_last & !bytes & HIGH
+}
+
 /// The end of the run of `a` to `z` from `at` on, eight bytes at a time.
 #[inline]
 fn ascii_lower_run(text: &[u8], mut at: usize) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x80 * ONES;
     while let Some(bytes) = text.get(at..).and_then(<[u8]>::first_chunk) {
-        let word = u64::from_le_bytes(*bytes);
-        // In each byte without its high bit: the high bit of the sum says whether it is at least `a`, and above `z`.
-        let low = word & !HIGH;
-        let from_a = low + (0x80 - b'a' as u64) * ONES;
-        let above_z = low + (0x7F - b'z' as u64) * ONES;
-        let others = !(from_a & !above_z & !word) & HIGH;
+        let others = !ascii_range::<b'a', b'z'>(u64::from_le_bytes(*bytes)) & HIGH;
         if others != 0 {
             return at + others.trailing_zeros() as usize / 8;
         }

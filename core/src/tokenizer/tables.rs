@@ -6,6 +6,7 @@
 //! | `pairs` | two adjacent tokens, or bytes, to the token that they merge to | 3.7 MB |
 //! | `short` | up to 8 bytes to the token they are | 4.7 MB |
 //! | `long` | more bytes to the token they are | 0.7 MB |
+//! | `characters` | characters of two or three bytes to the token they are | 0.3 MB |
 //! | `across` | which characters are sure to become tokens first (see [`super::merge`]) | 0.3 MB |
 //!
 //! `pairs`, `short` and `long` are hash tables (see [`super::lookup`]). The sizes follow from those of the vocabulary alone, so that
@@ -19,7 +20,7 @@
 //! is not encoded to it.
 
 use super::draft::{Draft, wrong};
-use super::lookup::{Key, Pairs, SHORT, find_long, find_short, slot_of};
+use super::lookup::{Key, NO_ID, Pairs, SHORT, find_long, find_short, same, slot_of};
 use super::merge::WINDOW;
 use super::vocabulary::{IDS_MAX, Kind, Source, TOKEN_BYTES_MAX};
 use crate::error::{Error, FileError, Result};
@@ -59,6 +60,8 @@ pub struct Tables<'r> {
     special_leads: [u64; 4],
     short: &'r [[u64; 2]],
     long: &'r [u64],
+    /// The token that is the character with this code point, if it takes two or three bytes; [`NO_ID`] for all others.
+    characters: &'r [u32; 1 << 16],
     /// For two bytes with a border of characters between them: the lowest id of a token that goes across this border and
     /// holds a part of the character before or behind it.
     across: &'r [u32; 256 * 256],
@@ -69,7 +72,7 @@ pub struct Tables<'r> {
 }
 
 /// "OSTX" and the version of the index's form.
-const HEADER: [u32; 2] = [0x4F53_5458, 1];
+const HEADER: [u32; 2] = [0x4F53_5458, 2];
 /// Numbers in the header: what it is, the counts, and last the lookahead.
 pub const HEADER_LEN: usize = 8;
 
@@ -138,6 +141,7 @@ impl<'r> Tables<'r> {
             special: draft.special,
             special_leads: special_leads(draft.bytes, draft.specials),
             specials: draft.specials,
+            characters: draft.characters.first_chunk().expect("65536 were carved"),
             across: draft.across.first_chunk().expect("65536 were carved"),
             short: draft.short,
             long: draft.long,
@@ -152,7 +156,7 @@ impl<'r> Tables<'r> {
 
     /// Hands the tables to `write`, part by part, as [`Tables::open`] takes them.
     pub fn save(&self, write: &mut dyn FnMut(&[u8])) {
-        let sections: [&[u8]; 12] = [
+        let sections: [&[u8]; 13] = [
             bytemuck::cast_slice(self.header),
             bytemuck::cast_slice(self.offsets),
             self.bytes,
@@ -160,6 +164,7 @@ impl<'r> Tables<'r> {
             bytemuck::cast_slice(self.specials),
             bytemuck::cast_slice(self.pairs.byte_ids),
             bytemuck::cast_slice(self.pairs.byte_pairs),
+            bytemuck::cast_slice(self.characters),
             bytemuck::cast_slice(self.across),
             bytemuck::cast_slice(self.pairs.filter),
             bytemuck::cast_slice(self.short),
@@ -194,6 +199,7 @@ impl<'r> Tables<'r> {
         let specials = cutter.cut(counts.specials)?;
         let byte_ids = cutter.cut(256)?.first_chunk().expect("256 were cut");
         let byte_pairs = cutter.cut(256 * 256)?.first_chunk().expect("65536 were cut");
+        let characters = cutter.cut(1 << 16)?.first_chunk().expect("65536 were cut");
         let across = cutter.cut(256 * 256)?.first_chunk().expect("65536 were cut");
         let filter = cutter.cut(filter_words(counts.pairs()))?;
         let short = cutter.cut(short_slots(counts.short))?;
@@ -201,7 +207,20 @@ impl<'r> Tables<'r> {
         let table = cutter.cut(slots(counts.pairs()))?;
         let pairs = Pairs { byte_ids, byte_pairs, filter, table };
         let special_leads = special_leads(bytes, specials);
-        Ok(Self { header, offsets, bytes, special, specials, special_leads, short, long, across, pairs, lookahead })
+        Ok(Self {
+            header,
+            offsets,
+            bytes,
+            special,
+            specials,
+            special_leads,
+            short,
+            long,
+            characters,
+            across,
+            pairs,
+            lookahead,
+        })
     }
 
     /// How many ids there are.
@@ -273,7 +292,9 @@ impl<'r> Tables<'r> {
         if key.size() <= SHORT {
             find_short(self.short, key)
         } else {
-            find_long(self.long, key.hash, |id| self.token(id) == Some(&text[key.start..key.end]))
+            find_long(self.long, key.hash, |id| {
+                self.token(id).is_some_and(|token| same(token, &text[key.start..key.end]))
+            })
         }
     }
 
@@ -291,23 +312,27 @@ impl<'r> Tables<'r> {
     /// others around. `text` is in UTF-8, except that it may end within a character.
     #[inline]
     pub fn character(&self, text: &[u8], at: usize) -> Option<(u32, usize)> {
-        let size = match text[at] {
-            0xC2..=0xDF => 2,
-            0xE0..=0xEF => 3,
-            0xF0..=0xF4 => 4,
+        let (id, size) = match text[at..] {
+            [lead @ 0xC2..=0xDF, second, ..] => (self.characters[code_point([lead & 0x1F, second])], 2),
+            [lead @ 0xE0..=0xEF, second, third, ..] => (self.characters[code_point([lead & 0xF, second, third])], 3),
+            [0xF0..=0xF4, _, _, _, ..] => (find_short(self.short, &Key::of(text, at, at + 4))?, 4),
             _ => return None,
         };
-        let end = at + size;
-        if end > text.len() {
+        if id == NO_ID {
             return None;
         }
-        let id = find_short(self.short, &Key::of(text, at, end))?;
         let safe = |end: usize| match text.get(end) {
             Some(next) if end > 0 => self.across[border(text[end - 1], *next)] > id,
             _ => true,
         };
-        (safe(at) && safe(end)).then_some((id, size))
+        (safe(at) && safe(at + size)).then_some((id, size))
     }
+}
+
+/// The code point of a character whose bytes, behind the marks in the first, each give six bits.
+#[inline]
+fn code_point<const SIZE: usize>(bytes: [u8; SIZE]) -> usize {
+    bytes.iter().fold(0, |code_point, byte| code_point << 6 | usize::from(byte & 0x3F))
 }
 
 /// The place of a border between two bytes in the table `across`.

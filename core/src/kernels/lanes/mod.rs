@@ -77,6 +77,8 @@ pub(super) trait Lanes: Copy {
         inputs: *const i16,
         pair: usize,
     ) -> Self::Integers;
+    /// Asks for what will be read; nothing need be there.
+    fn prefetch(self, from: *const u8);
     /// In each quarter of the registers, which is four i32 of each, exchanges rows and columns.
     fn transpose(self, rows: [Self::Integers; 4]) -> [Self::Integers; 4];
     /// The sixteen bytes at each of four places.

@@ -142,6 +142,12 @@ const GROUP: usize = LANES * QUANTIZED_BLOCK;
 /// So many groups of rearranged activations fit the stack: about 20 KiB.
 const MOST_GROUPS: usize = 16;
 
+/// Weights are asked for so many bytes ahead.
+const AHEAD: usize = 512;
+
+/// Bytes that memory delivers at a time.
+const LINE: usize = 64;
+
 /// One token: the lanes are the blocks of a row.
 ///
 /// # Safety
@@ -195,6 +201,9 @@ unsafe fn some_rows<L: Lanes, B: Blocks, const ROWS: usize>(
             let input_scales = l.load(input_scales.add(g * LANES));
             for r in 0..ROWS {
                 let first = (places[r].0.add(g * LANES * B::STRIDES.0), places[r].1.add(g * LANES * B::STRIDES.1));
+                for line in 0..(LANES * B::STRIDES.0).div_ceil(LINE) {
+                    l.prefetch(first.0.wrapping_add(AHEAD + line * LINE));
+                }
                 let (sums, scales) = group_sums::<L, B>(l, first, LANES - 1, group);
                 lanes[r] = l.fma(sums, l.mul(scales, input_scales), lanes[r]);
             }

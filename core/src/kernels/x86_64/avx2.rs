@@ -12,7 +12,7 @@ struct Avx2(());
 
 entry_points! {
     Avx2, "avx2", CpuFeatures::AVX2, "avx2,fma,f16c",
-    float tokens 1, integer tokens 2, heads 4
+    float tokens 1, integer tokens 4, heads 4
 }
 
 /// # Safety
@@ -204,6 +204,7 @@ impl Lanes for Avx2 {
             let [a, b] = bytes.map(|bytes| pairs_of_bytes(bytes));
             [[a[0], b[0]], [a[1], b[1]]]
         };
+        fn prefetch(from: *const u8) -> () = _mm_prefetch::<_MM_HINT_T0>(from.cast());
         fn rearrange(blocks: [&[i16; 32]; 4]) -> Inputs = rearrange(blocks);
         fn dot_blocks(weights: [[__m256i; 2]; 2], inputs: &Inputs) -> [__m256i; 2] = [
             dot_two_blocks([weights[0][0], weights[1][0]], inputs, 0),
