@@ -5,11 +5,15 @@ use std::cell::Cell;
 
 use ossicle_core::file::gguf::Gguf;
 use ossicle_core::file::safetensors::Safetensors;
+use ossicle_core::generation::{Generation, GenerationConfig, Turn, TurnConfig};
+use ossicle_core::harmony::conversation::{Content, Message, Role};
 use ossicle_core::kernels::Kernels;
 use ossicle_core::model::{Files, Model};
 use ossicle_core::parallel::Alone;
+use ossicle_core::sampling::SamplerConfig;
+use ossicle_core::tokenizer::Tokenizer;
 use ossicle_core::transformer::{Logits, Precision, Progress, Session};
-use ossicle_host::Memory;
+use ossicle_host::{Memory, vocabulary};
 use ossicle_tests::engine::config;
 use ossicle_tests::fixtures::Fixture;
 
@@ -121,4 +125,45 @@ fn run(files: &Files<'_>, tokens: &[u32]) {
             session.run_all(&tokens[..1], &Alone).expect("room for the token");
         });
     }
+}
+
+#[test]
+fn a_conversation_allocates_nothing() {
+    let fixture = Fixture::load("tiny-a");
+    let bytes = std::fs::read(&fixture.gguf).expect("the fixture");
+    let parts = [&bytes[..]];
+    let files = Files::gguf(&parts).expect("the fixture");
+    let mut memory = Memory::new(Model::layout(&files).expect("a layout")).expect("memory");
+    let model = Model::new(memory.region(), &files).expect("a model");
+    let (tokens, types) = files.vocabulary().expect("a vocabulary");
+    let source = vocabulary::gguf(tokens, types.expect("types"));
+    let layout = without_allocation("Tokenizer::layout", || Tokenizer::layout(&source).expect("a layout"));
+    let mut memory = Memory::new(layout).expect("memory");
+    let tokenizer = without_allocation("Tokenizer::new", || Tokenizer::new(&source, memory.region()).expect("one"));
+    let config = config(1000, 32, Precision::Standard);
+    let mut session_memory = Memory::new(Session::layout(&model, &config).expect("a layout")).expect("memory");
+    let session = Session::new(session_memory.region(), &model, Kernels::portable(), &config).expect("a session");
+    let generation_config = GenerationConfig::default();
+    let layout = Generation::layout(&tokenizer, 1000, &generation_config).expect("a layout");
+    let mut memory = Memory::new(layout).expect("memory");
+    let mut scratch = [0; 4096];
+    without_allocation("a conversation", || {
+        let mut generation =
+            Generation::new(memory.region(), session, tokenizer, &generation_config).expect("a generation");
+        for seed in 0..6 {
+            let content = [Content::Text("Look it up, please.")];
+            generation.append(&[Message::new(Role::User, &content)], &mut scratch).expect("room");
+            let config = TurnConfig {
+                sampler: SamplerConfig { seed, top_p: 0.9, top_k: 100, ..SamplerConfig::default() },
+                max_tokens: 40,
+                reasoning_tokens: Some(10),
+                stop: &["zz"],
+                recipients: &["functions.look"],
+                log_probabilities: Some(3),
+                ..TurnConfig::default()
+            };
+            let mut turn = Turn::new(&mut generation, config).expect("a turn");
+            turn.run(&mut generation, &Alone, &mut |_| {}).expect("finite numbers");
+        }
+    });
 }
