@@ -2,6 +2,7 @@
 //!
 //! Normalization, rotation and routing are no kernels; `layers.rs` holds them, with all the rest, against traces.
 
+use ossicle_core::format::mxfp4::NibbleOrder;
 use ossicle_core::format::{Matrix, Values, mxfp4, q8_0};
 use ossicle_core::kernels::{self, Cached, Inputs, Kernels, QUANTIZED_BLOCK, Visible};
 use ossicle_core::parallel::Tile;
@@ -192,6 +193,51 @@ fn matmul_q8_0_quantized() {
 fn matmul_mxfp4_quantized() {
     test_matmul(Format::Mxfp4Interleaved, true);
     test_matmul(Format::Mxfp4Separate, true);
+}
+
+#[test]
+fn every_number_of_tokens_rows_and_blocks_gives_the_same_products() {
+    let mut numbers = Numbers::seeded(7);
+    // Sixteen rows, eight blocks for each of sixteen lanes, 8192 columns and 64 tokens are where kernels begin anew.
+    let shapes = [(18, 96, 40), (16, 64, 64), (15, 64, 67), (3, 4128, 3), (2, 4096, 5), (5, 8224, 2), (1, 8192, 1)];
+    let all_tokens = (1..=16).map(|tokens| (5, 544, tokens));
+    for (rows, columns, tokens) in shapes.into_iter().chain(all_tokens) {
+        for format in Format::ALL {
+            let weights = GuardedMatrix::of(&mut numbers, Kind::Normal, format, rows, columns);
+            let values = numbers.floats(Kind::Normal, tokens * columns);
+            for quantized in [false, true] {
+                let activations = Activations::new(&values, columns, quantized);
+                let products = |set| bits(&matmul(set, &weights.matrix(), &activations.inputs(), None, tokens));
+                let expected = products(Kernels::portable());
+                for set in Kernels::available() {
+                    let what = format!("{}: {format:?} {rows} x {columns}, {tokens} tokens", set.name());
+                    assert_eq!(products(set), expected, "{what}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn mxfp4_may_lie_in_memory_as_no_file_has_it() {
+    let mut numbers = Numbers::seeded(8);
+    let (codes, scales) = (numbers.bytes(3 * 18 * 40), [120; 3 * 18 * 5]);
+    let values = numbers.floats(Kind::Normal, 4 * 18 * 32);
+    for order in [NibbleOrder::Adjacent, NibbleOrder::Halves] {
+        for (code_stride, scale_stride) in [(16, 1), (17, 17), (40, 5)] {
+            let (codes, scales) = (&codes[..53 * code_stride + 16], &scales.repeat(4)[..53 * scale_stride + 1]);
+            let (codes, scales) = (Guarded::copy_of(codes), Guarded::copy_of(scales));
+            let blocks = mxfp4::Blocks { codes: &codes, code_stride, scales: &scales, scale_stride, order };
+            let matrix = Matrix::new(3, 18 * 32, Values::Mxfp4(blocks)).expect("whole blocks");
+            for (quantized, tokens) in [(false, 1), (false, 4), (true, 1), (true, 4)] {
+                let activations = Activations::new(&values, 18 * 32, quantized);
+                let products = |set| bits(&matmul(set, &matrix, &activations.inputs(), None, tokens));
+                for set in Kernels::available() {
+                    assert_eq!(products(set), products(Kernels::portable()), "{}: {order:?}", set.name());
+                }
+            }
+        }
+    }
 }
 
 #[test]

@@ -20,8 +20,9 @@ entry_points! {
 #[target_feature(enable = "avx512f")]
 fn quarters(quarters: [__m128i; 4]) -> __m512i {
     let [a, b, c, d] = quarters;
-    let low = _mm512_inserti32x4::<1>(_mm512_castsi128_si512(a), b);
-    _mm512_inserti32x4::<3>(_mm512_inserti32x4::<2>(low, c), d)
+    let low = _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(a), b);
+    let high = _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(c), d);
+    _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high)
 }
 
 /// # Safety
