@@ -7,10 +7,8 @@ impl CpuFeatures {
     pub const NONE: Self = Self(0);
     /// x86: AVX2, FMA and F16C, which came together.
     pub const AVX2: Self = Self(1);
-    /// x86: AVX-512 F, BW, DQ and VL, and what [`Self::AVX2`] says.
+    /// x86: AVX-512 F, BW, DQ, VL and VNNI, and what [`Self::AVX2`] says.
     pub const AVX512: Self = Self(2 | Self::AVX2.0);
-    /// x86: AVX-512 VNNI, and what [`Self::AVX512`] says.
-    pub const AVX512_VNNI: Self = Self(4 | Self::AVX512.0);
 
     /// Whether these are all among `self`.
     pub const fn contains(self, others: Self) -> bool {

@@ -31,7 +31,8 @@ pub trait Blocks {
     unsafe fn scales<L: Lanes>(l: L, scales: [*const u8; LANES]) -> L::Floats;
 }
 
-/// Codes, as [`mxfp4::Blocks::interleaved`] or [`mxfp4::Blocks::separate`] says.
+/// Codes, as [`Blocks::interleaved`](crate::format::mxfp4::Blocks::interleaved) or
+/// [`Blocks::separate`](crate::format::mxfp4::Blocks::separate) says.
 struct Mxfp4<const INTERLEAVED: bool>;
 
 impl<const INTERLEAVED: bool> Blocks for Mxfp4<INTERLEAVED> {

@@ -12,7 +12,7 @@ use crate::kernels::{CpuFeatures, KernelSet, arguments};
 struct Avx512(());
 
 entry_points! {
-    Avx512, "avx512", CpuFeatures::AVX512_VNNI, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c",
+    Avx512, "avx512", CpuFeatures::AVX512, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c",
     float tokens 4, integer tokens 8, heads 8
 }
 

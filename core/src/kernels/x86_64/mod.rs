@@ -84,12 +84,10 @@ pub fn detect() -> CpuFeatures {
     let extended = __cpuid_count(7, 0);
     if !has(extended.ebx, AVX2) || saved & YMM != YMM {
         CpuFeatures::NONE
-    } else if !has(extended.ebx, F_DQ_BW_VL) || saved & ZMM != ZMM {
+    } else if !has(extended.ebx, F_DQ_BW_VL) || !has(extended.ecx, VNNI) || saved & ZMM != ZMM {
         CpuFeatures::AVX2
-    } else if !has(extended.ecx, VNNI) {
-        CpuFeatures::AVX512
     } else {
-        CpuFeatures::AVX512_VNNI
+        CpuFeatures::AVX512
     }
 }
 
