@@ -7,7 +7,7 @@ use ossicle_core::kernels::Kernels;
 use ossicle_core::model::{Files, Model};
 use ossicle_core::parallel::Parallel;
 use ossicle_core::transformer::{Logits, Precision, Session, SessionConfig};
-use ossicle_host::{Checkpoint, Memory};
+use ossicle_host::{Checkpoint, Memory, kernels};
 
 /// A session's size in tests: short batches, logits of each token.
 pub fn config(context_tokens: usize, batch_tokens: usize, precision: Precision) -> SessionConfig {
@@ -16,7 +16,7 @@ pub fn config(context_tokens: usize, batch_tokens: usize, precision: Precision) 
 
 /// The fastest kernels of this machine: for claims that are not about kernels.
 pub fn fastest() -> Kernels {
-    Kernels::available().next().expect("the portable ones run everywhere")
+    kernels::fastest()
 }
 
 /// Opens the checkpoint at `path` and lends its model to `work`.
