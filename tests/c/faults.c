@@ -157,13 +157,12 @@ static void handlers(ossicle_bytes file) {
         ossicle_turn_config config = turn_config();
         config.max_tokens = 20;
         ossicle_message message = {.struct_size = sizeof message, .text = text_of("Well?")};
-        size_t before = 0, after = 0;
+        size_t count = 0;
         const uint32_t *tokens = NULL;
         fault.at++, fault.calls = 0;
         CHECK(ossicle_turn_run(turn_of(&engine, &config), NULL, &fault, end_at, &error) == OSSICLE_OK);
-        CHECK(ossicle_generation_tokens(engine.generation, &tokens, &before) == OSSICLE_OK);
         CHECK(ossicle_generation_append(engine.generation, &message, 1, &error) == OSSICLE_OK);
-        CHECK(ossicle_generation_tokens(engine.generation, &tokens, &after) == OSSICLE_OK && after > before);
+        CHECK(ossicle_generation_tokens(engine.generation, &tokens, &count) == OSSICLE_OK && count > 10);
         config.max_tokens = 2;
         CHECK(ossicle_turn_run(turn_of(&engine, &config), NULL, &fault, end_at, &error) == OSSICLE_OK);
         engine_end(&engine);

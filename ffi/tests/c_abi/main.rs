@@ -7,4 +7,5 @@
 mod examples;
 mod interface;
 mod programs;
+mod snapshot;
 mod turn;
