@@ -1,11 +1,8 @@
 //! The kernel sets that this machine runs: what the operating system says of the processor.
 
-use ossicle_core::kernels::{CpuFeatures, KernelSet, Kernels, SETS};
+use ossicle_core::kernels::{CpuFeatures, Kernels};
 
-/// All kernel sets for this architecture, the fastest first.
-pub fn sets() -> impl Iterator<Item = &'static KernelSet> {
-    SETS.iter().copied()
-}
+pub use ossicle_kernels_asm::sets;
 
 /// Every set that this processor can run, the fastest first.
 pub fn available() -> impl Iterator<Item = Kernels> {
