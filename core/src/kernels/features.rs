@@ -7,8 +7,12 @@ impl CpuFeatures {
     pub const NONE: Self = Self(0);
     /// x86: AVX2, FMA and F16C, which came together.
     pub const AVX2: Self = Self(1);
-    /// x86: AVX-512 F, BW, DQ, VL and VNNI, and what [`Self::AVX2`] says.
-    pub const AVX512: Self = Self(2 | Self::AVX2.0);
+    /// x86: sums of products of pairs of words in 256 bits (AVX-VNNI), and what [`Self::AVX2`] says.
+    pub const AVX_VNNI: Self = Self(1 << 1 | Self::AVX2.0);
+    /// x86: AVX-512 F, BW, DQ and VL, and what [`Self::AVX2`] says.
+    pub const AVX512: Self = Self(1 << 2 | Self::AVX2.0);
+    /// x86: the same sums in 512 bits (AVX-512 VNNI), and what [`Self::AVX512`] says.
+    pub const AVX512_VNNI: Self = Self(1 << 3 | Self::AVX512.0);
     /// AArch64: the vector instructions that nearly all of them have.
     pub const NEON: Self = Self(1 << 8);
     /// AArch64: sums of products of four bytes (FEAT_DotProd), and NEON.

@@ -13,7 +13,7 @@ use crate::kernels::{CpuFeatures, KernelSet, arguments};
 struct Neon(());
 
 entry_points! {
-    Neon, "neon", CpuFeatures::NEON, "neon",
+    Neon(()), "neon", CpuFeatures::NEON, "neon",
     float tokens 1, integer tokens 4, heads 4
 }
 

@@ -26,35 +26,35 @@ macro_rules! operations {
 /// A kernel set: the kernels of [`super`], inlined where the instructions are enabled.
 macro_rules! entry_points {
     (
-        $lanes:ident, $name:literal, $requires:expr, $features:literal,
+        $lanes:expr, $name:literal, $requires:expr, $features:literal,
         float tokens $tokens:literal, integer tokens $integer_tokens:literal, heads $heads:literal
     ) => {
         /// The kernels with these instructions.
         pub const SET: KernelSet = KernelSet {
             name: $name,
             requires: $requires,
-            matmul_f32: entry_points!(@ $lanes $features Matmul matmul::<_, lanes::F32, $tokens>),
-            matmul_f16: entry_points!(@ $lanes $features Matmul matmul::<_, lanes::F16, $tokens>),
-            matmul_bf16: entry_points!(@ $lanes $features Matmul matmul::<_, lanes::Bf16, $tokens>),
-            matmul_q8_0: entry_points!(@ $lanes $features Matmul matmul::<_, lanes::Q8_0, $tokens>),
-            matmul_mxfp4: entry_points!(@ $lanes $features Matmul matmul::<_, lanes::Mxfp4, $tokens>),
+            matmul_f32: entry_points!(@ $lanes, $features Matmul matmul::<_, lanes::F32, $tokens>),
+            matmul_f16: entry_points!(@ $lanes, $features Matmul matmul::<_, lanes::F16, $tokens>),
+            matmul_bf16: entry_points!(@ $lanes, $features Matmul matmul::<_, lanes::Bf16, $tokens>),
+            matmul_q8_0: entry_points!(@ $lanes, $features Matmul matmul::<_, lanes::Q8_0, $tokens>),
+            matmul_mxfp4: entry_points!(@ $lanes, $features Matmul matmul::<_, lanes::Mxfp4, $tokens>),
             matmul_q8_0_quantized:
-                entry_points!(@ $lanes $features Matmul matmul_q8_0_quantized::<_, $integer_tokens>),
+                entry_points!(@ $lanes, $features Matmul matmul_q8_0_quantized::<_, $integer_tokens>),
             matmul_mxfp4_quantized:
-                entry_points!(@ $lanes $features Matmul matmul_mxfp4_quantized::<_, $integer_tokens>),
-            quantize: entry_points!(@ $lanes $features Quantize quantize::<_>),
-            swiglu: entry_points!(@ $lanes $features Swiglu swiglu::<_>),
-            attend_f16: entry_points!(@ $lanes $features Attend attend::<_, u16, $heads>),
-            attend_f32: entry_points!(@ $lanes $features Attend attend::<_, f32, $heads>),
+                entry_points!(@ $lanes, $features Matmul matmul_mxfp4_quantized::<_, $integer_tokens>),
+            quantize: entry_points!(@ $lanes, $features Quantize quantize::<_>),
+            swiglu: entry_points!(@ $lanes, $features Swiglu swiglu::<_>),
+            attend_f16: entry_points!(@ $lanes, $features Attend attend::<_, u16, $heads>),
+            attend_f32: entry_points!(@ $lanes, $features Attend attend::<_, f32, $heads>),
         };
     };
-    (@ $lanes:ident $features:literal $arguments:ident $($kernel:tt)*) => {{
+    (@ $lanes:expr, $features:literal $arguments:ident $($kernel:tt)*) => {{
         /// # Safety
         /// The contract of the argument block; the processor has the instructions.
         #[target_feature(enable = $features)]
         unsafe fn kernel(arguments: &arguments::$arguments) {
             // SAFETY: our own contract.
-            unsafe { lanes::$($kernel)*($lanes(()), arguments) }
+            unsafe { lanes::$($kernel)*($lanes, arguments) }
         }
         kernel
     }};

@@ -2,6 +2,8 @@
 
 pub mod avx2;
 pub mod avx512;
+pub mod avx512_vnni;
+pub mod avx_vnni;
 
 use core::arch::x86_64::*;
 
@@ -9,7 +11,7 @@ use super::{CpuFeatures, KernelSet, portable};
 use crate::format::mxfp4::DOUBLED;
 
 /// All sets of this architecture, the fastest first.
-pub const SETS: &[&KernelSet] = &[&avx512::SET, &avx2::SET, &portable::SET];
+pub const SETS: &[&KernelSet] = &[&avx512_vnni::SET, &avx512::SET, &avx_vnni::SET, &avx2::SET, &portable::SET];
 
 /// Asks the processor for its instructions, and whether the operating system saves their registers (Intel 64 and IA-32
 /// Architectures Software Developer's Manual, volume 1, sections 14.3 and 15.2).
@@ -17,7 +19,8 @@ pub fn detect() -> CpuFeatures {
     const OSXSAVE_FMA_F16C: u32 = 1 << 27 | 1 << 12 | 1 << 29;
     const AVX2: u32 = 1 << 5;
     const F_DQ_BW_VL: u32 = 1 << 16 | 1 << 17 | 1 << 30 | 1 << 31;
-    const VNNI: u32 = 1 << 11;
+    const AVX512_VNNI: u32 = 1 << 11;
+    const AVX_VNNI: u32 = 1 << 4;
     const YMM: u64 = 1 << 1 | 1 << 2;
     const ZMM: u64 = YMM | 1 << 5 | 1 << 6 | 1 << 7;
 
@@ -29,12 +32,19 @@ pub fn detect() -> CpuFeatures {
     let saved = unsafe { xgetbv() };
     let extended = __cpuid_count(7, 0);
     if !has(extended.ebx, AVX2) || saved & YMM != YMM {
-        CpuFeatures::NONE
-    } else if !has(extended.ebx, F_DQ_BW_VL) || !has(extended.ecx, VNNI) || saved & ZMM != ZMM {
-        CpuFeatures::AVX2
-    } else {
-        CpuFeatures::AVX512
+        return CpuFeatures::NONE;
     }
+    let mut features = CpuFeatures::AVX2;
+    if extended.eax >= 1 && has(__cpuid_count(7, 1).eax, AVX_VNNI) {
+        features = features.and(CpuFeatures::AVX_VNNI);
+    }
+    if has(extended.ebx, F_DQ_BW_VL) && saved & ZMM == ZMM {
+        features = features.and(CpuFeatures::AVX512);
+        if has(extended.ecx, AVX512_VNNI) {
+            features = features.and(CpuFeatures::AVX512_VNNI);
+        }
+    }
+    features
 }
 
 /// Which registers the operating system saves.
