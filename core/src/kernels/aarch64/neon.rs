@@ -112,7 +112,7 @@ impl Lanes for Neon {
             array::from_fn(|i| vreinterpretq_f32_u32(vshll_n_u16::<16>(vld1_u16(from.add(4 * i)))));
         unsafe fn load_i8(from: *const u8) -> Floats = floats_of_bytes(vld1q_s8(from.cast()));
         unsafe fn load_mxfp4(from: *const u8, halves: bool) -> [Floats; 2] =
-            mxfp4_i8(vld1q_u8(from), halves).map(|doubled| floats_of_bytes(doubled));
+            mxfp4_i8(vld1q_u8(from), halves).map(floats_of_bytes);
         unsafe fn load_pairs(from: *const f32) -> [Floats; 2] = {
             let pairs: [float32x4x2_t; 4] = array::from_fn(|i| vld2q_f32(from.add(8 * i)));
             [pairs.map(|pairs| pairs.0), pairs.map(|pairs| pairs.1)]
