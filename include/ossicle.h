@@ -1440,7 +1440,7 @@ int32_t ossicle_turn_cancel(ossicle_turn *turn);
 // Chapter 13: with an operating system. These functions are in the library that is built with the feature `host`, and not in
 // the freestanding one.
 //
-// A block of memory, zeroed. Pages are committed as they are first used.
+// A block of memory, of any content. Large ones are committed page by page, as they are first used.
 //
 // `layout`: size and alignment, in bytes. `region`: gets the start.
 //
