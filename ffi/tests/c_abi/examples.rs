@@ -75,7 +75,7 @@ fn a_job_system_of_the_program_does_the_work() {
     let jobs = said.lines().last().and_then(|line| line.strip_suffix(" jobs on 4 threads"));
     assert!(jobs.is_some_and(|jobs| jobs.parse::<u32>().is_ok_and(|jobs| jobs > 100)), "{said}");
     // The threads change nothing in what is said.
-    let alone = run_example("examples/c/frame_budget.c", &library().0, &[short_model(), QUESTION], "");
+    let alone = run(Command::new(compile("examples/c/frame_budget.c")).args([short_model(), QUESTION]));
     assert_eq!(output.stdout, alone.stdout);
     assert!(!alone.stdout.is_empty());
 }
