@@ -99,7 +99,7 @@ unsafe fn open<'w>(
 ///
 /// How much memory a model takes, besides its files. Reads their headers.
 ///
-/// `config`: the files. `layout`: gets the size and alignment in bytes, some tens of kilobytes.
+/// `config`: the files. `layout`: gets the size and alignment in bytes, some hundred kilobytes.
 ///
 /// Memory: nothing is kept.
 /// Errors: OSSICLE_ERROR_FILE with the file and the byte offset.

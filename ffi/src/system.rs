@@ -19,7 +19,7 @@ use crate::status::{Failure, OSSICLE_ERROR_MEMORY, OSSICLE_OK, Result, call};
 /// Chapter 13: with an operating system. These functions are in the library that is built with the feature `host`, and not in
 /// the freestanding one.
 ///
-/// A block of memory, zeroed. Pages are committed as they are first used.
+/// A block of memory, of any content. Large ones are committed page by page, as they are first used.
 ///
 /// `layout`: size and alignment, in bytes. `region`: gets the start.
 ///
@@ -34,8 +34,9 @@ pub unsafe extern "C" fn ossicle_memory_new(layout: ossicle_layout, region: *mut
         let Ok(layout) = alloc::Layout::from_size_align(layout.size.max(1), layout.align) else {
             return argument("a layout");
         };
+        // Not zeroed: with such an alignment that would touch every page.
         // SAFETY: the size is not zero.
-        let start = unsafe { alloc::alloc_zeroed(layout) };
+        let start = unsafe { alloc::alloc(layout) };
         if start.is_null() {
             return Err(Failure::Border(OSSICLE_ERROR_MEMORY, "there is not so much memory"));
         }

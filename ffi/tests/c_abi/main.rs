@@ -6,6 +6,7 @@
 
 mod examples;
 mod interface;
+mod package;
 mod programs;
 mod snapshot;
 mod turn;

@@ -22,7 +22,7 @@ pub fn short_model() -> &'static str {
         let mut bytes = std::fs::read(model()).expect("the fixture");
         let key = b"gpt-oss.context_length";
         let value = bytes.windows(key.len()).position(|found| found == key).expect("the key") + key.len() + 4;
-        bytes[value..value + 4].copy_from_slice(&500_u32.to_le_bytes());
+        bytes[value..value + 4].copy_from_slice(&400_u32.to_le_bytes());
         let path = folder("models").join("short.gguf");
         std::fs::write(&path, bytes).expect("a file");
         path.to_str().expect("a path in UTF-8").to_owned()
