@@ -1,4 +1,5 @@
-//! What Ossicle asks of an operating system: mapped files, memory, threads, the processor, and the vocabulary that it brings along.
+//! What Ossicle asks of an operating system: mapped files, memory, threads, the features of the processor; and the vocabulary
+//! that it brings along.
 
 mod checkpoint;
 pub mod harmony;

@@ -7,17 +7,15 @@ use ossicle_core::kernels::Kernels;
 use ossicle_core::model::{Files, Model};
 use ossicle_core::parallel::Parallel;
 use ossicle_core::transformer::{Logits, Precision, Session, SessionConfig};
-use ossicle_host::{Checkpoint, Memory, kernels};
+use ossicle_host::{Checkpoint, Memory};
 
 /// A session's size in tests: short batches, logits of each token.
 pub fn config(context_tokens: usize, batch_tokens: usize, precision: Precision) -> SessionConfig {
     SessionConfig { context_tokens, batch_tokens, logits_rows: batch_tokens, rewind_tokens: 64, precision }
 }
 
-/// The fastest kernels of this machine: for claims that are not about kernels.
-pub fn fastest() -> Kernels {
-    kernels::fastest()
-}
+/// For claims that are not about kernels.
+pub use ossicle_host::kernels::fastest;
 
 /// Opens the checkpoint at `path` and lends its model to `work`.
 pub fn with_model<T>(path: &Path, work: impl FnOnce(&Model<'_, '_>) -> T) -> T {
