@@ -156,6 +156,12 @@
 // All activations, keys and values in f32. Takes twice the cache, and several times the time.
 #define OSSICLE_PRECISION_PRECISE 1
 
+// AArch64: the processor has FEAT_DotProd.
+#define OSSICLE_CPU_DOTPROD 1
+
+// AArch64: the processor has FEAT_I8MM, and FEAT_DotProd.
+#define OSSICLE_CPU_I8MM 2
+
 // No logits are computed.
 #define OSSICLE_LOGITS_NONE 0
 
@@ -472,6 +478,9 @@ typedef struct {
     uint32_t precision;
     // Name of a kernel set; null for the fastest that this processor runs.
     ossicle_text kernels;
+    // OSSICLE_CPU_* that the caller knows the processor to have, added up. An operating system says them, and so does an x86
+    // processor itself; 0 is never wrong.
+    uint64_t cpu;
 } ossicle_session_config;
 
 // A piece of work that any number of threads may enter at once.
@@ -872,7 +881,8 @@ int32_t ossicle_model_numbers_of(const ossicle_model *model,
 int32_t ossicle_model_check_values(const ossicle_model *model,
                                    ossicle_error *error);
 
-// The names of the kernel sets that this processor can run, the fastest first. All give the same results.
+// The names of the kernel sets that this processor can run, the fastest first; not those that ossicle_session_config.cpu
+// would have to vouch for. All give the same results.
 //
 // `index`: from 0. `name`: gets the name; no text if there are no more.
 //
