@@ -15,6 +15,7 @@ use serde_json::json;
 
 use crate::info::bytes_per_token;
 use crate::open::{ComputeOptions, explain, with_model};
+use crate::profile::{self, Profiler};
 
 /// Arguments of `ossicle bench`.
 #[derive(Args)]
@@ -28,6 +29,12 @@ pub struct Arguments {
     /// Tokens to generate.
     #[arg(long, default_value_t = 32)]
     generate: usize,
+    /// Tokens in the context before the prompt; not measured.
+    #[arg(long, default_value_t = 0)]
+    depth: usize,
+    /// Shows where the time of a batch and of a decoded token goes. Costs a little of it.
+    #[arg(long)]
+    profile: bool,
     /// Tokens taken in at a time [default: 128, or as many as the model's context].
     #[arg(long)]
     batch: Option<usize>,
@@ -52,7 +59,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         let default = SessionConfig::within(model.config());
         let batch_tokens = arguments.batch.unwrap_or(default.batch_tokens);
         let config = SessionConfig {
-            context_tokens: arguments.prompt.saturating_add(arguments.generate).saturating_add(1),
+            context_tokens: [arguments.prompt, arguments.generate, 1]
+                .into_iter()
+                .fold(arguments.depth, usize::saturating_add),
             batch_tokens,
             precision: arguments.compute.precision(),
             ..default
@@ -61,26 +70,38 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         let mut memory = Memory::new(layout)?;
         let mut session = Session::new(memory.region(), model, kernels, &config)?;
         let style = ProgressStyle::with_template("{bar:40} {pos}/{len} tokens")?;
-        let progress = ProgressBar::new((arguments.prompt + arguments.generate) as u64).with_style(style);
+        let tokens = arguments.depth + arguments.prompt + arguments.generate;
+        let progress = ProgressBar::new(tokens as u64).with_style(style);
 
         let mut sampler = Sampler::new(SamplerConfig { seed: arguments.seed, ..SamplerConfig::default() })?;
         let uniform = vec![0.0; model.config().vocabulary];
-        let prompt: Result<Vec<u32>, _> =
-            (0..arguments.prompt.max(1)).map(|_| sampler.sample(&uniform, |_| true)).collect();
-        let prompt = prompt?;
-
+        let mut random =
+            |count: usize| -> Result<Vec<u32>, _> { (0..count).map(|_| sampler.sample(&uniform, |_| true)).collect() };
+        let (before, prompt) = (random(arguments.depth)?, random(arguments.prompt.max(1))?);
+        // Logits only after the prompt.
+        let mut take_in = |tokens: &[u32], parallel: &dyn Parallel, logits| -> Result<()> {
+            let mut batches = tokens.chunks(batch_tokens).peekable();
+            while let Some(batch) = batches.next() {
+                session.start(batch, if batches.peek().is_some() { Logits::None } else { logits })?;
+                session.run(parallel).map_err(|error| explain(error, &opened))?;
+                progress.inc(batch.len() as u64);
+            }
+            Ok(())
+        };
+        take_in(&before, &threads, Logits::None)?;
+        let [prompt_profiler, decode_profiler] = [(); 2].map(|()| Profiler::new(&threads));
+        let parallel = |profiler| -> &dyn Parallel { if arguments.profile { profiler } else { &threads } };
         let started = Instant::now();
-        for batch in prompt.chunks(batch_tokens) {
-            session.run_all(batch, &threads).map_err(|error| explain(error, &opened))?;
-            progress.inc(batch.len() as u64);
-        }
+        prompt_profiler.time(|| take_in(&prompt, parallel(&prompt_profiler), Logits::Last))?;
         let prefill = started.elapsed();
         let mut steps = Vec::new();
         for _ in 0..arguments.generate {
             let started = Instant::now();
             let token = sampler.sample(session.logits(), |_| true)?;
             session.start(&[token], Logits::Last)?;
-            session.run(&threads).map_err(|error| explain(error, &opened))?;
+            decode_profiler
+                .time(|| session.run(parallel(&decode_profiler)))
+                .map_err(|error| explain(error, &opened))?;
             steps.push(started.elapsed());
             progress.inc(1);
         }
@@ -93,13 +114,20 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         let bytes = bytes_per_token(model);
         let peak_memory = peak_memory();
         let bandwidth = bandwidth(&threads);
-        let result = json!({
+        let precision = arguments.compute.precision();
+        let batches = prompt.len().div_ceil(batch_tokens);
+        let depth = arguments.depth + prompt.len() / 2;
+        let prompt_stages = prompt_profiler.stages(model, precision, [batches, prompt.len() / batches, depth]);
+        let depth = arguments.depth + prompt.len() + steps.len() / 2;
+        let decode_stages = decode_profiler.stages(model, precision, [steps.len(), 1, depth]);
+        let mut result = json!({
             "model": arguments.model,
             "kernels": kernels.name(),
             "threads": threads.workers() + 1,
             "load_seconds": load.as_secs_f64(),
             "session_bytes": layout.size,
             "peak_memory_bytes": peak_memory,
+            "depth": arguments.depth,
             "prompt_tokens": prompt.len(),
             "batch_tokens": batch_tokens,
             "prefill_tokens_per_second": per_second(prompt.len(), prefill),
@@ -111,6 +139,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             "decode_share_of_bandwidth": median * bytes as f64 / bandwidth,
         });
         if arguments.json {
+            if arguments.profile {
+                result["prompt_stages"] = json!(prompt_stages);
+                result["decode_stages"] = json!(decode_stages);
+            }
             println!("{}", serde_json::to_string_pretty(&result)?);
         } else if let Some(result) = result.as_object() {
             for (name, value) in result {
@@ -121,6 +153,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
                     _ => println!("{:38} {value}", name.replace('_', " ")),
                 }
             }
+        }
+        if arguments.profile && !arguments.json {
+            profile::print("A batch of the prompt", &prompt_stages, bandwidth);
+            profile::print("A decoded token", &decode_stages, bandwidth);
         }
         Ok(())
     })

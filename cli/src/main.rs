@@ -9,6 +9,7 @@ mod harmony;
 mod info;
 mod logits;
 mod open;
+mod profile;
 mod run;
 mod synth;
 mod talk;
