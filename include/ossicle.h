@@ -156,6 +156,12 @@
 // All activations, keys and values in f32. Takes twice the cache, and several times the time.
 #define OSSICLE_PRECISION_PRECISE 1
 
+// AArch64: the processor has FEAT_DotProd.
+#define OSSICLE_CPU_DOTPROD 1
+
+// AArch64: the processor has FEAT_I8MM, and FEAT_DotProd.
+#define OSSICLE_CPU_I8MM 2
+
 // No logits are computed.
 #define OSSICLE_LOGITS_NONE 0
 
@@ -472,6 +478,9 @@ typedef struct {
     uint32_t precision;
     // Name of a kernel set; null for the fastest that this processor runs.
     ossicle_text kernels;
+    // OSSICLE_CPU_* that the caller knows the processor to have, added up. An operating system says them, and so does an x86
+    // processor itself; 0 is never wrong.
+    uint64_t cpu;
 } ossicle_session_config;
 
 // A piece of work that any number of threads may enter at once.
@@ -825,7 +834,7 @@ int32_t ossicle_file_read(const ossicle_source *source,
 //
 // How much memory a model takes, besides its files. Reads their headers.
 //
-// `config`: the files. `layout`: gets the size and alignment in bytes, some tens of kilobytes.
+// `config`: the files. `layout`: gets the size and alignment in bytes, some hundred kilobytes.
 //
 // Memory: nothing is kept.
 // Errors: OSSICLE_ERROR_FILE with the file and the byte offset.
@@ -872,7 +881,8 @@ int32_t ossicle_model_numbers_of(const ossicle_model *model,
 int32_t ossicle_model_check_values(const ossicle_model *model,
                                    ossicle_error *error);
 
-// The names of the kernel sets that this processor can run, the fastest first. All give the same results.
+// The names of the kernel sets that this processor can run, the fastest first; not those that ossicle_session_config.cpu
+// would have to vouch for. All give the same results.
 //
 // `index`: from 0. `name`: gets the name; no text if there are no more.
 //
@@ -887,7 +897,7 @@ int32_t ossicle_kernels_name(uint32_t index,
 //
 // How much memory a tokenizer takes.
 //
-// `config`: the vocabulary. `layout`: gets the size and alignment in bytes: about 6 MB for the vocabulary of gpt-oss,
+// `config`: the vocabulary. `layout`: gets the size and alignment in bytes: about 12 MB for the vocabulary of gpt-oss,
 // nearly nothing for an index.
 //
 // Memory: nothing is kept.
@@ -996,7 +1006,7 @@ int32_t ossicle_tokenizer_save(const ossicle_tokenizer *tokenizer,
 // How much memory a session takes: known to the byte, cache included.
 //
 // `model`: the model. `config`: how large; null for the defaults. `layout`: gets the size and alignment in bytes. With the
-// defaults a session of gpt-oss-20b takes some 280 MB, most of it cache, whose pages are touched as positions fill.
+// defaults a session of gpt-oss-20b takes some 255 MB, most of it cache, whose pages are touched as positions fill.
 //
 // Memory: nothing is kept.
 // Errors: OSSICLE_ERROR_SETTING.
@@ -1192,7 +1202,7 @@ int32_t ossicle_harmony_render(const ossicle_tokenizer *tokenizer,
 
 // How much memory a parser takes.
 //
-// `layout`: gets the size and alignment in bytes, some 40 kilobytes.
+// `layout`: gets the size and alignment in bytes, some 33 kilobytes.
 //
 // Errors: none of its own.
 // Threads: any.
@@ -1342,7 +1352,7 @@ int32_t ossicle_generation_position(const ossicle_generation *generation,
 
 // How much memory a turn takes. The memory of one that is over can be used for the next.
 //
-// `config`: how to answer; null for the defaults. `layout`: gets the size and alignment in bytes, some 40 kilobytes.
+// `config`: how to answer; null for the defaults. `layout`: gets the size and alignment in bytes, some 33 kilobytes.
 //
 // Memory: nothing is kept.
 // Errors: OSSICLE_ERROR_ARGUMENT.
@@ -1440,7 +1450,7 @@ int32_t ossicle_turn_cancel(ossicle_turn *turn);
 // Chapter 13: with an operating system. These functions are in the library that is built with the feature `host`, and not in
 // the freestanding one.
 //
-// A block of memory, zeroed. Pages are committed as they are first used.
+// A block of memory, of any content. Large ones are committed page by page, as they are first used.
 //
 // `layout`: size and alignment, in bytes. `region`: gets the start.
 //

@@ -8,7 +8,7 @@ use ossicle_core::kernels::Kernels;
 use ossicle_core::model::{Files, Model};
 use ossicle_core::tokenizer::{Source, Tokenizer};
 use ossicle_core::transformer::Precision;
-use ossicle_host::{Checkpoint, Memory, Threads, vocabulary};
+use ossicle_host::{Checkpoint, Memory, Threads, kernels, vocabulary};
 
 /// How to compute.
 #[derive(Args)]
@@ -39,10 +39,10 @@ impl ComputeOptions {
     /// The kernel set asked for.
     pub fn kernels(&self) -> Result<Kernels> {
         let Some(name) = &self.kernels else {
-            return Ok(Kernels::available().next().unwrap_or(Kernels::portable()));
+            return Ok(kernels::fastest());
         };
-        let Some(kernels) = Kernels::named(name) else {
-            let names: Vec<_> = Kernels::available().map(|kernels| kernels.name()).collect();
+        let Some(kernels) = kernels::named(name) else {
+            let names: Vec<_> = kernels::available().map(|kernels| kernels.name()).collect();
             bail!("--kernels {name}: expected one that this processor runs: {}", names.join(", "));
         };
         Ok(kernels)

@@ -5,6 +5,7 @@ use core::mem::{MaybeUninit, needs_drop};
 use core::ptr;
 
 use ossicle_core::generation::{Generation, GenerationConfig};
+use ossicle_core::harmony::conversation::Message;
 use ossicle_core::region::{ALIGN, Layout};
 use ossicle_core::transformer::Session;
 
@@ -142,6 +143,24 @@ pub unsafe extern "C" fn ossicle_generation_new(
     })
 }
 
+/// Hands messages over to a generation in its own scratch memory, to be appended or to replace what is there.
+///
+/// # Safety
+/// As the header says of [`ossicle_generation_append`].
+unsafe fn take(
+    generation: *mut ossicle_generation,
+    messages: *const ossicle_message,
+    count: usize,
+    with: impl FnOnce(&mut Generation<'static, 'static>, &[Message<'_>], &mut [u8]) -> ossicle_core::error::Result<()>,
+) -> Result<i32> {
+    // SAFETY: as the caller promises.
+    let mut state = unsafe { exclusive(generation) }?;
+    let State { generation, scratch } = &mut *state;
+    // SAFETY: as the caller promises.
+    unsafe { with_messages(messages, count, scratch, |messages, scratch| Ok(with(generation, messages, scratch)?)) }?;
+    Ok(OSSICLE_OK)
+}
+
 /// Adds messages at the end: at first the system's and developer's, later what the user says and tools answer. What the
 /// model wrote is there already. A turn that is under way is over, and what it has written stays.
 ///
@@ -159,16 +178,8 @@ pub unsafe extern "C" fn ossicle_generation_append(
     count: usize,
     error: *mut ossicle_error,
 ) -> i32 {
-    call(error, || {
-        // SAFETY: as the header says.
-        let mut state = unsafe { exclusive(generation) }?;
-        let State { generation, scratch } = &mut *state;
-        // SAFETY: as the header says.
-        unsafe {
-            with_messages(messages, count, scratch, |messages, scratch| Ok(generation.append(messages, scratch)?))
-        }?;
-        Ok(OSSICLE_OK)
-    })
+    // SAFETY: as the header says.
+    call(error, || unsafe { take(generation, messages, count, Generation::append) })
 }
 
 /// Makes `messages` the whole conversation. What the session holds of it already is not computed again.
@@ -186,16 +197,8 @@ pub unsafe extern "C" fn ossicle_generation_replace(
     count: usize,
     error: *mut ossicle_error,
 ) -> i32 {
-    call(error, || {
-        // SAFETY: as the header says.
-        let mut state = unsafe { exclusive(generation) }?;
-        let State { generation, scratch } = &mut *state;
-        // SAFETY: as the header says.
-        unsafe {
-            with_messages(messages, count, scratch, |messages, scratch| Ok(generation.replace(messages, scratch)?))
-        }?;
-        Ok(OSSICLE_OK)
-    })
+    // SAFETY: as the header says.
+    call(error, || unsafe { take(generation, messages, count, Generation::replace) })
 }
 
 /// The tokens of the conversation, the model's own among them.

@@ -171,7 +171,7 @@ pub const OSSICLE_PARSER_NO_ROLE: u32 = 5;
 
 /// How much memory a parser takes.
 ///
-/// `layout`: gets the size and alignment in bytes, some 40 kilobytes.
+/// `layout`: gets the size and alignment in bytes, some 33 kilobytes.
 ///
 /// Errors: none of its own.
 /// Threads: any.

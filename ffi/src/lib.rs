@@ -8,7 +8,7 @@
 //! * [`model`], [`tokenizer`], [`session`], [`sampler`]: one object of the core each.
 //! * [`message`], [`harmony`], [`event`]: conversations as C structs, to tokens and back.
 //! * [`generation`], [`turn`]: a conversation, and one answer.
-//! * [`host`]: paths, threads and memory of an operating system.
+//! * [`system`], [`checkpoint`], [`chat`]: with an operating system: memory and threads, a path, a conversation in one call.
 //!
 //! [`object`] places objects into the caller's memory and tells them from anything else that a pointer may point to.
 //!
@@ -55,7 +55,16 @@ pub mod generation;
 pub mod turn;
 
 #[cfg(feature = "host")]
-pub mod host;
+pub mod system;
+
+#[cfg(feature = "host")]
+pub mod checkpoint;
+
+#[cfg(feature = "host")]
+pub mod chat;
 
 #[cfg(not(feature = "host"))]
 mod panic;
+
+#[cfg(all(test, feature = "host"))]
+mod defects;

@@ -2,7 +2,7 @@
 
 use core::ffi::c_void;
 
-use ossicle_core::kernels::Kernels;
+use ossicle_core::kernels::{CpuFeatures, Kernels};
 use ossicle_core::model::{Files, Model};
 use ossicle_core::region::{Carver, Layout};
 
@@ -99,7 +99,7 @@ unsafe fn open<'w>(
 ///
 /// How much memory a model takes, besides its files. Reads their headers.
 ///
-/// `config`: the files. `layout`: gets the size and alignment in bytes, some tens of kilobytes.
+/// `config`: the files. `layout`: gets the size and alignment in bytes, some hundred kilobytes.
 ///
 /// Memory: nothing is kept.
 /// Errors: OSSICLE_ERROR_FILE with the file and the byte offset.
@@ -242,7 +242,22 @@ pub unsafe extern "C" fn ossicle_model_check_values(model: *const ossicle_model,
     })
 }
 
-/// The names of the kernel sets that this processor can run, the fastest first. All give the same results.
+/// Every kernel set that the processor can run, the fastest first.
+///
+/// # Safety
+/// The processor has those features, besides what it or its operating system says.
+pub(crate) unsafe fn available_kernels(vouched: CpuFeatures) -> impl Iterator<Item = Kernels> {
+    #[cfg(feature = "host")]
+    let features = ossicle_host::kernels::features();
+    #[cfg(not(feature = "host"))]
+    let features = CpuFeatures::detect();
+    let features = features.and(vouched);
+    // SAFETY: by our own contract; the sets are Ossicle's.
+    ossicle_kernels_asm::sets().filter_map(move |set| unsafe { Kernels::with(set, features) })
+}
+
+/// The names of the kernel sets that this processor can run, the fastest first; not those that ossicle_session_config.cpu
+/// would have to vouch for. All give the same results.
 ///
 /// `index`: from 0. `name`: gets the name; no text if there are no more.
 ///
@@ -254,7 +269,8 @@ pub unsafe extern "C" fn ossicle_model_check_values(model: *const ossicle_model,
 pub unsafe extern "C" fn ossicle_kernels_name(index: u32, name: *mut ossicle_text) -> i32 {
     call(core::ptr::null_mut(), || {
         demand_output(name)?;
-        let found = Kernels::available().nth(index as usize);
+        // SAFETY: nothing is vouched for.
+        let found = unsafe { available_kernels(CpuFeatures::NONE) }.nth(index as usize);
         // SAFETY: a place for the result, by the check above.
         unsafe { name.write(found.map_or(ossicle_text::NONE, |kernels| ossicle_text::of(kernels.name()))) };
         Ok(OSSICLE_OK)

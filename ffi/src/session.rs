@@ -2,12 +2,12 @@
 
 use core::ffi::c_void;
 
-use ossicle_core::kernels::Kernels;
+use ossicle_core::kernels::{CpuFeatures, Kernels};
 use ossicle_core::transformer::{Logits, Precision, Progress, Session, SessionConfig};
 
 use crate::hooks::{Hooks, ossicle_host};
 use crate::input::{Versioned, argument, demand_output, ossicle_layout, ossicle_text, slice_of};
-use crate::model::ossicle_model;
+use crate::model::{available_kernels, ossicle_model};
 use crate::object::{Opaque, exclusive, layout, place, shared};
 use crate::status::{Failure, OSSICLE_ERROR_SETTING, OSSICLE_MORE, OSSICLE_OK, Result, call, ossicle_error};
 
@@ -25,6 +25,11 @@ impl Opaque for ossicle_session {
 pub const OSSICLE_PRECISION_STANDARD: u32 = 0;
 /// All activations, keys and values in f32. Takes twice the cache, and several times the time.
 pub const OSSICLE_PRECISION_PRECISE: u32 = 1;
+
+/// AArch64: the processor has FEAT_DotProd.
+pub const OSSICLE_CPU_DOTPROD: u32 = 1;
+/// AArch64: the processor has FEAT_I8MM, and FEAT_DotProd.
+pub const OSSICLE_CPU_I8MM: u32 = 2;
 
 /// No logits are computed.
 pub const OSSICLE_LOGITS_NONE: u32 = 0;
@@ -51,6 +56,9 @@ pub struct ossicle_session_config {
     pub precision: u32,
     /// Name of a kernel set; null for the fastest that this processor runs.
     pub kernels: ossicle_text,
+    /// OSSICLE_CPU_* that the caller knows the processor to have, added up. An operating system says them, and so does an x86
+    /// processor itself; 0 is never wrong.
+    pub cpu: u64,
 }
 
 // SAFETY: pointers that may be null, and numbers.
@@ -79,10 +87,21 @@ pub(crate) unsafe fn config_of(
         rewind_tokens: or(config.rewind_tokens, default.rewind_tokens),
         precision,
     };
+    let mut features = CpuFeatures::NONE;
+    for (bit, feature) in [(OSSICLE_CPU_DOTPROD, CpuFeatures::DOTPROD), (OSSICLE_CPU_I8MM, CpuFeatures::I8MM)] {
+        if config.cpu & u64::from(bit) != 0 {
+            features = features.and(feature);
+        }
+    }
+    if config.cpu & !u64::from(OSSICLE_CPU_DOTPROD | OSSICLE_CPU_I8MM) != 0 {
+        return argument("a sum of OSSICLE_CPU_*");
+    }
+    // SAFETY: as the caller promises.
+    let mut kernels_here = unsafe { available_kernels(features) };
     // SAFETY: as the caller promises.
     let kernels = match unsafe { config.kernels.read() }? {
-        None => Kernels::available().next().unwrap_or(Kernels::portable()),
-        Some(name) => Kernels::named(name).ok_or(Failure::Border(
+        None => kernels_here.next().unwrap_or(Kernels::portable()),
+        Some(name) => kernels_here.find(|kernels| kernels.name() == name).ok_or(Failure::Border(
             OSSICLE_ERROR_SETTING,
             "kernels: expected the name of a kernel set that this processor runs",
         ))?,
@@ -95,7 +114,7 @@ pub(crate) unsafe fn config_of(
 /// How much memory a session takes: known to the byte, cache included.
 ///
 /// `model`: the model. `config`: how large; null for the defaults. `layout`: gets the size and alignment in bytes. With the
-/// defaults a session of gpt-oss-20b takes some 280 MB, most of it cache, whose pages are touched as positions fill.
+/// defaults a session of gpt-oss-20b takes some 255 MB, most of it cache, whose pages are touched as positions fill.
 ///
 /// Memory: nothing is kept.
 /// Errors: OSSICLE_ERROR_SETTING.

@@ -130,7 +130,7 @@ unsafe fn carve_texts(
 
 /// How much memory a turn takes. The memory of one that is over can be used for the next.
 ///
-/// `config`: how to answer; null for the defaults. `layout`: gets the size and alignment in bytes, some 40 kilobytes.
+/// `config`: how to answer; null for the defaults. `layout`: gets the size and alignment in bytes, some 33 kilobytes.
 ///
 /// Memory: nothing is kept.
 /// Errors: OSSICLE_ERROR_ARGUMENT.

@@ -1,7 +1,9 @@
-//! What Ossicle asks of an operating system: mapped files, memory, threads, and the vocabulary that it brings along.
+//! What Ossicle asks of an operating system: mapped files, memory, threads, the features of the processor; and the vocabulary
+//! that it brings along.
 
 mod checkpoint;
 pub mod harmony;
+pub mod kernels;
 mod memory;
 mod threads;
 pub mod vocabulary;

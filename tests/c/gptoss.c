@@ -41,7 +41,7 @@ int main(int argc, char **argv) {
     SUCCEED(gptoss_context_create(model, 100, 16, &context));
     SUCCEED(gptoss_context_get_max_tokens(context, &count));
     CHECK(count == 100);
-    uint32_t tokens[100], first[8], again[8];
+    uint32_t tokens[100] = {0}, first[8], again[8];
     CHECK(gptoss_context_sample(context, 1.0f, 0, 8, first, &drawn) == gptoss_status_invalid_state);
     SUCCEED(gptoss_context_append_tokens(context, 1, &start));
     const char *question = "why did the chicken cross the road?";

@@ -3,6 +3,7 @@
 #include "check.h"
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 static void checkpoints(const char *gguf, const char *folder) {
@@ -51,6 +52,18 @@ static void vocabularies(void) {
     CHECK(ossicle_memory_new(layout, &region) == OSSICLE_ERROR_ARGUMENT);
     layout = (ossicle_layout){.size = SIZE_MAX / 4, .align = 64};
     CHECK(ossicle_memory_new(layout, &region) == OSSICLE_ERROR_MEMORY);
+}
+
+/* The caches of a large context are asked for long before they are used. */
+static void large_blocks(void) {
+    const ossicle_layout layout = {.size = (size_t)1 << 30, .align = 64};
+    struct rusage before, after;
+    void *region = NULL;
+    getrusage(RUSAGE_SELF, &before);
+    CHECK(ossicle_memory_new(layout, &region) == OSSICLE_OK);
+    getrusage(RUSAGE_SELF, &after);
+    CHECK(after.ru_maxrss - before.ru_maxrss < (1 << 20) / 2);
+    CHECK(ossicle_memory_free(region, layout) == OSSICLE_OK);
 }
 
 static void pools(const char *gguf) {
@@ -103,6 +116,7 @@ int main(int argc, char **argv) {
     CHECK(argc == 3);
     checkpoints(argv[1], argv[2]);
     vocabularies();
+    large_blocks();
     pools(argv[1]);
     chats(argv[1]);
     return 0;

@@ -14,10 +14,8 @@ pub fn config(context_tokens: usize, batch_tokens: usize, precision: Precision) 
     SessionConfig { context_tokens, batch_tokens, logits_rows: batch_tokens, rewind_tokens: 64, precision }
 }
 
-/// The fastest kernels of this machine: for claims that are not about kernels.
-pub fn fastest() -> Kernels {
-    Kernels::available().next().expect("the portable ones run everywhere")
-}
+/// For claims that are not about kernels.
+pub use ossicle_host::kernels::fastest;
 
 /// Opens the checkpoint at `path` and lends its model to `work`.
 pub fn with_model<T>(path: &Path, work: impl FnOnce(&Model<'_, '_>) -> T) -> T {

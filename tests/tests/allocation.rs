@@ -13,7 +13,7 @@ use ossicle_core::parallel::Alone;
 use ossicle_core::sampling::SamplerConfig;
 use ossicle_core::tokenizer::Tokenizer;
 use ossicle_core::transformer::{Logits, Precision, Progress, Session};
-use ossicle_host::{Memory, vocabulary};
+use ossicle_host::{Memory, kernels, vocabulary};
 use ossicle_tests::engine::config;
 use ossicle_tests::fixtures::Fixture;
 
@@ -103,7 +103,7 @@ fn run(files: &Files<'_>, tokens: &[u32]) {
     let model = without_allocation("Model::new", || Model::new(memory.region(), files).expect("a model"));
     without_allocation("Model::check_values", || model.check_values().expect("finite weights"));
     for (kernels, precision) in
-        Kernels::available().flat_map(|set| [(set, Precision::Standard), (set, Precision::Precise)])
+        kernels::available().flat_map(|set| [(set, Precision::Standard), (set, Precision::Precise)])
     {
         let config = config(200, 16, precision);
         let layout = without_allocation("Session::layout", || Session::layout(&model, &config).expect("a layout"));

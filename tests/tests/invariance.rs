@@ -9,17 +9,12 @@ use ossicle_core::kernels::Kernels;
 use ossicle_core::model::Model;
 use ossicle_core::parallel::{Alone, Parallel};
 use ossicle_core::transformer::{Logits, Precision, Progress, Session, SessionConfig};
-use ossicle_host::{Checkpoint, Memory, Threads};
-use ossicle_tests::engine::{all_logits, config, with_model, with_session};
+use ossicle_host::{Checkpoint, Memory, Threads, kernels};
+use ossicle_tests::engine::{all_logits, config, fastest, with_model, with_session};
 use ossicle_tests::fixtures::Fixture;
 use ossicle_tests::numbers::Numbers;
 
 const PRECISIONS: [Precision; 2] = [Precision::Standard, Precision::Precise];
-
-/// All sets give the same logits, as one test here shows; the others take the least time.
-fn fastest() -> Kernels {
-    Kernels::available().next().expect("at least the portable set")
-}
 
 fn bits(logits: &[f32]) -> Vec<u32> {
     logits.iter().map(|logit| logit.to_bits()).collect()
@@ -201,7 +196,7 @@ fn kernel_sets_do_not_matter() {
         let logits =
             |kernels, size| with_session(model, kernels, &config(size), |session| all_logits(session, tokens, &Alone));
         let expected = logits(Kernels::portable(), tokens.len());
-        for kernels in Kernels::available() {
+        for kernels in kernels::available() {
             for size in [tokens.len(), 13, 1] {
                 assert_same(&format!("{}, batches of {size}", kernels.name()), &logits(kernels, size), &expected);
             }

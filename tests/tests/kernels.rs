@@ -6,6 +6,7 @@ use ossicle_core::format::mxfp4::NibbleOrder;
 use ossicle_core::format::{Matrix, Values, mxfp4, q8_0};
 use ossicle_core::kernels::{self, Cached, Inputs, Kernels, QUANTIZED_BLOCK, Visible};
 use ossicle_core::parallel::Tile;
+use ossicle_host::kernels::{available, named, sets};
 use ossicle_tests::fixtures::data;
 use ossicle_tests::guarded::{Guarded, Output};
 use ossicle_tests::matrices::{Format, GuardedMatrix};
@@ -27,13 +28,14 @@ fn bits(values: &[f32]) -> Vec<u32> {
 
 #[test]
 fn every_kernel_set_that_is_required_is_there() {
-    let names: Vec<&str> = Kernels::available().map(|set| set.name()).collect();
-    println!("kernel sets tested: {}", names.join(", "));
+    let names: Vec<&str> = available().map(|set| set.name()).collect();
+    let absent: Vec<&str> = sets().map(|set| set.name).filter(|name| !names.contains(name)).collect();
+    println!("kernel sets tested: {}; not on this processor: {}", names.join(", "), absent.join(", "));
     assert_eq!(names.last(), Some(&"portable"));
     let required = std::env::var("OSSICLE_REQUIRE_KERNELS").unwrap_or_default();
     for name in required.split(',').filter(|name| !name.is_empty()) {
         assert!(names.contains(&name), "this machine or build lacks the kernel set {name}: there are {names:?}");
-        assert_eq!(Kernels::named(name).map(|set| set.name()), Some(name));
+        assert_eq!(named(name).map(|set| set.name()), Some(name));
     }
 }
 
@@ -142,7 +144,7 @@ fn test_matmul(format: Format, quantized: bool) {
             let guarded_index = Guarded::copy_of(&index);
             let indexed: Vec<f32> =
                 index.iter().flat_map(|token| &expected[*token as usize * rows..][..rows]).copied().collect();
-            for set in Kernels::available() {
+            for set in available() {
                 let name = set.name();
                 let all = matmul(set, &matrix, &inputs, None, tokens);
                 assert_eq!(bits(&all), bits(&expected), "{name}: {what}");
@@ -209,7 +211,7 @@ fn every_number_of_tokens_rows_and_blocks_gives_the_same_products() {
                 let activations = Activations::new(&values, columns, quantized);
                 let products = |set| bits(&matmul(set, &weights.matrix(), &activations.inputs(), None, tokens));
                 let expected = products(Kernels::portable());
-                for set in Kernels::available() {
+                for set in available() {
                     let what = format!("{}: {format:?} {rows} x {columns}, {tokens} tokens", set.name());
                     assert_eq!(products(set), expected, "{what}");
                 }
@@ -232,7 +234,7 @@ fn mxfp4_may_lie_in_memory_as_no_file_has_it() {
             for (quantized, tokens) in [(false, 1), (false, 4), (true, 1), (true, 4)] {
                 let activations = Activations::new(&values, 18 * 32, quantized);
                 let products = |set| bits(&matmul(set, &matrix, &activations.inputs(), None, tokens));
-                for set in Kernels::available() {
+                for set in available() {
                     assert_eq!(products(set), products(Kernels::portable()), "{}: {order:?}", set.name());
                 }
             }
@@ -254,7 +256,7 @@ fn a_scale_or_weight_that_is_not_finite_gives_no_finite_product() {
         GuardedMatrix::with_bytes(Format::Mxfp4Separate, 1, 64, &[0x11; 32], &[120, 255]),
         GuardedMatrix::with_bytes(Format::F32, 1, 64, &f32s, &[]),
     ];
-    for set in Kernels::available() {
+    for set in available() {
         for (matrix, quantized) in damaged.iter().flat_map(|matrix| [(matrix, false), (matrix, true)]) {
             let activations = Activations::new(&values, 64, quantized);
             let product = matmul(set, &matrix.matrix(), &activations.inputs(), None, 1)[0];
@@ -270,7 +272,7 @@ fn operation(name: &str) -> Safetensors {
 
 fn test_matvec(file: &Safetensors, weights: &GuardedMatrix) {
     let [values, expected, magnitudes] = ["x", "expected", "abs_sum"].map(|name| file.f32s(name));
-    for set in Kernels::available() {
+    for set in available() {
         for quantized in [false, true] {
             let activations = Activations::new(&values, 2880, quantized);
             let products = matmul(set, &weights.matrix(), &activations.inputs(), None, 1);
@@ -373,7 +375,7 @@ fn quantized_activations_are_within_half_a_step() {
                     assert!(*integer != i16::MIN && (!is_zero || *integer == 0));
                 }
             }
-            for set in Kernels::available() {
+            for set in available() {
                 let (found, found_scales) = quantize(set, &values);
                 assert_eq!((found, bits(&found_scales)), (quantized.clone(), bits(&scales)), "{}", set.name());
             }
@@ -383,7 +385,7 @@ fn quantized_activations_are_within_half_a_step() {
 
 #[test]
 fn a_block_with_a_value_that_is_not_finite_has_no_finite_scale() {
-    for set in Kernels::available() {
+    for set in available() {
         for bad in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             for at in 0..QUANTIZED_BLOCK {
                 let mut values = vec![1.0; 3 * QUANTIZED_BLOCK];
@@ -422,7 +424,7 @@ fn swiglu_is_as_exact_as_its_exponential() {
                 let bound = (2.0 * exponent + 16.0) * ROUNDING * exact.abs() + 1e-37 * pair[0].abs() + SMALLEST;
                 assert!((f64::from(*found) - exact).abs() <= bound, "{kind:?}: {pair:?}: {found}, expected {exact}");
             }
-            for set in Kernels::available() {
+            for set in available() {
                 assert_eq!(bits(&swiglu(set, &hidden, true)), bits(&expected), "{}: {kind:?}", set.name());
                 assert_eq!(bits(&swiglu(set, &halves(&hidden), false)), bits(&expected), "{}: {kind:?}", set.name());
             }
@@ -433,7 +435,7 @@ fn swiglu_is_as_exact_as_its_exponential() {
 #[test]
 fn swiglu_agrees_with_another_program_and_lets_no_nan_through_as_a_number() {
     let file = operation("swiglu.safetensors");
-    for set in Kernels::available() {
+    for set in available() {
         for (found, expected) in swiglu(set, &file.f32s("x"), true).iter().zip(file.f32s("expected")) {
             assert!((found - expected).abs() <= 1e-5 * expected.abs().max(1e-3), "{found}, expected {expected}");
         }
@@ -528,7 +530,7 @@ fn attention_is_a_function_of_what_is_visible() {
 
                 let expected = attend(Kernels::portable(), &queries, cache.whole(), view, &sinks);
                 assert_attention_close(&what, &expected, &queries, &keys, &values, &sinks);
-                for set in Kernels::available() {
+                for set in available() {
                     let name = set.name();
                     for cached in [cache.whole(), cache.half()] {
                         let found = attend(set, &queries, cached, view, &sinks);
@@ -580,7 +582,7 @@ fn attention_agrees_with_another_program() {
                 let cache = Cache::new(&seen(&k), &seen(&v), 64, view);
                 let heads = 4 * kv_head..4 * kv_head + 4;
                 let queries = &q[(8 * token + heads.start) * 64..][..4 * 64];
-                for set in Kernels::available() {
+                for set in available() {
                     let found = attend(set, queries, cache.whole(), view, &sinks[heads.clone()]);
                     for (found, expected) in found.iter().zip(&expected[heads.start * 64..]) {
                         assert!((found - expected).abs() < 2e-6, "{}: {found}, expected {expected}", set.name());
@@ -597,7 +599,7 @@ fn a_visible_key_value_or_sink_that_is_not_a_number_is_not_hidden() {
     let mut numbers = Numbers::seeded(6);
     let queries = numbers.floats(Kind::Normal, 64);
     let [keys, values] = [0, 1].map(|_| numbers.floats(Kind::Normal, (view.end - view.first) * 64));
-    for set in Kernels::available() {
+    for set in available() {
         for at in [0, 64 * 20 + 3, keys.len() - 1] {
             let mut bad = keys.clone();
             bad[at] = f32::NAN;

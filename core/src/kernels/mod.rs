@@ -9,17 +9,28 @@
 pub mod arguments;
 mod exponential;
 mod features;
-#[cfg(target_arch = "x86_64")]
-mod lanes;
 mod portable;
-#[cfg(target_arch = "x86_64")]
-mod x86_64;
+
+// Not where floats are kept out of vector registers, as in operating-system kernels.
+#[cfg(any(
+    all(target_arch = "x86_64", target_feature = "sse2"),
+    all(target_arch = "aarch64", target_feature = "neon", target_endian = "little")
+))]
+#[macro_use]
+mod lanes;
+
+#[cfg_attr(all(target_arch = "x86_64", target_feature = "sse2"), path = "x86_64/mod.rs")]
+#[cfg_attr(all(target_arch = "aarch64", target_feature = "neon", target_endian = "little"), path = "aarch64/mod.rs")]
+mod architecture;
 
 use core::fmt;
 
 use crate::format::{Matrix, Values, mxfp4};
 use crate::parallel::Tile;
 
+pub use architecture::SETS;
+#[cfg(all(target_arch = "aarch64", target_feature = "neon", target_endian = "little"))]
+pub use architecture::neon::SET as NEON;
 pub use exponential::exp;
 pub use features::CpuFeatures;
 
@@ -63,12 +74,6 @@ pub struct KernelSet {
     /// Attention over a cache of f32.
     pub attend_f32: unsafe fn(&arguments::Attend),
 }
-
-/// All sets of this architecture, the fastest first.
-#[cfg(target_arch = "x86_64")]
-const SETS: [&KernelSet; 3] = [&x86_64::avx512::SET, &x86_64::avx2::SET, &portable::SET];
-#[cfg(not(target_arch = "x86_64"))]
-const SETS: [&KernelSet; 1] = [&portable::SET];
 
 /// A kernel set that this processor can run.
 #[derive(Clone, Copy)]
@@ -131,15 +136,20 @@ impl Kernels {
         Self { set: &portable::SET }
     }
 
-    /// Every set that this processor can run, the fastest first.
+    /// Every one of [`SETS`] that this processor can run, the fastest first.
     pub fn available() -> impl Iterator<Item = Self> {
         let features = CpuFeatures::detect();
-        SETS.into_iter().filter(move |set| features.contains(set.requires)).map(|set| Self { set })
+        // SAFETY: the processor says so itself, and the sets are ours.
+        SETS.iter().filter_map(move |set| unsafe { Self::with(set, features) })
     }
 
-    /// The set of that name, if this processor can run it.
-    pub fn named(name: &str) -> Option<Self> {
-        Self::available().find(|kernels| kernels.name() == name)
+    /// A set from anywhere, if those features are enough.
+    ///
+    /// # Safety
+    /// The processor has these features. On every processor that has what the set requires, each of its kernels keeps the
+    /// contract of its argument block, and gives the same bits as the portable one.
+    pub unsafe fn with(set: &'static KernelSet, features: CpuFeatures) -> Option<Self> {
+        features.contains(set.requires).then_some(Self { set })
     }
 
     /// As `--kernels` spells it.

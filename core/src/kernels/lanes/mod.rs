@@ -1,7 +1,10 @@
 //! The kernels over registers, written once for all instruction sets.
 //!
 //! A sum has sixteen lanes (`docs/numerics.md`), so the unit here is sixteen numbers: one register or several, as
-//! [`Lanes`] says. All functions are inlined into entry points that enable the instructions, see `super::x86_64`.
+//! [`Lanes`] says. All functions are inlined into entry points that enable the instructions.
+
+#[macro_use]
+mod entry_points;
 
 mod activation;
 mod attention;
@@ -85,7 +88,7 @@ pub(super) trait Lanes: Copy {
     unsafe fn load_quarters(self, from: [*const u8; 4]) -> Self::Integers;
     /// The doubled values of the sixteen bytes of codes at each of four places, as i8: elements 0 to 15, and 16 to 31.
     unsafe fn mxfp4_i8(self, from: [*const u8; 4], halves: bool) -> [Self::Integers; 2];
-    /// Of each four i8, the first two as i16, and the other two.
+    /// Of each four i8, the first two as i16, and the other two, as `dot_pairs` wants them.
     fn pairs_of_bytes(self, bytes: Self::Integers) -> [Self::Integers; 2];
     /// Four blocks of activations in the order that `dot_blocks` wants.
     fn rearrange(self, blocks: [&[i16; 32]; 4]) -> Self::Inputs;

@@ -6,12 +6,28 @@ use super::doubled;
 use crate::kernels::lanes::{self, Lanes};
 use crate::kernels::{CpuFeatures, KernelSet, arguments};
 
-/// Exists only where the processor has AVX2, FMA and F16C.
+/// Exists only where the processor has AVX2, FMA and F16C, and what the products want.
 #[derive(Clone, Copy)]
-struct Avx2(());
+pub struct Avx2<P>(pub P);
+
+/// Products in one instruction, sums in another.
+#[derive(Clone, Copy)]
+struct Words(());
+
+/// Products of words.
+pub trait Products: Copy {
+    /// Adds the sum of the products of a pair of words to each i32.
+    fn add_pairs(self, sum: __m256i, a: __m256i, b: __m256i) -> __m256i;
+}
+
+impl Products for Words {
+    operations! {
+        fn add_pairs(sum: __m256i, a: __m256i, b: __m256i) -> __m256i = _mm256_add_epi32(sum, _mm256_madd_epi16(a, b));
+    }
+}
 
 entry_points! {
-    Avx2, "avx2", CpuFeatures::AVX2, "avx2,fma,f16c",
+    Avx2(Words(())), "avx2", CpuFeatures::AVX2, "avx2,fma,f16c",
     float tokens 1, integer tokens 4, heads 4
 }
 
@@ -55,7 +71,7 @@ fn pairs_of_bytes(bytes: __m256i) -> [__m256i; 2] {
 }
 
 /// Four blocks of activations: the elements 8 i to 8 i + 7 of all four in `[i]`, two blocks in a register.
-type Inputs = [[__m256i; 2]; 4];
+pub type Inputs = [[__m256i; 2]; 4];
 
 #[inline]
 #[target_feature(enable = "avx2")]
@@ -68,13 +84,15 @@ fn rearrange(blocks: [&[i16; 32]; 4]) -> Inputs {
 }
 
 /// Products of bytes with what [`rearrange`] made, of two blocks.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn dot_two_blocks(weights: [__m256i; 2], inputs: &Inputs, which: usize) -> __m256i {
-    let ([a, b], [c, d]) = (widen(weights[0]), widen(weights[1]));
-    let mut sum = _mm256_setzero_si256();
-    for (weights, inputs) in [a, b, c, d].into_iter().zip(inputs) {
-        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(weights, inputs[which]));
+///
+/// # Safety
+/// The processor has AVX2.
+#[inline(always)]
+unsafe fn dot_two_blocks<P: Products>(products: P, weights: [__m256i; 2], inputs: &Inputs, which: usize) -> __m256i {
+    // SAFETY: our own contract.
+    let (first, second, mut sum) = unsafe { (widen(weights[0]), widen(weights[1]), _mm256_setzero_si256()) };
+    for (weights, inputs) in first.into_iter().chain(second).zip(inputs) {
+        sum = products.add_pairs(sum, weights, inputs[which]);
     }
     sum
 }
@@ -117,7 +135,7 @@ fn floats_of_bytes(bytes: __m128i) -> [__m256; 2] {
     [bytes, _mm_srli_si128::<8>(bytes)].map(|bytes| _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes)))
 }
 
-impl Lanes for Avx2 {
+impl<P: Products> Lanes for Avx2<P> {
     type Floats = [__m256; 2];
     type Integers = [__m256i; 2];
     type Inputs = Inputs;
@@ -182,13 +200,6 @@ impl Lanes for Avx2 {
             [_mm256_max_epi32(a[0], b[0]), _mm256_max_epi32(a[1], b[1])];
         fn shift_left_23(x: [__m256i; 2]) -> [__m256i; 2] =
             [_mm256_slli_epi32::<23>(x[0]), _mm256_slli_epi32::<23>(x[1])];
-        unsafe fn dot_pairs(sum: [__m256i; 2], pairs: [__m256i; 2], inputs: *const i16, pair: usize) -> [__m256i; 2] = {
-            let input = _mm256_set1_epi32(inputs.cast::<i32>().add(pair).read_unaligned());
-            [
-                _mm256_add_epi32(sum[0], _mm256_madd_epi16(pairs[0], input)),
-                _mm256_add_epi32(sum[1], _mm256_madd_epi16(pairs[1], input)),
-            ]
-        };
         fn transpose(rows: [[__m256i; 2]; 4]) -> [[__m256i; 2]; 4] = {
             let [a, b, c, d] = rows;
             let low = transpose([a[0], b[0], c[0], d[0]]);
@@ -206,9 +217,18 @@ impl Lanes for Avx2 {
         };
         fn prefetch(from: *const u8) -> () = _mm_prefetch::<_MM_HINT_T0>(from.cast());
         fn rearrange(blocks: [&[i16; 32]; 4]) -> Inputs = rearrange(blocks);
-        fn dot_blocks(weights: [[__m256i; 2]; 2], inputs: &Inputs) -> [__m256i; 2] = [
-            dot_two_blocks([weights[0][0], weights[1][0]], inputs, 0),
-            dot_two_blocks([weights[0][1], weights[1][1]], inputs, 1),
-        ];
+    }
+
+    #[inline(always)]
+    fn dot_blocks(self, weights: [[__m256i; 2]; 2], inputs: &Inputs) -> [__m256i; 2] {
+        // SAFETY: `self` exists only where the processor has these instructions.
+        [0, 1].map(|which| unsafe { dot_two_blocks(self.0, weights.map(|half| half[which]), inputs, which) })
+    }
+
+    #[inline(always)]
+    unsafe fn dot_pairs(self, sum: [__m256i; 2], pairs: [__m256i; 2], inputs: *const i16, pair: usize) -> [__m256i; 2] {
+        // SAFETY: `self` exists only where the processor has these instructions; the caller vouches for the pointer.
+        let input = unsafe { _mm256_set1_epi32(inputs.cast::<i32>().add(pair).read_unaligned()) };
+        [self.0.add_pairs(sum[0], pairs[0], input), self.0.add_pairs(sum[1], pairs[1], input)]
     }
 }

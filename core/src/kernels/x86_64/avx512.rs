@@ -1,24 +1,38 @@
-//! AVX-512 with VNNI: Cascade Lake, Ice Lake, Zen 4 and later.
+//! AVX-512 without VNNI: Skylake-X.
 
-use core::arch::asm;
 use core::arch::x86_64::*;
+use core::array;
 
 use super::doubled;
 use crate::kernels::lanes::{self, Lanes};
 use crate::kernels::{CpuFeatures, KernelSet, arguments};
 
-/// Exists only where the processor has AVX-512 F, BW, DQ, VL and VNNI.
+/// Exists only where the processor has AVX-512 F, BW, DQ and VL, and what the products want.
 #[derive(Clone, Copy)]
-struct Avx512(());
+pub struct Avx512<P>(pub P);
+
+/// Products of integers, as [`Lanes`] says.
+pub trait Products: Copy {
+    /// Four blocks of quantized activations.
+    type Inputs: Copy;
+
+    fn rearrange(self, blocks: [&[i16; 32]; 4]) -> Self::Inputs;
+    fn dot_blocks(self, weights: [__m512i; 2], inputs: &Self::Inputs) -> __m512i;
+    unsafe fn dot_pairs(self, sum: __m512i, pairs: __m512i, inputs: *const i16, pair: usize) -> __m512i;
+}
+
+/// Products in one instruction, sums in another.
+#[derive(Clone, Copy)]
+struct Words(());
 
 entry_points! {
-    Avx512, "avx512", CpuFeatures::AVX512, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c",
+    Avx512(Words(())), "avx512-no-vnni", CpuFeatures::AVX512, "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c",
     float tokens 4, integer tokens 8, heads 8
 }
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn quarters(quarters: [__m128i; 4]) -> __m512i {
+pub fn quarters(quarters: [__m128i; 4]) -> __m512i {
     let [a, b, c, d] = quarters;
     let low = _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(a), b);
     let high = _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(c), d);
@@ -52,70 +66,45 @@ fn pairs_of_bytes(bytes: __m512i) -> [__m512i; 2] {
     [first, second].map(|order| _mm512_srai_epi16::<8>(_mm512_shuffle_epi8(bytes, _mm512_broadcast_i32x4(order))))
 }
 
-/// # Safety
-/// There is such a pair.
+/// Bytes with sign, in each quarter, to words: the first eight, the last eight.
 #[inline]
-#[target_feature(enable = "avx512vnni")]
-unsafe fn dot_pairs(sum: __m512i, pairs: __m512i, inputs: *const i16, pair: usize) -> __m512i {
-    let mut sum = sum;
-    // Of the intrinsic, LLVM would make two instructions, and a third of the load.
-    // SAFETY: the instruction is enabled, reads the pair and changes no other register.
-    unsafe {
-        asm!(
-            "vpdpwssd {}, {}, dword ptr [{} + 4 * {}]{{1to16}}",
-            inout(zmm_reg) sum,
-            in(zmm_reg) pairs,
-            in(reg) inputs,
-            in(reg) pair,
-            options(pure, readonly, nostack, preserves_flags)
-        );
-    }
-    sum
-}
-
-/// Four blocks of activations: what has to be added for the bias of weights, then bytes, the lower ones without sign.
-#[derive(Clone, Copy)]
-struct Inputs {
-    correction: __m512i,
-    low: [__m512i; 2],
-    high: [__m512i; 2],
-}
-
-#[inline]
-#[target_feature(enable = "avx512bw,avx512vnni")]
-fn rearrange(blocks: [&[i16; 32]; 4]) -> Inputs {
-    // SAFETY: a block is as long as a register.
-    let words = blocks.map(|block| unsafe { _mm512_loadu_si512(block.as_ptr().cast()) });
-    let low = halves(words.map(|words| _mm512_cvtepi16_epi8(words)));
-    let high = halves(words.map(|words| _mm512_cvtepi16_epi8(_mm512_srli_epi16::<8>(words))));
-    let (zero, ones) = (_mm512_setzero_si512(), _mm512_set1_epi8(1));
-    let sum = _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(zero, ones, high[0]), ones, high[1]);
-    Inputs { correction: _mm512_sub_epi32(zero, _mm512_slli_epi32::<{ 7 + 8 }>(sum)), low, high }
-}
-
-/// The first sixteen bytes of all four, and the last.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn halves(bytes: [__m256i; 4]) -> [__m512i; 2] {
+#[target_feature(enable = "avx512bw")]
+fn widen(bytes: __m512i) -> [__m512i; 2] {
+    let zero = _mm512_setzero_si512();
     [
-        quarters(bytes.map(|bytes| _mm256_castsi256_si128(bytes))),
-        quarters(bytes.map(|bytes| _mm256_extracti128_si256::<1>(bytes))),
+        _mm512_srai_epi16::<8>(_mm512_unpacklo_epi8(zero, bytes)),
+        _mm512_srai_epi16::<8>(_mm512_unpackhi_epi8(zero, bytes)),
     ]
 }
 
-/// The instruction multiplies bytes without sign by bytes with sign: the lower bytes of activations by weights, and biased
-/// weights by the upper bytes.
+/// Elements 8 i to 8 i + 7 of all four blocks in `[i]`.
 #[inline]
-#[target_feature(enable = "avx512bw,avx512vnni")]
-fn dot_blocks(weights: [__m512i; 2], inputs: &Inputs) -> __m512i {
-    // 2^7 more, and no sign.
-    let bias = _mm512_set1_epi8(-128);
-    let (mut low, mut high) = (inputs.correction, _mm512_setzero_si512());
-    for ((weights, low_inputs), high_inputs) in weights.into_iter().zip(inputs.low).zip(inputs.high) {
-        low = _mm512_dpbusd_epi32(low, low_inputs, weights);
-        high = _mm512_dpbusd_epi32(high, _mm512_xor_si512(weights, bias), high_inputs);
+#[target_feature(enable = "avx512f")]
+fn rearrange(blocks: [&[i16; 32]; 4]) -> [__m512i; 4] {
+    // SAFETY: eight elements are sixteen bytes.
+    array::from_fn(|part| unsafe { load_quarters(blocks.map(|block| block[8 * part..][..8].as_ptr().cast())) })
+}
+
+#[inline]
+#[target_feature(enable = "avx512bw")]
+fn dot_blocks(weights: [__m512i; 2], inputs: &[__m512i; 4]) -> __m512i {
+    let ([a, b], [c, d]) = (widen(weights[0]), widen(weights[1]));
+    let [a, b] = [[(a, inputs[0]), (b, inputs[1])], [(c, inputs[2]), (d, inputs[3])]]
+        .map(|[a, b]| _mm512_add_epi32(_mm512_madd_epi16(a.0, a.1), _mm512_madd_epi16(b.0, b.1)));
+    _mm512_add_epi32(a, b)
+}
+
+impl Products for Words {
+    type Inputs = [__m512i; 4];
+
+    operations! {
+        fn rearrange(blocks: [&[i16; 32]; 4]) -> [__m512i; 4] = rearrange(blocks);
+        fn dot_blocks(weights: [__m512i; 2], inputs: &[__m512i; 4]) -> __m512i = dot_blocks(weights, inputs);
+        unsafe fn dot_pairs(sum: __m512i, pairs: __m512i, inputs: *const i16, pair: usize) -> __m512i = {
+            let input = _mm512_set1_epi32(inputs.cast::<i32>().add(pair).read_unaligned());
+            _mm512_add_epi32(sum, _mm512_madd_epi16(pairs, input))
+        };
     }
-    _mm512_add_epi32(low, _mm512_slli_epi32::<8>(high))
 }
 
 #[inline]
@@ -145,10 +134,10 @@ fn floats_of_bytes(bytes: __m128i) -> __m512 {
     _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes))
 }
 
-impl Lanes for Avx512 {
+impl<P: Products> Lanes for Avx512<P> {
     type Floats = __m512;
     type Integers = __m512i;
-    type Inputs = Inputs;
+    type Inputs = P::Inputs;
 
     operations! {
         fn splat(x: f32) -> __m512 = _mm512_set1_ps(x);
@@ -192,14 +181,26 @@ impl Lanes for Avx512 {
         fn add_integers(a: __m512i, b: __m512i) -> __m512i = _mm512_add_epi32(a, b);
         fn larger_integer(a: __m512i, b: __m512i) -> __m512i = _mm512_max_epi32(a, b);
         fn shift_left_23(x: __m512i) -> __m512i = _mm512_slli_epi32::<23>(x);
-        unsafe fn dot_pairs(sum: __m512i, pairs: __m512i, inputs: *const i16, pair: usize) -> __m512i =
-            dot_pairs(sum, pairs, inputs, pair);
         fn transpose(rows: [__m512i; 4]) -> [__m512i; 4] = transpose(rows);
         unsafe fn load_quarters(from: [*const u8; 4]) -> __m512i = load_quarters(from);
         unsafe fn mxfp4_i8(from: [*const u8; 4], halves: bool) -> [__m512i; 2] = mxfp4_i8(load_quarters(from), halves);
         fn pairs_of_bytes(bytes: __m512i) -> [__m512i; 2] = pairs_of_bytes(bytes);
         fn prefetch(from: *const u8) -> () = _mm_prefetch::<_MM_HINT_T0>(from.cast());
-        fn rearrange(blocks: [&[i16; 32]; 4]) -> Inputs = rearrange(blocks);
-        fn dot_blocks(weights: [__m512i; 2], inputs: &Inputs) -> __m512i = dot_blocks(weights, inputs);
+    }
+
+    #[inline(always)]
+    fn rearrange(self, blocks: [&[i16; 32]; 4]) -> P::Inputs {
+        self.0.rearrange(blocks)
+    }
+
+    #[inline(always)]
+    fn dot_blocks(self, weights: [__m512i; 2], inputs: &P::Inputs) -> __m512i {
+        self.0.dot_blocks(weights, inputs)
+    }
+
+    #[inline(always)]
+    unsafe fn dot_pairs(self, sum: __m512i, pairs: __m512i, inputs: *const i16, pair: usize) -> __m512i {
+        // SAFETY: our own contract.
+        unsafe { self.0.dot_pairs(sum, pairs, inputs, pair) }
     }
 }

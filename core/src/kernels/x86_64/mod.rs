@@ -1,69 +1,17 @@
 //! Kernels for x86-64, and which of them this machine can run.
 
-/// The operations of [`super::lanes::Lanes`] from expressions of intrinsics.
-macro_rules! operations {
-    () => {};
-    (fn $name:ident($($argument:ident: $type:ty),*) -> $result:ty = $body:expr; $($rest:tt)*) => {
-        #[inline(always)]
-        fn $name(self, $($argument: $type),*) -> $result {
-            // SAFETY: `self` exists only where the processor has these instructions.
-            unsafe { $body }
-        }
-        operations! { $($rest)* }
-    };
-    (unsafe fn $name:ident($($argument:ident: $type:ty),*) -> $result:ty = $body:expr; $($rest:tt)*) => {
-        #[inline(always)]
-        unsafe fn $name(self, $($argument: $type),*) -> $result {
-            // SAFETY: `self` exists only where the processor has these instructions; the caller vouches for the pointers.
-            unsafe { $body }
-        }
-        operations! { $($rest)* }
-    };
-}
-
-/// A kernel set: the kernels of [`super::lanes`], inlined where the instructions are enabled.
-macro_rules! entry_points {
-    (
-        $lanes:ident, $name:literal, $requires:expr, $features:literal,
-        float tokens $tokens:literal, integer tokens $integer_tokens:literal, heads $heads:literal
-    ) => {
-        pub const SET: KernelSet = KernelSet {
-            name: $name,
-            requires: $requires,
-            matmul_f32: entry_points!(@ $lanes $features Matmul matmul::<_, lanes::F32, $tokens>),
-            matmul_f16: entry_points!(@ $lanes $features Matmul matmul::<_, lanes::F16, $tokens>),
-            matmul_bf16: entry_points!(@ $lanes $features Matmul matmul::<_, lanes::Bf16, $tokens>),
-            matmul_q8_0: entry_points!(@ $lanes $features Matmul matmul::<_, lanes::Q8_0, $tokens>),
-            matmul_mxfp4: entry_points!(@ $lanes $features Matmul matmul::<_, lanes::Mxfp4, $tokens>),
-            matmul_q8_0_quantized:
-                entry_points!(@ $lanes $features Matmul matmul_q8_0_quantized::<_, $integer_tokens>),
-            matmul_mxfp4_quantized:
-                entry_points!(@ $lanes $features Matmul matmul_mxfp4_quantized::<_, $integer_tokens>),
-            quantize: entry_points!(@ $lanes $features Quantize quantize::<_>),
-            swiglu: entry_points!(@ $lanes $features Swiglu swiglu::<_>),
-            attend_f16: entry_points!(@ $lanes $features Attend attend::<_, u16, $heads>),
-            attend_f32: entry_points!(@ $lanes $features Attend attend::<_, f32, $heads>),
-        };
-    };
-    (@ $lanes:ident $features:literal $arguments:ident $($kernel:tt)*) => {{
-        /// # Safety
-        /// The contract of the argument block; the processor has the instructions.
-        #[target_feature(enable = $features)]
-        unsafe fn kernel(arguments: &arguments::$arguments) {
-            // SAFETY: our own contract.
-            unsafe { lanes::$($kernel)*($lanes(()), arguments) }
-        }
-        kernel
-    }};
-}
-
 pub mod avx2;
 pub mod avx512;
+pub mod avx512_vnni;
+pub mod avx_vnni;
 
 use core::arch::x86_64::*;
 
-use super::CpuFeatures;
+use super::{CpuFeatures, KernelSet, portable};
 use crate::format::mxfp4::DOUBLED;
+
+/// All sets of this architecture, the fastest first.
+pub const SETS: &[&KernelSet] = &[&avx512_vnni::SET, &avx512::SET, &avx_vnni::SET, &avx2::SET, &portable::SET];
 
 /// Asks the processor for its instructions, and whether the operating system saves their registers (Intel 64 and IA-32
 /// Architectures Software Developer's Manual, volume 1, sections 14.3 and 15.2).
@@ -71,7 +19,8 @@ pub fn detect() -> CpuFeatures {
     const OSXSAVE_FMA_F16C: u32 = 1 << 27 | 1 << 12 | 1 << 29;
     const AVX2: u32 = 1 << 5;
     const F_DQ_BW_VL: u32 = 1 << 16 | 1 << 17 | 1 << 30 | 1 << 31;
-    const VNNI: u32 = 1 << 11;
+    const AVX512_VNNI: u32 = 1 << 11;
+    const AVX_VNNI: u32 = 1 << 4;
     const YMM: u64 = 1 << 1 | 1 << 2;
     const ZMM: u64 = YMM | 1 << 5 | 1 << 6 | 1 << 7;
 
@@ -83,12 +32,19 @@ pub fn detect() -> CpuFeatures {
     let saved = unsafe { xgetbv() };
     let extended = __cpuid_count(7, 0);
     if !has(extended.ebx, AVX2) || saved & YMM != YMM {
-        CpuFeatures::NONE
-    } else if !has(extended.ebx, F_DQ_BW_VL) || !has(extended.ecx, VNNI) || saved & ZMM != ZMM {
-        CpuFeatures::AVX2
-    } else {
-        CpuFeatures::AVX512
+        return CpuFeatures::NONE;
     }
+    let mut features = CpuFeatures::AVX2;
+    if extended.eax >= 1 && has(__cpuid_count(7, 1).eax, AVX_VNNI) {
+        features = features.and(CpuFeatures::AVX_VNNI);
+    }
+    if has(extended.ebx, F_DQ_BW_VL) && saved & ZMM == ZMM {
+        features = features.and(CpuFeatures::AVX512);
+        if has(extended.ecx, AVX512_VNNI) {
+            features = features.and(CpuFeatures::AVX512_VNNI);
+        }
+    }
+    features
 }
 
 /// Which registers the operating system saves.

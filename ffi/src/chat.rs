@@ -1,0 +1,281 @@
+//! Chapter 13, third part: a conversation in one call.
+
+use core::ffi::c_char;
+use core::ptr;
+use std::boxed::Box;
+use std::path::Path;
+use std::string::String;
+
+use ::ossicle_host::{Checkpoint, Memory, harmony};
+use ossicle_core::harmony::conversation::Message;
+use ossicle_core::harmony::render::Renderer;
+
+use crate::checkpoint::{Opened, open, path_of};
+use crate::event::ossicle_event;
+use crate::generation::{
+    ossicle_generation, ossicle_generation_append, ossicle_generation_layout, ossicle_generation_new,
+};
+use crate::hooks::ossicle_host;
+use crate::input::{Versioned, demand_output, ossicle_text};
+use crate::message::{
+    OSSICLE_ROLE_DEVELOPER, OSSICLE_ROLE_SYSTEM, OSSICLE_ROLE_USER, ossicle_developer, ossicle_message, ossicle_system,
+};
+use crate::object::{Opaque, boxed, exclusive, unboxed};
+use crate::session::{ossicle_session_config, ossicle_session_layout, ossicle_session_new};
+use crate::status::{Failure, OSSICLE_ERROR_RENDER, OSSICLE_OK, call, ossicle_error};
+use crate::system::{Pool, lent, made, told};
+use crate::turn::{ossicle_turn, ossicle_turn_config, ossicle_turn_layout, ossicle_turn_new, ossicle_turn_next};
+
+/// Adds messages as JSON, in the form of OpenAI's library: `{"messages": [{"role": "user", "content": "..."}]}`.
+///
+/// `json`: the text.
+///
+/// Memory: nothing is kept; memory to work in is allocated.
+/// Errors: OSSICLE_ERROR_RENDER if it is not of that form; else as ossicle_generation_append.
+/// Threads: one at a time.
+/// Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ossicle_generation_append_json(
+    generation: *mut ossicle_generation,
+    json: ossicle_text,
+    error: *mut ossicle_error,
+) -> i32 {
+    call(error, || {
+        // SAFETY: as the header says.
+        let (mut state, json) = unsafe { (exclusive(generation)?, json.read()?.unwrap_or_default()) };
+        let generation = &mut state.generation;
+        let append = |messages: &[Message<'_>]| {
+            let renderer = Renderer::new(generation.tokenizer(), *generation.special());
+            let mut scratch = std::vec![0; renderer.scratch_size(messages)?];
+            generation.append(messages, &mut scratch)
+        };
+        let malformed = |text: String| Failure::Host(OSSICLE_ERROR_RENDER, text);
+        harmony::with_conversation(json.as_bytes(), append).map_err(malformed)??;
+        Ok(OSSICLE_OK)
+    })
+}
+
+/// A model, its session and a conversation, in memory of the library. One thread at a time.
+pub struct ossicle_chat {
+    _opaque: (),
+}
+
+pub(crate) struct Chat {
+    generation: *mut ossicle_generation,
+    host: ossicle_host,
+    turn: *mut ossicle_turn,
+    turn_memory: Option<Memory>,
+    _memory: [Memory; 2],
+    _pool: Box<Pool>,
+    _opened: Opened,
+}
+
+impl Opaque for ossicle_chat {
+    type State = Chat;
+    const KIND: u32 = u32::from_le_bytes(*b"oCha");
+}
+
+/// How a chat begins.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct ossicle_chat_config {
+    /// sizeof (ossicle_chat_config).
+    pub struct_size: u32,
+    /// Threads to compute with; 0 for as many as the process may use at once.
+    pub threads: u32,
+    /// The session; null for the defaults.
+    pub session: *const ossicle_session_config,
+    /// The system message; null for the default one.
+    pub system: *const ossicle_system,
+    /// The developer message; null for none.
+    pub developer: *const ossicle_developer,
+}
+
+// SAFETY: pointers that may be null, and numbers.
+unsafe impl Versioned for ossicle_chat_config {}
+
+/// Opens a model by its path, and begins a conversation with it: all of the chapters above in one call.
+///
+/// `path`: as for ossicle_checkpoint_open. `config`: null for the defaults. `chat`: gets the chat.
+///
+/// Memory: the library's, until ossicle_chat_close; the configuration is read during the call only.
+/// Errors: as the functions of the chapters above.
+/// Threads: any.
+/// Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ossicle_chat_open(
+    path: *const c_char,
+    config: *const ossicle_chat_config,
+    chat: *mut *mut ossicle_chat,
+    error: *mut ossicle_error,
+) -> i32 {
+    call(error, || {
+        demand_output(chat)?;
+        // SAFETY: as the header says.
+        let (path, config) = unsafe { (path_of(path)?, ossicle_chat_config::read(config)?) };
+        // SAFETY: as the header says.
+        let opened = unsafe { open(Checkpoint::open(Path::new(path))?, error) }?;
+        let pool = Pool::new(config.threads);
+        let mut session = ptr::null_mut();
+        let session_memory = made(
+            // SAFETY: as the header says of the configuration; the model was just made.
+            |needed| unsafe { ossicle_session_layout(opened.model, config.session, needed, error) },
+            // SAFETY: the same; the memory stays with the session.
+            |region, size| unsafe {
+                ossicle_session_new(opened.model, region, size, config.session, &mut session, error)
+            },
+        )?;
+        let mut generation = ptr::null_mut();
+        let memory = made(
+            // SAFETY: both were just made.
+            |needed| unsafe { ossicle_generation_layout(session, opened.tokenizer, ptr::null(), needed, error) },
+            // SAFETY: the same; the memory stays with the generation.
+            |region, size| unsafe {
+                let config = ptr::null();
+                ossicle_generation_new(session, opened.tokenizer, region, size, config, &mut generation, error)
+            },
+        )?;
+        let default = ossicle_system { struct_size: size_of::<ossicle_system>() as u32, ..ossicle_system::zero() };
+        let messages = [
+            ossicle_message {
+                role: OSSICLE_ROLE_SYSTEM,
+                system: if config.system.is_null() { &default } else { config.system },
+                ..empty_message()
+            },
+            ossicle_message { role: OSSICLE_ROLE_DEVELOPER, developer: config.developer, ..empty_message() },
+        ];
+        let count = if config.developer.is_null() { 1 } else { 2 };
+        // SAFETY: as the header says of the messages' parts.
+        told(unsafe { ossicle_generation_append(generation, messages.as_ptr(), count, error) })?;
+        let state = Chat {
+            generation,
+            host: lent(&pool),
+            turn: ptr::null_mut(),
+            turn_memory: None,
+            _memory: [session_memory, memory],
+            _pool: pool,
+            _opened: opened,
+        };
+        // SAFETY: a place for the result, by the check above.
+        unsafe { chat.write(boxed(state)) };
+        Ok(OSSICLE_OK)
+    })
+}
+
+fn empty_message() -> ossicle_message {
+    ossicle_message { struct_size: size_of::<ossicle_message>() as u32, ..ossicle_message::zero() }
+}
+
+/// The user says something, and the model begins to answer.
+///
+/// `text`: what; null to let the model go on, such as after what a tool answers was appended. `config`: how to answer; null
+/// for the defaults.
+///
+/// Memory: nothing is kept.
+/// Errors: as ossicle_generation_append and ossicle_turn_new.
+/// Threads: one at a time.
+/// Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ossicle_chat_ask(
+    chat: *mut ossicle_chat,
+    text: ossicle_text,
+    config: *const ossicle_turn_config,
+    error: *mut ossicle_error,
+) -> i32 {
+    call(error, || {
+        // SAFETY: as the header says.
+        let mut chat = unsafe { exclusive(chat) }?;
+        chat.turn = ptr::null_mut();
+        if !text.start.is_null() {
+            let message = ossicle_message { role: OSSICLE_ROLE_USER, text, ..empty_message() };
+            // SAFETY: as the header says of the text.
+            told(unsafe { ossicle_generation_append(chat.generation, &message, 1, error) })?;
+        }
+        let (generation, mut turn) = (chat.generation, ptr::null_mut());
+        let memory = made(
+            // SAFETY: as the header says of the configuration.
+            |needed| unsafe { ossicle_turn_layout(config, needed, error) },
+            // SAFETY: the same; the memory stays with the turn.
+            |region, size| unsafe { ossicle_turn_new(generation, region, size, config, &mut turn, error) },
+        )?;
+        chat.turn_memory = Some(memory);
+        chat.turn = turn;
+        Ok(OSSICLE_OK)
+    })
+}
+
+/// Takes the next event of the answer, and computes until there is one.
+///
+/// `event`: gets a pointer to it.
+///
+/// Returns OSSICLE_MORE with an event, and OSSICLE_OK without, once the answer is over and all events have been taken.
+/// Memory: the event and its texts are part of the chat, until the next call with it.
+/// Errors: OSSICLE_ERROR_STATE if nothing was asked; as ossicle_turn_step.
+/// Threads: one at a time.
+/// Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ossicle_chat_next(
+    chat: *mut ossicle_chat,
+    event: *mut *const ossicle_event,
+    error: *mut ossicle_error,
+) -> i32 {
+    call(error, || {
+        // SAFETY: as the header says.
+        let chat = unsafe { exclusive(chat) }?;
+        if chat.turn.is_null() {
+            return Err(ossicle_core::error::Error::State("something to have been asked").into());
+        }
+        // SAFETY: the turn's memory is part of the chat.
+        let status = unsafe { ossicle_turn_next(chat.turn, &chat.host, event, error) };
+        told(status)?;
+        Ok(status)
+    })
+}
+
+/// The generation of a chat, and what to pass with it, for what the functions above do not offer.
+///
+/// `generation`: gets the generation. `turn`: gets the turn under way, or null. `host`: gets the threads.
+///
+/// Memory: they are part of the chat; the turn until the next ossicle_chat_ask.
+/// Errors: none of its own.
+/// Threads: one at a time.
+/// Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ossicle_chat_parts(
+    chat: *mut ossicle_chat,
+    generation: *mut *mut ossicle_generation,
+    turn: *mut *mut ossicle_turn,
+    host: *mut ossicle_host,
+) -> i32 {
+    call(ptr::null_mut(), || {
+        demand_output(generation)?;
+        demand_output(turn)?;
+        demand_output(host)?;
+        // SAFETY: as the header says.
+        let chat = unsafe { exclusive(chat) }?;
+        // SAFETY: places for the results, by the checks above.
+        unsafe {
+            generation.write(chat.generation);
+            turn.write(chat.turn);
+            host.write(chat.host);
+        }
+        Ok(OSSICLE_OK)
+    })
+}
+
+/// Ends a chat.
+///
+/// `chat`: null is none.
+///
+/// Memory: freed.
+/// Errors: OSSICLE_ERROR_OBJECT, OSSICLE_ERROR_BUSY.
+/// Threads: any.
+/// Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ossicle_chat_close(chat: *mut ossicle_chat) -> i32 {
+    call(ptr::null_mut(), || {
+        // SAFETY: as the header says.
+        unsafe { unboxed(chat) }?;
+        Ok(OSSICLE_OK)
+    })
+}

@@ -1,0 +1,85 @@
+//! What the header declares is what the library has, and all that it asks for.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use crate::programs::*;
+
+#[test]
+fn misuse_is_refused_and_leaves_objects_as_they_were() {
+    run(Command::new(compile("tests/c/misuse.c")).arg(model()));
+}
+
+#[test]
+fn the_conveniences_of_an_operating_system_work() {
+    run(Command::new(compile("tests/c/system.c")).arg(model()).arg(root().join("tests/data/tiny-a/hf")));
+}
+
+#[test]
+fn nulls_are_refused_by_every_function() {
+    let program = text_of("tests/c/nulls.c");
+    let missing: Vec<_> = declared().into_iter().filter(|name| !program.contains(&format!("{name}("))).collect();
+    assert!(missing.is_empty(), "tests/c/nulls.c does not call {missing:?}");
+    run(checked(&compile("tests/c/nulls.c")).arg(model()));
+}
+
+#[test]
+fn a_host_that_fails_at_any_call_costs_an_error_and_no_more() {
+    run(Command::new(compile("tests/c/faults.c")).arg(model()));
+}
+
+#[test]
+fn engines_side_by_side_and_sessions_between_threads_say_the_same() {
+    let other = root().join("tests/data/tiny-b/gguf/tiny-b.gguf");
+    run(Command::new(compile("tests/c/neighbours.c")).arg(model()).arg(other));
+}
+
+#[test]
+fn a_program_for_openais_interface_runs() {
+    let source = "tests/c/gptoss.c";
+    run(checked(&compile_by("gcc", source, &library().0, &["compat/gptoss_compat.c"])).arg(model()));
+}
+
+#[test]
+fn the_shared_library_exports_what_the_header_declares_and_nothing_else() {
+    let exported = symbols(&["-D", "--defined-only"], &library().1);
+    assert_eq!(exported, declared());
+}
+
+#[test]
+fn every_function_is_called_from_some_program_in_c() {
+    let mut programs = String::new();
+    for path in ["tests/c", "examples/c"] {
+        for entry in std::fs::read_dir(root().join(path)).expect("a folder").flatten() {
+            programs += &std::fs::read_to_string(entry.path()).expect("a program");
+        }
+    }
+    let missing: Vec<_> = declared().into_iter().filter(|name| !programs.contains(&format!("{name}("))).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+/// Five memory functions, and one to call on a defect, are all that it asks for: no allocator, no unwinder, no sockets.
+#[test]
+fn the_freestanding_library_answers_without_a_c_library() {
+    let library = freestanding_library();
+    let program = folder("freestanding").join("program");
+    let mut command = Command::new("gcc");
+    command.arg("-std=c11").args(WARNINGS).args(["-O1", "-ffreestanding", "-fno-builtin", "-fno-stack-protector"]);
+    command.args(["-nostdlib", "-static", "-I"]).arg(root().join("include"));
+    command.arg(format!("-DMODEL=\"{}\"", model().display()));
+    command.arg(root().join("tests/c/freestanding.c")).arg(library).arg("-o").arg(&program);
+    run(&mut command);
+    run(&mut Command::new(&program));
+
+    // All of the library in one object: what it still wants.
+    let object = folder("freestanding").join("library.o");
+    let wanted = declared().into_iter().map(|name| format!("--undefined={name}"));
+    let mut command = Command::new("ld");
+    command.args(["-r", "--gc-sections", "--entry=0"]).args(wanted).arg(library).arg("-o").arg(&object);
+    run(&mut command);
+    let allowed = ["bcmp", "memcmp", "memcpy", "memmove", "memset", "ossicle_panic"];
+    let host: BTreeSet<String> = declared().difference(&symbols(&["--defined-only"], &object)).cloned().collect();
+    let undefined: Vec<String> = symbols(&["-u"], &object).difference(&host).cloned().collect();
+    assert_eq!(undefined, allowed);
+    assert!(host.iter().all(|name| !name.contains("turn") && !name.contains("session")), "{host:?}");
+}
