@@ -1,18 +1,18 @@
 //! `ossicle bench`: how fast a model runs here.
 
-use std::hint::black_box;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use ossicle_core::parallel::{Parallel, for_each};
+use ossicle_core::parallel::Parallel;
 use ossicle_core::sampling::{Sampler, SamplerConfig};
 use ossicle_core::transformer::{Logits, Session, SessionConfig};
 use ossicle_host::{Memory, Threads};
 use serde_json::json;
 
+use crate::bandwidth::Bandwidth;
 use crate::info::bytes_per_token;
 use crate::open::{ComputeOptions, explain, with_model};
 use crate::profile::{self, Profiler};
@@ -48,7 +48,8 @@ pub struct Arguments {
     json: bool,
 }
 
-/// Runs `ossicle bench`. If the file has to come from a disk, the prompt pays for it: run it twice.
+/// Runs `ossicle bench`. The bandwidth is that with which the threads read the attention and output matrices from where they
+/// lie, measured between the generated tokens. If the file has to come from a disk, the prompt pays for it: run it twice.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let kernels = arguments.compute.kernels()?;
     let threads = Threads::new(arguments.compute.threads());
@@ -94,8 +95,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         let started = Instant::now();
         prompt_profiler.time(|| take_in(&prompt, parallel(&prompt_profiler), Logits::Last))?;
         let prefill = started.elapsed();
+        let mut bandwidth = Bandwidth::new(model);
         let mut steps = Vec::new();
-        for _ in 0..arguments.generate {
+        for number in 0..arguments.generate {
+            if number % 4 == 0 {
+                bandwidth.pass(&threads);
+            }
             let started = Instant::now();
             let token = sampler.sample(session.logits(), |_| true)?;
             session.start(&[token], Logits::Last)?;
@@ -113,7 +118,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         let median = steps.get(steps.len() / 2).map_or(0.0, |step| per_second(1, *step));
         let bytes = bytes_per_token(model);
         let peak_memory = peak_memory();
-        let bandwidth = bandwidth(&threads);
+        let bandwidth = bandwidth.median();
         let precision = arguments.compute.precision();
         let batches = prompt.len().div_ceil(batch_tokens);
         let depth = arguments.depth + prompt.len() / 2;
@@ -136,7 +141,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             "decode_tokens_per_second_median": median,
             "bytes_per_decoded_token": bytes,
             "memory_bandwidth_bytes_per_second": bandwidth,
-            "decode_share_of_bandwidth": median * bytes as f64 / bandwidth,
+            "decode_share_of_bandwidth": median * bytes as f64 / bandwidth.max(1.0),
         });
         if arguments.json {
             if arguments.profile {
@@ -160,34 +165,6 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         }
         Ok(())
     })
-}
-
-/// Bytes per second that all threads together read from memory: the best of a few passes over a buffer far larger than
-/// any cache, each thread with several streams.
-fn bandwidth(threads: &Threads) -> f64 {
-    const SIZE: usize = 1 << 30;
-    const PIECE: usize = 1 << 22;
-    const STREAMS: usize = 4;
-    let buffer = vec![1_u64; SIZE / 8];
-    let pieces: Vec<&[u64]> = buffer.chunks(PIECE / 8).collect();
-    let pass = || {
-        let start = Instant::now();
-        for_each(threads, pieces.len(), |index| {
-            let streams: [&[u64]; STREAMS] =
-                std::array::from_fn(|stream| &pieces[index][stream * PIECE / 8 / STREAMS..][..PIECE / 8 / STREAMS]);
-            let mut sums = [0_u64; 8];
-            for at in (0..streams[0].len()).step_by(8) {
-                for stream in streams {
-                    for (sum, value) in sums.iter_mut().zip(&stream[at..at + 8]) {
-                        *sum = sum.wrapping_add(*value);
-                    }
-                }
-            }
-            black_box(sums);
-        });
-        SIZE as f64 / start.elapsed().as_secs_f64()
-    };
-    (0..5).map(|_| pass()).fold(0.0, f64::max)
 }
 
 /// The most memory that the process has held, mapped files included; null where the system does not say.
