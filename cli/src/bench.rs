@@ -1,20 +1,21 @@
 //! `ossicle bench`: how fast a model runs here.
 
-use std::hint::black_box;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use ossicle_core::parallel::{Parallel, for_each};
+use ossicle_core::parallel::Parallel;
 use ossicle_core::sampling::{Sampler, SamplerConfig};
 use ossicle_core::transformer::{Logits, Session, SessionConfig};
 use ossicle_host::{Memory, Threads};
 use serde_json::json;
 
+use crate::bandwidth::Bandwidth;
 use crate::info::bytes_per_token;
 use crate::open::{ComputeOptions, explain, with_model};
+use crate::profile::{self, Profiler};
 
 /// Arguments of `ossicle bench`.
 #[derive(Args)]
@@ -28,6 +29,12 @@ pub struct Arguments {
     /// Tokens to generate.
     #[arg(long, default_value_t = 32)]
     generate: usize,
+    /// Tokens in the context before the prompt; not measured.
+    #[arg(long, default_value_t = 0)]
+    depth: usize,
+    /// Shows where the time of a batch and of a decoded token goes. Costs a little of it.
+    #[arg(long)]
+    profile: bool,
     /// Tokens taken in at a time [default: 128, or as many as the model's context].
     #[arg(long)]
     batch: Option<usize>,
@@ -41,7 +48,8 @@ pub struct Arguments {
     json: bool,
 }
 
-/// Runs `ossicle bench`. If the file has to come from a disk, the prompt pays for it: run it twice.
+/// Runs `ossicle bench`. The bandwidth is that with which the threads read the attention and output matrices from where they
+/// lie, measured between the generated tokens. If the file has to come from a disk, the prompt pays for it: run it twice.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let kernels = arguments.compute.kernels()?;
     let threads = Threads::new(arguments.compute.threads());
@@ -52,7 +60,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         let default = SessionConfig::within(model.config());
         let batch_tokens = arguments.batch.unwrap_or(default.batch_tokens);
         let config = SessionConfig {
-            context_tokens: arguments.prompt.saturating_add(arguments.generate).saturating_add(1),
+            context_tokens: [arguments.prompt, arguments.generate, 1]
+                .into_iter()
+                .fold(arguments.depth, usize::saturating_add),
             batch_tokens,
             precision: arguments.compute.precision(),
             ..default
@@ -61,26 +71,42 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         let mut memory = Memory::new(layout)?;
         let mut session = Session::new(memory.region(), model, kernels, &config)?;
         let style = ProgressStyle::with_template("{bar:40} {pos}/{len} tokens")?;
-        let progress = ProgressBar::new((arguments.prompt + arguments.generate) as u64).with_style(style);
+        let tokens = arguments.depth + arguments.prompt + arguments.generate;
+        let progress = ProgressBar::new(tokens as u64).with_style(style);
 
         let mut sampler = Sampler::new(SamplerConfig { seed: arguments.seed, ..SamplerConfig::default() })?;
         let uniform = vec![0.0; model.config().vocabulary];
-        let prompt: Result<Vec<u32>, _> =
-            (0..arguments.prompt.max(1)).map(|_| sampler.sample(&uniform, |_| true)).collect();
-        let prompt = prompt?;
-
+        let mut random =
+            |count: usize| -> Result<Vec<u32>, _> { (0..count).map(|_| sampler.sample(&uniform, |_| true)).collect() };
+        let (before, prompt) = (random(arguments.depth)?, random(arguments.prompt.max(1))?);
+        // Logits only after the prompt.
+        let mut take_in = |tokens: &[u32], parallel: &dyn Parallel, logits| -> Result<()> {
+            let mut batches = tokens.chunks(batch_tokens).peekable();
+            while let Some(batch) = batches.next() {
+                session.start(batch, if batches.peek().is_some() { Logits::None } else { logits })?;
+                session.run(parallel).map_err(|error| explain(error, &opened))?;
+                progress.inc(batch.len() as u64);
+            }
+            Ok(())
+        };
+        take_in(&before, &threads, Logits::None)?;
+        let [prompt_profiler, decode_profiler] = [(); 2].map(|()| Profiler::new(&threads));
+        let parallel = |profiler| -> &dyn Parallel { if arguments.profile { profiler } else { &threads } };
         let started = Instant::now();
-        for batch in prompt.chunks(batch_tokens) {
-            session.run_all(batch, &threads).map_err(|error| explain(error, &opened))?;
-            progress.inc(batch.len() as u64);
-        }
+        prompt_profiler.time(|| take_in(&prompt, parallel(&prompt_profiler), Logits::Last))?;
         let prefill = started.elapsed();
+        let mut bandwidth = Bandwidth::new(model);
         let mut steps = Vec::new();
-        for _ in 0..arguments.generate {
+        for number in 0..arguments.generate {
+            if number % 4 == 0 {
+                bandwidth.pass(&threads);
+            }
             let started = Instant::now();
             let token = sampler.sample(session.logits(), |_| true)?;
             session.start(&[token], Logits::Last)?;
-            session.run(&threads).map_err(|error| explain(error, &opened))?;
+            decode_profiler
+                .time(|| session.run(parallel(&decode_profiler)))
+                .map_err(|error| explain(error, &opened))?;
             steps.push(started.elapsed());
             progress.inc(1);
         }
@@ -92,14 +118,21 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         let median = steps.get(steps.len() / 2).map_or(0.0, |step| per_second(1, *step));
         let bytes = bytes_per_token(model);
         let peak_memory = peak_memory();
-        let bandwidth = bandwidth(&threads);
-        let result = json!({
+        let bandwidth = bandwidth.median();
+        let precision = arguments.compute.precision();
+        let batches = prompt.len().div_ceil(batch_tokens);
+        let depth = arguments.depth + prompt.len() / 2;
+        let prompt_stages = prompt_profiler.stages(model, precision, [batches, prompt.len() / batches, depth]);
+        let depth = arguments.depth + prompt.len() + steps.len() / 2;
+        let decode_stages = decode_profiler.stages(model, precision, [steps.len(), 1, depth]);
+        let mut result = json!({
             "model": arguments.model,
             "kernels": kernels.name(),
             "threads": threads.workers() + 1,
             "load_seconds": load.as_secs_f64(),
             "session_bytes": layout.size,
             "peak_memory_bytes": peak_memory,
+            "depth": arguments.depth,
             "prompt_tokens": prompt.len(),
             "batch_tokens": batch_tokens,
             "prefill_tokens_per_second": per_second(prompt.len(), prefill),
@@ -108,9 +141,13 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             "decode_tokens_per_second_median": median,
             "bytes_per_decoded_token": bytes,
             "memory_bandwidth_bytes_per_second": bandwidth,
-            "decode_share_of_bandwidth": median * bytes as f64 / bandwidth,
+            "decode_share_of_bandwidth": median * bytes as f64 / bandwidth.max(1.0),
         });
         if arguments.json {
+            if arguments.profile {
+                result["prompt_stages"] = json!(prompt_stages);
+                result["decode_stages"] = json!(decode_stages);
+            }
             println!("{}", serde_json::to_string_pretty(&result)?);
         } else if let Some(result) = result.as_object() {
             for (name, value) in result {
@@ -122,36 +159,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
                 }
             }
         }
+        if arguments.profile && !arguments.json {
+            profile::print("A batch of the prompt", &prompt_stages, bandwidth);
+            profile::print("A decoded token", &decode_stages, bandwidth);
+        }
         Ok(())
     })
-}
-
-/// Bytes per second that all threads together read from memory: the best of a few passes over a buffer far larger than
-/// any cache, each thread with several streams.
-fn bandwidth(threads: &Threads) -> f64 {
-    const SIZE: usize = 1 << 30;
-    const PIECE: usize = 1 << 22;
-    const STREAMS: usize = 4;
-    let buffer = vec![1_u64; SIZE / 8];
-    let pieces: Vec<&[u64]> = buffer.chunks(PIECE / 8).collect();
-    let pass = || {
-        let start = Instant::now();
-        for_each(threads, pieces.len(), |index| {
-            let streams: [&[u64]; STREAMS] =
-                std::array::from_fn(|stream| &pieces[index][stream * PIECE / 8 / STREAMS..][..PIECE / 8 / STREAMS]);
-            let mut sums = [0_u64; 8];
-            for at in (0..streams[0].len()).step_by(8) {
-                for stream in streams {
-                    for (sum, value) in sums.iter_mut().zip(&stream[at..at + 8]) {
-                        *sum = sum.wrapping_add(*value);
-                    }
-                }
-            }
-            black_box(sums);
-        });
-        SIZE as f64 / start.elapsed().as_secs_f64()
-    };
-    (0..5).map(|_| pass()).fold(0.0, f64::max)
 }
 
 /// The most memory that the process has held, mapped files included; null where the system does not say.

@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 the work is done; 1 it is not, and standard error says why; 2 the command line is wrong.
 
+mod bandwidth;
 mod bench;
 mod chat;
 mod gguf_writer;
@@ -9,6 +10,7 @@ mod harmony;
 mod info;
 mod logits;
 mod open;
+mod profile;
 mod run;
 mod synth;
 mod talk;
@@ -45,6 +47,9 @@ enum Command {
     /// Writes a model of random weights, to measure speed and memory without a download.
     Synth(synth::Arguments),
     /// Measures how fast a model runs here.
+    ///
+    /// The memory bandwidth beside it is the rate at which the same threads read the attention and output matrices, where
+    /// they lie, and do nothing else: the median of passes between the generated tokens.
     Bench(bench::Arguments),
 }
 

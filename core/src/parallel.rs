@@ -15,6 +15,36 @@ pub trait Parallel: Sync {
     /// Calls `job` on as many threads as there are, any number of times (even none), and returns when all of these
     /// calls have returned.
     fn run(&self, job: &(dyn Fn() + Sync));
+
+    /// Called on the session's thread as each stage of a step begins: a host with a clock sees where the time goes.
+    fn begin(&self, _stage: Stage) {}
+}
+
+/// The stages of a step: those of a layer in their order, then that of the logits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Normalization before attention.
+    AttentionNorm,
+    /// Queries, keys and values.
+    QueryKeyValue,
+    /// Rotation of queries and keys, and the way of keys and values into the cache.
+    Cache,
+    /// Scores, softmax and the sum of values.
+    Attention,
+    /// The projection after attention.
+    AttentionOutput,
+    /// Normalization, router, and the choice of experts.
+    Router,
+    /// Gates and linear parts of the experts.
+    GateUp,
+    /// The gated activation.
+    Activation,
+    /// What the experts give.
+    Down,
+    /// The sum over the experts, and the look for numbers that are not finite.
+    Combine,
+    /// Normalization and logits.
+    Unembedding,
 }
 
 /// No threads but the caller's.

@@ -1,6 +1,6 @@
 use crate::kernels::Kernels;
 use crate::model::{Config, Layer};
-use crate::parallel::{Groups, Parallel, Tile, for_each_tile};
+use crate::parallel::{Groups, Parallel, Stage, Tile, for_each_tile};
 
 use super::activations::{Activations, all_finite, rms_norm};
 use super::kv_cache::{KvCache, Place};
@@ -40,12 +40,16 @@ impl Attention<'_> {
         let row = (heads + 2 * kv_heads) * head_dim;
         let (keys_at, values_at) = (heads * head_dim, (heads + kv_heads) * head_dim);
 
+        parallel.begin(Stage::AttentionNorm);
         self.normalized.fill(parallel, kernels, tokens, |token, out| {
             rms_norm(&residual[token * hidden..][..hidden], &layer.attention_norm, config.norm_epsilon, out);
         });
+
+        parallel.begin(Stage::QueryKeyValue);
         let out = Tile::new(self.query_key_value, tokens, row);
         project(parallel, kernels, &layer.query_key_value, &self.normalized.inputs(0), out);
 
+        parallel.begin(Stage::Cache);
         for (token, row) in self.query_key_value.chunks_mut(row).take(tokens).enumerate() {
             if !all_finite(row) {
                 row.fill(f32::NAN);
@@ -54,6 +58,7 @@ impl Attention<'_> {
             self.cache.write(place, position + token, &row[keys_at..values_at], &row[values_at..]);
         }
 
+        parallel.begin(Stage::Attention);
         // The query heads that share a key-value head lie side by side.
         let shared = config.group() * head_dim;
         layer.sinks.read(0, self.sinks);
@@ -73,6 +78,7 @@ impl Attention<'_> {
             );
         });
 
+        parallel.begin(Stage::AttentionOutput);
         self.context.fill(parallel, kernels, tokens, |_, _| {});
         let out = Tile::new(self.output, tokens, hidden);
         project(parallel, kernels, &layer.attention_output, &self.context.inputs(0), out);

@@ -1,7 +1,7 @@
 use crate::error::Result;
 use crate::kernels::{Kernels, exp};
 use crate::model::{Config, Layer};
-use crate::parallel::{Groups, Parallel, Tile, for_each_block, for_each_tile};
+use crate::parallel::{Groups, Parallel, Stage, Tile, for_each_block, for_each_tile};
 use crate::region::Carver;
 
 use super::activations::{Activations, all_finite, rms_norm};
@@ -62,6 +62,7 @@ impl<'r> Experts<'r> {
         let tokens = residual.len() / hidden;
         let jobs = tokens * experts_per_token;
 
+        parallel.begin(Stage::Router);
         self.normalized.fill(parallel, kernels, tokens, |token, out| {
             rms_norm(&residual[token * hidden..][..hidden], &layer.mlp_norm, config.norm_epsilon, out);
         });
@@ -74,6 +75,7 @@ impl<'r> Experts<'r> {
         }
         self.number_jobs(tokens, experts_per_token);
 
+        parallel.begin(Stage::GateUp);
         let bounds = &*self.bounds;
         let inputs = self.normalized.inputs(0);
         let out = Tile::new(self.gate_up, jobs, 2 * intermediate);
@@ -83,6 +85,7 @@ impl<'r> Experts<'r> {
             project_tile(kernels, &layer.gate_up.expert(expert, experts), &inputs, Some(tokens), first, &mut tile);
         });
 
+        parallel.begin(Stage::Activation);
         let gate_up = &*self.gate_up;
         self.activated.fill(parallel, kernels, jobs, |job, out| {
             let gate_up = &gate_up[job * 2 * intermediate..][..2 * intermediate];
@@ -92,6 +95,7 @@ impl<'r> Experts<'r> {
             }
         });
 
+        parallel.begin(Stage::Down);
         let out = Tile::new(self.down, jobs, hidden);
         let width = piece(parallel, hidden);
         for_each_tile(parallel, out, Groups::Bounds(bounds), width, |expert, first, mut tile| {
@@ -99,6 +103,7 @@ impl<'r> Experts<'r> {
             project_tile(kernels, &layer.down.expert(expert, experts), &inputs, None, first, &mut tile);
         });
 
+        parallel.begin(Stage::Combine);
         let (down, weights, job_of) = (&*self.down, &*self.weights, &*self.job_of);
         for_each_block(parallel, residual, hidden, |token, residual| {
             let choices = token * experts_per_token..(token + 1) * experts_per_token;

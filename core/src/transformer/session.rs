@@ -3,7 +3,7 @@ use core::mem::MaybeUninit;
 use crate::error::{Error, Result};
 use crate::kernels::Kernels;
 use crate::model::{Config, Model};
-use crate::parallel::{Parallel, Tile};
+use crate::parallel::{Parallel, Stage, Tile};
 use crate::region::{Carver, Layout};
 
 use super::activations::{Activations, all_finite, rms_norm};
@@ -218,6 +218,7 @@ impl<'r, 'w> Session<'r, 'w> {
             self.batch = Some(batch);
             return Ok(Progress::More);
         }
+        parallel.begin(Stage::Unembedding);
         let first = batch.tokens - batch.rows;
         self.normalized.fill(parallel, self.kernels, batch.rows, |row, out| {
             let residual = &residual[(first + row) * config.hidden..][..config.hidden];

@@ -167,6 +167,8 @@ impl Lanes for Neon {
         };
         fn prefetch(from: *const u8) -> () =
             asm!("prfm pldl1keep, [{}]", in(reg) from, options(readonly, nostack, preserves_flags));
+        fn prefetch_far(from: *const u8) -> () =
+            asm!("prfm pldl2keep, [{}]", in(reg) from, options(readonly, nostack, preserves_flags));
         fn transpose(rows: [Integers; 4]) -> [Integers; 4] = {
             let quarters: [_; 4] = array::from_fn(|quarter| transpose(rows.map(|row| row[quarter])));
             array::from_fn(|row| quarters.map(|rows| rows[row]))

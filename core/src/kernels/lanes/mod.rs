@@ -82,6 +82,8 @@ pub(super) trait Lanes: Copy {
     ) -> Self::Integers;
     /// Asks for what will be read; nothing need be there.
     fn prefetch(self, from: *const u8);
+    /// The same, for later: what is read until then would push it out of the nearest cache.
+    fn prefetch_far(self, from: *const u8);
     /// In each quarter of the registers, which is four i32 of each, exchanges rows and columns.
     fn transpose(self, rows: [Self::Integers; 4]) -> [Self::Integers; 4];
     /// The sixteen bytes at each of four places.

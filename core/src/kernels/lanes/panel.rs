@@ -1,6 +1,6 @@
 use core::array;
 
-use super::quantized::Blocks;
+use super::quantized::{Blocks, LINE};
 use super::{LANES, Lanes};
 use crate::kernels::{QUANTIZED_BLOCK, arguments, portable};
 
@@ -40,6 +40,7 @@ pub unsafe fn many_tokens<L: Lanes, B: Blocks, const TOKENS: usize>(l: L, matmul
         for first_token in (0..matmul.tokens).step_by(MOST_TOKENS) {
             let tokens = (matmul.tokens - first_token).min(MOST_TOKENS);
             for (step, lane) in FOLDING_ORDER.into_iter().enumerate() {
+                ask_ahead::<L, B>(l, matmul, first_row + ROWS + step);
                 sums[..tokens].fill(l.splat(0.0));
                 for first_block in (lane..blocks).step_by(BLOCKS * LANES) {
                     let count = (blocks - first_block).div_ceil(LANES).min(BLOCKS);
@@ -49,11 +50,17 @@ pub unsafe fn many_tokens<L: Lanes, B: Blocks, const TOKENS: usize>(l: L, matmul
                         let mut token = 0;
                         while token < tokens {
                             let (first, sums) = (first_token + token, &mut sums[token..tokens]);
-                            token += match sums.len() {
-                                rest if rest >= TOKENS => panel.meet::<TOKENS>(l, matmul, first, sums),
-                                rest if rest >= 4 => panel.meet::<4>(l, matmul, first, sums),
-                                rest if rest >= 2 => panel.meet::<2>(l, matmul, first, sums),
-                                _ => panel.meet::<1>(l, matmul, first, sums),
+                            // Passes of about the same size: products of few tokens wait for one another.
+                            let passes = sums.len().div_ceil(TOKENS);
+                            token += match sums.len().div_ceil(passes) {
+                                1 => panel.meet::<1>(l, matmul, first, sums),
+                                2 => panel.meet::<2>(l, matmul, first, sums),
+                                3 => panel.meet::<3>(l, matmul, first, sums),
+                                4 => panel.meet::<4>(l, matmul, first, sums),
+                                5 => panel.meet::<5>(l, matmul, first, sums),
+                                6 => panel.meet::<6>(l, matmul, first, sums),
+                                7 => panel.meet::<7>(l, matmul, first, sums),
+                                _ => panel.meet::<8>(l, matmul, first, sums),
                             };
                         }
                     }
@@ -72,6 +79,23 @@ pub unsafe fn many_tokens<L: Lanes, B: Blocks, const TOKENS: usize>(l: L, matmul
                     to.copy_from_nonoverlapping(outputs.as_ptr(), (matmul.rows - first_row).min(ROWS));
                 }
             }
+        }
+    }
+}
+
+/// Asks for a row that will be read; there need be no such row. A panel has as many rows as steps, so that one row at each
+/// step brings the next panel, in the order in which memory delivers fastest.
+#[inline(always)]
+fn ask_ahead<L: Lanes, B: Blocks>(l: L, matmul: &arguments::Matmul, row: usize) {
+    let blocks = matmul.columns / QUANTIZED_BLOCK;
+    let parts = [
+        (matmul.weights, matmul.row_size, B::STRIDES.0),
+        (matmul.scales, matmul.scales_row_size, if B::STRIDES.1 < B::STRIDES.0 { B::STRIDES.1 } else { 0 }),
+    ];
+    for (first, row_size, stride) in parts {
+        let row = first.wrapping_add(row.wrapping_mul(row_size));
+        for at in (0..blocks * stride).step_by(LINE) {
+            l.prefetch_far(row.wrapping_add(at));
         }
     }
 }

@@ -147,7 +147,7 @@ const MOST_GROUPS: usize = 16;
 const AHEAD: usize = 512;
 
 /// Bytes that memory delivers at a time.
-const LINE: usize = 64;
+pub(super) const LINE: usize = 64;
 
 /// One token: the lanes are the blocks of a row.
 ///

@@ -216,6 +216,7 @@ impl<P: Products> Lanes for Avx2<P> {
             [[a[0], b[0]], [a[1], b[1]]]
         };
         fn prefetch(from: *const u8) -> () = _mm_prefetch::<_MM_HINT_T0>(from.cast());
+        fn prefetch_far(from: *const u8) -> () = _mm_prefetch::<_MM_HINT_T1>(from.cast());
         fn rearrange(blocks: [&[i16; 32]; 4]) -> Inputs = rearrange(blocks);
     }
 

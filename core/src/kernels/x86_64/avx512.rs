@@ -186,6 +186,7 @@ impl<P: Products> Lanes for Avx512<P> {
         unsafe fn mxfp4_i8(from: [*const u8; 4], halves: bool) -> [__m512i; 2] = mxfp4_i8(load_quarters(from), halves);
         fn pairs_of_bytes(bytes: __m512i) -> [__m512i; 2] = pairs_of_bytes(bytes);
         fn prefetch(from: *const u8) -> () = _mm_prefetch::<_MM_HINT_T0>(from.cast());
+        fn prefetch_far(from: *const u8) -> () = _mm_prefetch::<_MM_HINT_T1>(from.cast());
     }
 
     #[inline(always)]
