@@ -127,15 +127,22 @@ impl<L: Lanes> Panel<L> {
             let block = first_block + b * LANES;
             // SAFETY: our own contract.
             unsafe {
-                self.scales[b] = B::scales(l, rows.map(|row| row.1.add(block * B::STRIDES.1)));
+                let (mut blocks, mut scales) = ([rows[0].0; ROWS], [rows[0].1; ROWS]);
+                for r in 0..ROWS {
+                    blocks[r] = rows[r].0.add(block * B::STRIDES.0);
+                    scales[r] = rows[r].1.add(block * B::STRIDES.1);
+                }
+                self.scales[b] = B::scales(l, &scales);
                 let mut halves = [[l.splat_integer(0); 4]; 2];
                 for i in 0..4 {
-                    let blocks = array::from_fn(|j| rows[4 * j + i].0.add(block * B::STRIDES.0));
-                    [halves[0][i], halves[1][i]] = B::integers(l, blocks);
+                    let blocks = [blocks[i], blocks[4 + i], blocks[8 + i], blocks[12 + i]];
+                    [halves[0][i], halves[1][i]] = B::integers(l, blocks, false);
                 }
-                for (half, pairs) in halves.into_iter().zip(self.pairs[b].as_chunks_mut::<8>().0) {
-                    for (four, pairs) in l.transpose(half).into_iter().zip(pairs.as_chunks_mut::<2>().0) {
-                        *pairs = l.pairs_of_bytes(four);
+                for half in 0..2 {
+                    let fours = l.transpose(halves[half]);
+                    for i in 0..4 {
+                        let pair = 8 * half + 2 * i;
+                        [self.pairs[b][pair], self.pairs[b][pair + 1]] = l.pairs_of_bytes(fours[i]);
                     }
                 }
             }
