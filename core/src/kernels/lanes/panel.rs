@@ -36,7 +36,7 @@ pub unsafe fn many_tokens<L: Lanes, B: Blocks, const TOKENS: usize>(l: L, matmul
     let mut sums = [l.splat(0.0); MOST_TOKENS];
     for first_row in (0..matmul.rows).step_by(ROWS) {
         // SAFETY: lanes past the last row repeat it.
-        let rows = array::from_fn(|r| unsafe { B::row(matmul, (first_row + r).min(matmul.rows - 1)) });
+        let rows: [_; ROWS] = array::from_fn(|r| unsafe { B::row(matmul, (first_row + r).min(matmul.rows - 1)) });
         for first_token in (0..matmul.tokens).step_by(MOST_TOKENS) {
             let tokens = (matmul.tokens - first_token).min(MOST_TOKENS);
             for (step, lane) in FOLDING_ORDER.into_iter().enumerate() {
