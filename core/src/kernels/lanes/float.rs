@@ -181,9 +181,9 @@ unsafe fn tile<L: Lanes, W: Weights, const ROWS: usize, const TOKENS: usize>(
     token: usize,
 ) {
     let mut inputs = [matmul.inputs; TOKENS];
-    for t in 0..TOKENS {
+    for (t, inputs) in inputs.iter_mut().enumerate() {
         // SAFETY: our own contract.
-        inputs[t] = unsafe { matmul.inputs.add(portable::input_row(matmul, token + t) * matmul.columns) };
+        *inputs = unsafe { matmul.inputs.add(portable::input_row(matmul, token + t) * matmul.columns) };
     }
     let mut lanes = [[l.splat(0.0); ROWS]; TOKENS];
     let whole = matmul.columns / PIECE * PIECE;

@@ -138,11 +138,9 @@ impl<L: Lanes> Panel<L> {
                     let blocks = [blocks[i], blocks[4 + i], blocks[8 + i], blocks[12 + i]];
                     [halves[0][i], halves[1][i]] = B::integers(l, blocks, false);
                 }
-                for half in 0..2 {
-                    let fours = l.transpose(halves[half]);
-                    for i in 0..4 {
-                        let pair = 8 * half + 2 * i;
-                        [self.pairs[b][pair], self.pairs[b][pair + 1]] = l.pairs_of_bytes(fours[i]);
+                for (half, pairs) in halves.into_iter().zip(self.pairs[b].as_chunks_mut::<8>().0) {
+                    for (four, pairs) in l.transpose(half).into_iter().zip(pairs.as_chunks_mut::<2>().0) {
+                        *pairs = l.pairs_of_bytes(four);
                     }
                 }
             }
