@@ -122,7 +122,7 @@ fn matmul(numbers: &mut Numbers, dtype: TensorType, quantized: bool, tokens: usi
     let row_size = dtype.size(&[columns as u64]).expect("whole blocks") as usize;
     let rows = match size {
         Size::Small => 32,
-        Size::Full if tokens == 1 => (128 << 20) / row_size,
+        Size::Full if tokens == 1 => (64 << 20) / row_size,
         Size::Full => 720,
     };
     let data = weights(numbers, dtype, rows * columns);

@@ -49,6 +49,7 @@ fn peak(_set: &str, _integers: bool) -> Option<f64> {
 #[cfg(target_arch = "x86_64")]
 fn peak(set: &str, integers: bool) -> Option<f64> {
     let (loops, lanes): (unsafe fn(), usize) = match (set, integers) {
+        ("avx512-no-vnni", true) if is_x86_feature_detected!("avx512bw") => (x86_64::avx512_words, 32),
         (set, true) if set.starts_with("avx512") && is_x86_feature_detected!("avx512vnni") => {
             (x86_64::avx512_integers, 32)
         }
@@ -95,6 +96,9 @@ mod x86_64 {
         _mm512_fmadd_ps(sum, factor, factor)
     });
     // The product depends on the sum, so that it stays in the loop.
+    chains!(avx512_words, "avx512f,avx512bw", __m512i, _mm512_set1_epi16(1), |sum, factor| {
+        _mm512_add_epi32(_mm512_madd_epi16(sum, factor), factor)
+    });
     chains!(avx2_integers, "avx2", __m256i, _mm256_set1_epi16(1), |sum, factor| {
         _mm256_add_epi32(_mm256_madd_epi16(sum, factor), factor)
     });
