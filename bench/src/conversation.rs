@@ -22,6 +22,7 @@ fn lines(file: &str) -> impl Iterator<Item = Value> {
 pub fn many_tools() -> (&'static [Message<'static>], String) {
     let vector = lines("harmony/render.jsonl").find(|vector| vector["name"] == "many tools").expect("that vector");
     let arena: &'static Bump = Box::leak(Box::new(Bump::new()));
+    let vector: &'static Value = Box::leak(Box::new(vector));
     let messages = conversation(arena, &vector["conversation"]).expect("a conversation");
     (messages, vector["text"].as_str().expect("a text").to_owned())
 }

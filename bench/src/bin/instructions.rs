@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
@@ -34,7 +35,8 @@ fn ossicle_counted(work: &mut dyn FnMut()) {
 }
 
 /// Does a piece of work twice, of which the second is counted: what happens only once is not of interest.
-fn count(name: &str, mut work: impl FnMut()) {
+fn count<T>(name: &str, mut work: impl FnMut() -> T) {
+    let mut work = || drop(black_box(work()));
     work();
     ossicle_counted(&mut work);
     println!("{name}");
@@ -55,20 +57,20 @@ fn count_all() {
     let mut len = 0;
     count("encode 16 KB", || len = tokenizer.encode_into(&text, Specials::None, &mut ids).expect("room for all"));
     let mut bytes = vec![0; text.len()];
-    count("decode 16 KB", || drop(tokenizer.decode_into(&ids[..len], &mut bytes).expect("room for all")));
+    count("decode 16 KB", || tokenizer.decode_into(&ids[..len], &mut bytes).expect("room for all"));
 
     let (messages, _) = many_tools();
     let renderer = renderer(&tokenizer);
     let mut scratch = vec![0; renderer.scratch_size(messages).expect("a size")];
     let mut ids = Vec::new();
     count("render", || render(&renderer, messages, &mut scratch, &mut ids));
-    count("parse", || drop(parse(&tokenizer, &ids)));
+    count("parse", || parse(&tokenizer, &ids));
 
     let logits = Numbers::seeded(0).floats(Kind::Normal, 16_384);
     for (name, temperature, top_p) in [("greedy", 0.0, 1.0), ("all", 1.0, 1.0), ("top-p 0.95", 1.0, 0.95)] {
         let config = SamplerConfig { temperature, top_p, ..SamplerConfig::default() };
         let mut sampler = Sampler::new(config).expect("settings in range");
-        count(&format!("sample {name}"), || drop(sampler.sample(&logits, |_| true).expect("a token")));
+        count(&format!("sample {name}"), || sampler.sample(&logits, |_| true).expect("a token"));
     }
 
     let model = open(&Geometry::TINY);
