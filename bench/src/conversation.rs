@@ -18,13 +18,14 @@ fn lines(file: &str) -> impl Iterator<Item = Value> {
     text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect::<Vec<_>>().into_iter()
 }
 
-/// A conversation with many tools, and what OpenAI's library renders: the longest of the test vectors.
-pub fn many_tools() -> (&'static [Message<'static>], String) {
+/// A conversation with many tools, and the tokens that OpenAI's library makes of it: the longest of the test vectors.
+pub fn many_tools() -> (&'static [Message<'static>], Vec<u32>) {
     let vector = lines("harmony/render.jsonl").find(|vector| vector["name"] == "many tools").expect("that vector");
     let arena: &'static Bump = Box::leak(Box::new(Bump::new()));
     let vector: &'static Value = Box::leak(Box::new(vector));
     let messages = conversation(arena, &vector["conversation"]).expect("a conversation");
-    (messages, vector["text"].as_str().expect("a text").to_owned())
+    let ids = vector["ids"].as_array().expect("tokens").iter().map(|id| id.as_u64().expect("an id") as u32).collect();
+    (messages, ids)
 }
 
 /// 16 KB of English.

@@ -146,7 +146,11 @@ fn matmul(numbers: &mut Numbers, dtype: TensorType, quantized: bool, tokens: usi
     };
     let multiply_adds = rows * columns * tokens;
     Case {
-        name: format!("matmul {dtype}{}, {tokens} tokens", if quantized { " quantized" } else { "" }),
+        name: format!(
+            "matmul {dtype}{}, {tokens} token{}",
+            if quantized { " quantized" } else { "" },
+            if tokens == 1 { "" } else { "s" }
+        ),
         work: match tokens {
             1 => Work::Bytes(rows * row_size),
             _ if quantized => Work::Integers(multiply_adds),

@@ -1,4 +1,4 @@
-//! Measurements of Ossicle beside its peers: see `benches`, and `src/bin` for what is counted instead of timed.
+//! Measurements of Ossicle beside its peers: the work that `benches` time and count.
 
 pub mod conversation;
 pub mod kernels;

@@ -1,8 +1,5 @@
 //! Counts the instructions of pieces of work and compares with the counts of `bench/instructions.txt`: a machine that is busy
-//! with other things slows time down, but not these.
-//!
-//!     cargo run --profile bench -p ossicle-bench --bin instructions            # compares; fails if something costs more
-//!     cargo run --profile bench -p ossicle-bench --bin instructions -- --write # writes the file anew
+//! with other things slows time down, but not these. `-- --write` writes the file anew.
 //!
 //! Needs valgrind, whose processors have AVX2 but not AVX-512. The counts hold for one compiler, which the file names: with
 //! another, differences are shown, and nothing fails.
@@ -16,11 +13,11 @@ use std::process::{Command, ExitCode};
 use ossicle_bench::conversation::{many_tools, parse, render, renderer, text};
 use ossicle_bench::kernels::{Size, cases};
 use ossicle_bench::model::{Geometry, open, session};
-use ossicle_core::kernels::Kernels;
 use ossicle_core::parallel::Alone;
 use ossicle_core::sampling::{Sampler, SamplerConfig};
 use ossicle_core::tokenizer::Specials;
 use ossicle_core::transformer::Logits;
+use ossicle_host::kernels::available;
 use ossicle_host::vocabulary::o200k_harmony;
 use ossicle_tests::numbers::{Kind, Numbers};
 
@@ -45,7 +42,7 @@ fn count<T>(name: &str, mut work: impl FnMut() -> T) {
 /// All pieces of work.
 fn count_all() {
     for case in cases(Size::Small) {
-        for kernels in Kernels::available() {
+        for kernels in available() {
             let mut output = case.output();
             count(&format!("{}, {}", kernels.name(), case.name), || case.run(kernels, &mut output));
         }
@@ -74,7 +71,7 @@ fn count_all() {
     }
 
     let model = open(&Geometry::TINY);
-    for kernels in Kernels::available().filter(|kernels| kernels.name() != "portable") {
+    for kernels in available().filter(|kernels| kernels.name() != "portable") {
         let mut session = session(model, kernels);
         count(&format!("{}, a token of a tiny model", kernels.name()), || {
             session.rewind(0).expect("a position it has reached");
