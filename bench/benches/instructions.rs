@@ -162,15 +162,12 @@ fn compare(counts: &[(String, u64)]) -> Result<ExitCode, String> {
 }
 
 fn main() -> ExitCode {
-    let argument = std::env::args().nth(1);
-    let result = match argument.as_deref() {
-        Some("--count") => {
-            count_all();
-            return ExitCode::SUCCESS;
-        }
-        Some("--write") => counts().and_then(|counts| write(&counts)),
-        _ => counts().and_then(|counts| compare(&counts)),
-    };
+    let has = |flag| std::env::args().any(|argument| argument == flag);
+    if has("--count") {
+        count_all();
+        return ExitCode::SUCCESS;
+    }
+    let result = counts().and_then(|counts| if has("--write") { write(&counts) } else { compare(&counts) });
     result.unwrap_or_else(|error| {
         eprintln!("instructions: {error}");
         ExitCode::FAILURE
