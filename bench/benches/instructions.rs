@@ -111,9 +111,12 @@ fn counts() -> Result<Vec<(String, u64)>, String> {
     counts
 }
 
+/// The first line of the file: counts under another compiler, or for another processor, are not comparable.
 fn compiler() -> String {
     let output = Command::new("rustc").arg("--version").output();
-    output.map_or_else(|_| "unknown".to_owned(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    let version =
+        output.map_or_else(|_| "unknown".into(), |output| String::from_utf8_lossy(&output.stdout).into_owned());
+    format!("# {}, {}", version.trim(), std::env::consts::ARCH)
 }
 
 fn file() -> PathBuf {
@@ -121,7 +124,8 @@ fn file() -> PathBuf {
 }
 
 fn write(counts: &[(String, u64)]) -> Result<ExitCode, String> {
-    let mut text = format!("# {}\n", compiler());
+    let mut text = compiler()
+        + "\n# Instructions; `cargo bench -p ossicle-bench --bench instructions` compares. Valgrind has no AVX-512.\n";
     for (name, count) in counts {
         writeln!(text, "{count:>12} {name}").map_err(|error| error.to_string())?;
     }
@@ -154,9 +158,9 @@ fn compare(counts: &[(String, u64)]) -> Result<ExitCode, String> {
         println!("{name}: not counted here");
     }
     println!("{} counts compared", counts.len());
-    let same_compiler = head == format!("# {}", compiler());
+    let same_compiler = head == compiler();
     if !same_compiler {
-        println!("The counts of the file are those of another compiler: {head}");
+        println!("the counts of the file come from another compiler: {head}");
     }
     Ok(if costs_more && same_compiler { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
@@ -165,6 +169,10 @@ fn main() -> ExitCode {
     let has = |flag| std::env::args().any(|argument| argument == flag);
     if has("--count") {
         count_all();
+        return ExitCode::SUCCESS;
+    }
+    if Command::new("valgrind").arg("--version").output().is_err() {
+        println!("instructions: skipped, valgrind is not there");
         return ExitCode::SUCCESS;
     }
     let result = counts().and_then(|counts| if has("--write") { write(&counts) } else { compare(&counts) });

@@ -1,5 +1,5 @@
 //! Every kernel in every set that runs here, on one thread: its best rate, and that as a share of what this thread could do
-//! at most just before. The table comes after criterion's lines.
+//! at most just after. The table comes after criterion's lines.
 //!
 //! Without `--bench` (`cargo test`), only the answers are compared.
 
@@ -34,12 +34,10 @@ fn kernels(criterion: &mut Criterion) {
 /// Adds a line to the table.
 fn measure(criterion: &mut Criterion, kernels: Kernels, case: &Case, table: &mut String) {
     let set = kernels.name();
-    let (amount, unit, peak) = match case.work {
-        Work::Bytes(bytes) => (bytes, "GB/s", Some(peak::bandwidth())),
-        Work::Integers(multiply_adds) => (multiply_adds, "GMAC/s", peak::integers(kernels)),
-        Work::Floats(multiply_adds) => (multiply_adds, "GMAC/s", peak::floats(kernels)),
+    let (amount, unit, throughput): (_, _, fn(u64) -> Throughput) = match case.work {
+        Work::Bytes(bytes) => (bytes, "GB/s", Throughput::BytesDecimal),
+        Work::Integers(multiply_adds) | Work::Floats(multiply_adds) => (multiply_adds, "GMAC/s", Throughput::Elements),
     };
-    let throughput = if unit == "GB/s" { Throughput::BytesDecimal } else { Throughput::Elements };
     let mut group = criterion.benchmark_group(format!("kernels/{set}"));
     group.throughput(throughput(amount as u64));
     group.sample_size(10).warm_up_time(Duration::from_millis(200)).measurement_time(Duration::from_millis(800));
@@ -57,6 +55,11 @@ fn measure(criterion: &mut Criterion, kernels: Kernels, case: &Case, table: &mut
     group.finish();
     // Criterion leaves out what the command line does not name.
     if best.get() > 0.0 {
+        let peak = match case.work {
+            Work::Bytes(_) => Some(peak::bandwidth()),
+            Work::Integers(_) => peak::integers(kernels),
+            Work::Floats(_) => peak::floats(kernels),
+        };
         let share = peak.map(|peak| format!("{:3.0} % of {:.1}", 100.0 * best.get() / peak, peak / 1e9));
         let (name, rate, share) = (&case.name, best.get() / 1e9, share.unwrap_or_default());
         writeln!(table, "{set:14} {name:34} {rate:6.1} {unit:6} {share}").expect("memory");

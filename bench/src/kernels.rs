@@ -7,6 +7,9 @@ use ossicle_core::kernels::{Cached, Inputs, Kernels, QUANTIZED_BLOCK, Visible};
 use ossicle_core::parallel::Tile;
 use ossicle_tests::numbers::{Kind, Numbers};
 
+/// Bytes of a matrix that meets one token: more than caches hold, but for a small part.
+pub const MATRIX_SIZE: usize = 64 << 20;
+
 /// What bounds a kernel.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Work {
@@ -122,7 +125,7 @@ fn matmul(numbers: &mut Numbers, dtype: TensorType, quantized: bool, tokens: usi
     let row_size = dtype.size(&[columns as u64]).expect("whole blocks") as usize;
     let rows = match size {
         Size::Small => 32,
-        Size::Full if tokens == 1 => (64 << 20) / row_size,
+        Size::Full if tokens == 1 => MATRIX_SIZE / row_size,
         Size::Full => 720,
     };
     let data = weights(numbers, dtype, rows * columns);

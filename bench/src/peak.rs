@@ -1,10 +1,12 @@
 //! What one thread of this machine can do at most: each figure the best of many short runs, to be compared with what is
-//! measured right after it.
+//! measured right before it.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use ossicle_core::kernels::Kernels;
+
+use crate::kernels::MATRIX_SIZE;
 
 fn best_of(runs: usize, run: impl Fn()) -> Duration {
     let time = |_| {
@@ -15,19 +17,22 @@ fn best_of(runs: usize, run: impl Fn()) -> Duration {
     (0..runs).map(time).min().unwrap_or_default().max(Duration::from_nanos(1))
 }
 
-/// Bytes per second that one thread reads from memory.
+/// Bytes per second that one thread reads from memory, in four streams: fewer or more are slower.
 pub fn bandwidth() -> f64 {
-    let data = vec![1_u64; 128 << 17];
+    let data = vec![1_u64; MATRIX_SIZE / 8];
+    let streams: Vec<&[u64]> = data.chunks(data.len() / 4).collect();
     let pass = || {
         let mut sums = [0_u64; 8];
-        for words in data.as_chunks::<8>().0 {
-            for (sum, word) in sums.iter_mut().zip(words) {
-                *sum = sum.wrapping_add(*word);
+        for at in (0..streams[0].len()).step_by(8) {
+            for stream in &streams {
+                for (sum, word) in sums.iter_mut().zip(&stream[at..at + 8]) {
+                    *sum = sum.wrapping_add(*word);
+                }
             }
         }
         black_box(sums);
     };
-    8.0 * data.len() as f64 / best_of(20, pass).as_secs_f64()
+    MATRIX_SIZE as f64 / best_of(40, pass).as_secs_f64()
 }
 
 /// Multiply-adds of 16-bit integers per second, with the widest instruction that this set may use; `None` where nobody has
