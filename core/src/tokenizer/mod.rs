@@ -15,6 +15,7 @@
 //! A [`Tokenizer`] borrows an index ([`tables`]). It is either built from the tokens of a vocabulary ([`Source`]), in memory
 //! that the caller lends, or taken as it is from constant data that was saved before.
 
+mod ascii;
 pub mod cache;
 pub mod classes;
 mod draft;
