@@ -3,8 +3,8 @@
 use core::hint::black_box;
 
 use super::Specials;
-use super::cache::Cache;
-use super::lookup::{Key, SHORT};
+use super::cache::{Cache, Ids};
+use super::lookup::Key;
 use super::merge::{Merger, WINDOW};
 use super::split::Pieces;
 use super::tables::Tables;
@@ -51,73 +51,59 @@ impl Encoding<'_, '_> {
 
     fn ordinary(&mut self, text: &[u8], emit: &mut impl FnMut(u32)) {
         let mut pieces = Pieces::new(text);
-        let mut batch = [(Key::default(), true); BATCH];
-        let mut found = [None; BATCH];
+        let mut batch = [(Key::default(), Ids::default(), true); BATCH];
+        // Those of the batch that the cache does not know.
+        let mut new = [0; BATCH];
         loop {
-            let mut len = 0;
+            let (mut len, mut new_len) = (0, 0);
             for (place, piece) in batch.iter_mut().zip(&mut pieces) {
-                *place = (Key::of(text, piece.start, piece.end), piece.valid);
+                let key = Key::of(text, piece.start, piece.end);
+                let ids = self.cache.get(&key);
+                new[new_len] = len;
+                new_len += usize::from(ids.known().is_empty());
+                *place = (key, ids, piece.valid);
                 len += 1;
             }
-            let batch = &batch[..len];
-            if batch.is_empty() {
+            if len == 0 {
                 return;
             }
-            // Before each round of searches a look at where each begins, so that the memory of all is fetched at once.
+            // Before the searches a look at where each begins, so that the memory of all is fetched at once.
             let mut touched = 0;
-            for (key, _) in batch {
-                touched ^= self.tables.touch(key);
-                if key.size() > SHORT {
-                    touched ^= u64::from(self.cache.touch(key.hash));
-                }
+            for place in &new[..new_len] {
+                touched ^= self.tables.touch(&batch[*place].0);
             }
             black_box(touched);
-            let mut touched = 0;
-            for ((key, _), id) in batch.iter().zip(&mut found) {
-                *id = self.whole(text, key);
-                if id.is_none() {
-                    touched ^= self.cache.touch(key.hash);
+            for place in &new[..new_len] {
+                let (key, ids, _) = &mut batch[*place];
+                if let Some(id) = self.tables.whole(text, key) {
+                    *ids = Ids::one(id);
+                    self.cache.keep(key, core::iter::once(id));
                 }
             }
-            black_box(touched);
-            for ((key, valid), id) in batch.iter().zip(&found) {
-                match id {
-                    Some(id) if *valid => emit(*id),
-                    _ if *valid => self.parts(&text[key.start..key.end], key.hash, emit),
-                    _ => self.ill_formed(&text[key.start..key.end], emit),
+            for (key, ids, valid) in &batch[..len] {
+                if !valid {
+                    self.ill_formed(&text[key.start..key.end], emit);
+                } else if ids.known().is_empty() {
+                    self.parts(&text[key.start..key.end], key, emit);
+                } else {
+                    ids.known().iter().for_each(|id| emit(*id));
                 }
             }
         }
-    }
-
-    /// The token that is the piece with this key. To find a long one takes three looks into large tables, to find it in the
-    /// cache only one.
-    #[inline]
-    fn whole(&mut self, text: &[u8], key: &Key) -> Option<u32> {
-        if key.size() <= SHORT {
-            return self.tables.whole(text, key);
-        }
-        let piece = &text[key.start..key.end];
-        match self.cache.get(key.hash, piece) {
-            Some([id]) => return Some(*id),
-            Some(_) => return None,
-            None => {}
-        }
-        let id = self.tables.whole(text, key)?;
-        self.cache.keep(key.hash, piece, core::iter::once(id));
-        Some(id)
     }
 
     /// Encodes a piece that is no token.
-    fn parts(&mut self, piece: &[u8], hash: u64, emit: &mut impl FnMut(u32)) {
+    fn parts(&mut self, piece: &[u8], key: &Key, emit: &mut impl FnMut(u32)) {
         if piece.len() > WINDOW {
-            self.merger.long(self.tables, piece, emit);
-        } else if let Some(ids) = self.cache.get(hash, piece) {
-            ids.iter().for_each(|id| emit(*id));
-        } else {
+            return self.merger.long(self.tables, piece, emit);
+        }
+        let ids = self.cache.get(key);
+        if ids.known().is_empty() {
             self.merger.merge(self.tables, piece);
             self.merger.parts().for_each(|(id, _)| emit(id));
-            self.cache.keep(hash, piece, self.merger.parts().map(|(id, _)| id));
+            self.cache.keep(key, self.merger.parts().map(|(id, _)| id));
+        } else {
+            ids.known().iter().for_each(|id| emit(*id));
         }
     }
 
@@ -141,7 +127,7 @@ impl Encoding<'_, '_> {
                     let key = Key::of(&window, 0, len);
                     match self.tables.whole(&window, &key) {
                         Some(id) => emit(id),
-                        None => self.parts(&window[..len], key.hash, emit),
+                        None => self.parts(&window[..len], &key, emit),
                     }
                 } else {
                     self.merger.window(self.tables, &window[..len], true, emit);
