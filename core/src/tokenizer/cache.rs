@@ -20,9 +20,26 @@ pub struct Ids {
 }
 
 impl Ids {
-    /// A single token.
-    pub fn one(id: u32) -> Self {
-        Self { ids: [id, 0, 0], len: 1, size: 0 }
+    /// Not known.
+    pub const NONE: Self = Self { ids: [0; IDS], len: 0, size: 0 };
+
+    pub fn more(start: usize, count: usize) -> Self {
+        Self { ids: [start as u32, count as u32, 0], len: u8::MAX, size: 0 }
+    }
+
+    pub fn spilled(&self) -> Option<(usize, usize)> {
+        (self.len == u8::MAX).then_some((self.ids[0] as usize, self.ids[1] as usize))
+    }
+
+    /// These tokens, if they are few enough.
+    #[inline]
+    pub fn of(ids: impl Iterator<Item = u32>) -> Option<Self> {
+        let mut few = Self::default();
+        for id in ids {
+            *few.ids.get_mut(usize::from(few.len))? = id;
+            few.len += 1;
+        }
+        Some(few)
     }
 
     /// The tokens; none if they are not known.
@@ -60,21 +77,22 @@ impl<'c> Cache<'c> {
     #[inline]
     pub fn get(&self, key: &Key) -> Ids {
         let Some(entry) = self.entries.get(slot_of(key.hash, self.entries.len())) else { return Ids::default() };
-        let same = entry.word == key.word && usize::from(entry.ids.size) == key.size();
-        Ids { len: if same { entry.ids.len } else { 0 }, ..entry.ids }
+        let same = (entry.word == key.word) & (usize::from(entry.ids.size) == key.size());
+        Ids { len: entry.ids.len * u8::from(same), ..entry.ids }
     }
 
-    /// Keeps the tokens of the piece with this key; unless they are too many, or the piece is too long.
+    /// Something from the place of the piece with this key: to have it on its way before it is needed.
     #[inline]
-    pub fn keep(&mut self, key: &Key, ids: impl Iterator<Item = u32>) {
+    pub fn touch(&self, key: &Key) -> u8 {
+        self.entries.get(slot_of(key.hash, self.entries.len())).map_or(0, |entry| entry.ids.size)
+    }
+
+    /// Keeps the tokens of the piece with this key, unless that is too long.
+    #[inline]
+    pub fn keep(&mut self, key: &Key, ids: Ids) {
         let slot = slot_of(key.hash, self.entries.len());
-        let Some(entry) = self.entries.get_mut(slot).filter(|_| key.size() <= WORD) else { return };
-        let mut kept = Ids { size: key.size() as u8, ..Ids::default() };
-        for id in ids {
-            let Some(place) = kept.ids.get_mut(usize::from(kept.len)) else { return };
-            *place = id;
-            kept.len += 1;
+        if let Some(entry) = self.entries.get_mut(slot).filter(|_| key.size() <= WORD) {
+            *entry = Entry { word: key.word, ids: Ids { size: key.size() as u8, ..ids } };
         }
-        *entry = Entry { word: key.word, ids: kept };
     }
 }
