@@ -35,9 +35,6 @@ pub struct Key {
 }
 
 impl Key {
-    /// That of no piece.
-    pub const EMPTY: Self = Self { start: 0, end: 0, hash: 0, word: 0 };
-
     /// The size of the piece, in bytes.
     #[inline]
     pub fn size(&self) -> usize {
@@ -133,27 +130,13 @@ impl Pairs<'_> {
     /// The token to which `left` and `right` merge; [`u32::MAX`] if there is none.
     #[inline]
     pub fn get(&self, left: u32, right: u32) -> u32 {
-        let key = Self::key(left, right);
-        if self.may_merge(key) { self.find(key) } else { NO_ID }
-    }
-
-    /// What a pair is looked up by.
-    #[inline]
-    pub fn key(left: u32, right: u32) -> u64 {
-        u64::from(left) << ID_BITS | u64::from(right)
-    }
-
-    /// Whether the filter lets the pair with this key pass: all that merge, and few others.
-    #[inline]
-    pub fn may_merge(&self, key: u64) -> bool {
-        let bit = slot_of(pair_hash(key), self.filter.len() * 64);
-        self.filter[bit / 64] >> (bit % 64) & 1 == 1
-    }
-
-    /// The token to which the pair with this key merges; [`u32::MAX`] if there is none.
-    #[inline]
-    pub fn find(&self, key: u64) -> u32 {
-        let mut slot = slot_of(pair_hash(key), self.table.len());
+        let key = u64::from(left) << ID_BITS | u64::from(right);
+        let hash = pair_hash(key);
+        let bit = slot_of(hash, self.filter.len() * 64);
+        if self.filter[bit / 64] >> (bit % 64) & 1 == 0 {
+            return NO_ID;
+        }
+        let mut slot = slot_of(hash, self.table.len());
         for _ in 0..self.table.len() {
             let entry = self.table[slot];
             if entry >> ID_BITS == key {

@@ -209,7 +209,7 @@ impl Merger {
     }
 
     /// Encodes a piece of any length.
-    pub fn piece(&mut self, tables: &Tables<'_>, piece: &[u8], emit: &mut impl FnMut(u32)) {
+    pub fn long(&mut self, tables: &Tables<'_>, piece: &[u8], emit: &mut impl FnMut(u32)) {
         let mut rest = piece;
         while rest.len() > WINDOW {
             let window = &rest[..WINDOW];

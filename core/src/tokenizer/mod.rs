@@ -20,7 +20,6 @@ pub mod cache;
 pub mod classes;
 mod draft;
 mod encoder;
-mod lanes;
 pub mod lookup;
 pub mod merge;
 pub mod split;
@@ -36,7 +35,7 @@ pub use vocabulary::{Gguf, Harmony, Kind, RankFile, Source, Token};
 use crate::error::{Error, Result};
 use crate::region::{Carver, Layout};
 use cache::{Cache, Entry};
-use encoder::{Batch, Encoding};
+use encoder::Encoding;
 use lookup::Key;
 use merge::Merger;
 use tables::Tables;
@@ -129,9 +128,7 @@ impl<'r> Tokenizer<'r> {
     /// Encodes `text` and hands the ids to `emit`, in order. Takes 16 KB of stack. An [`Encoder`] is faster.
     pub fn encode(&self, text: impl AsRef<[u8]>, specials: Specials<'_>, mut emit: impl FnMut(u32)) {
         let mut merger = Merger::default();
-        let mut batch = Batch::EMPTY;
-        let mut encoding =
-            Encoding { tables: &self.tables, merger: &mut merger, batch: &mut batch, cache: Cache::new(&mut []) };
+        let mut encoding = Encoding { tables: &self.tables, merger: &mut merger, cache: Cache::new(&mut []) };
         encoding.encode(text.as_ref(), specials, &mut emit);
     }
 
@@ -174,7 +171,6 @@ impl<'r> Tokenizer<'r> {
 pub struct Encoder<'t, 'm> {
     tokenizer: Tokenizer<'t>,
     merger: &'m mut [Merger],
-    batch: &'m mut [Batch],
     cache: &'m mut [Entry],
 }
 
@@ -194,12 +190,12 @@ impl<'t, 'm> Encoder<'t, 'm> {
     /// # Errors
     /// [`Error::RegionTooSmall`], [`Error::RegionAlign`].
     pub fn new(tokenizer: Tokenizer<'t>, pieces: usize, region: &'m mut [MaybeUninit<u8>]) -> Result<Self> {
-        let (merger, batch, cache) = Self::carve(pieces, &mut Carver::placing(region)?)?;
-        Ok(Self { tokenizer, merger, batch, cache })
+        let (merger, cache) = Self::carve(pieces, &mut Carver::placing(region)?)?;
+        Ok(Self { tokenizer, merger, cache })
     }
 
-    fn carve(pieces: usize, carver: &mut Carver<'m>) -> Result<(&'m mut [Merger], &'m mut [Batch], &'m mut [Entry])> {
-        Ok((carver.filled(1, Merger::default())?, carver.filled(1, Batch::EMPTY)?, carver.filled(pieces, Entry::EMPTY)?))
+    fn carve(pieces: usize, carver: &mut Carver<'m>) -> Result<(&'m mut [Merger], &'m mut [Entry])> {
+        Ok((carver.filled(1, Merger::default())?, carver.filled(pieces, Entry::EMPTY)?))
     }
 
     /// How many bytes it had to merge so far, each time that it did: what the time beyond splitting and looking up grows
@@ -210,8 +206,8 @@ impl<'t, 'm> Encoder<'t, 'm> {
 
     /// Encodes `text` and hands the ids to `emit`, in order.
     pub fn encode(&mut self, text: impl AsRef<[u8]>, specials: Specials<'_>, mut emit: impl FnMut(u32)) {
-        let ([merger], [batch]) = (&mut *self.merger, &mut *self.batch) else { return };
-        let mut encoding = Encoding { tables: &self.tokenizer.tables, merger, batch, cache: Cache::new(self.cache) };
+        let [merger] = self.merger else { return };
+        let mut encoding = Encoding { tables: &self.tokenizer.tables, merger, cache: Cache::new(self.cache) };
         encoding.encode(text.as_ref(), specials, &mut emit);
     }
 
