@@ -297,16 +297,6 @@ impl<'r> Tables<'r> {
         }
     }
 
-    /// Something from where the search for a key begins: to have that memory on its way before it is needed.
-    #[inline]
-    pub fn touch(&self, key: &Key) -> u64 {
-        if key.size() <= SHORT {
-            self.short[slot_of(key.hash, self.short.len())][1]
-        } else {
-            self.long[slot_of(key.hash, self.long.len())]
-        }
-    }
-
     /// Id and size of the character at byte `at`, if its bytes are merged to one token before any of them can be merged with
     /// others around. `text` is in UTF-8, except that it may end within a character.
     #[inline]
