@@ -20,7 +20,7 @@
 //! is not encoded to it.
 
 use super::draft::{Draft, wrong};
-use super::lookup::{Key, NO_ID, Pairs, SHORT, find_long, find_short, long_hash, slot_of};
+use super::lookup::{Key, NO_ID, Pairs, SHORT, find_long, find_short, long_hash};
 use super::merge::WINDOW;
 use super::vocabulary::{IDS_MAX, Kind, Source, TOKEN_BYTES_MAX};
 use crate::error::{Error, FileError, Result};
