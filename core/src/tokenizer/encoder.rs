@@ -14,7 +14,7 @@ pub struct Encoding<'e, 'r> {
     pub tables: &'e Tables<'r>,
     /// For pieces that are no token.
     pub merger: &'e mut Merger,
-    /// For pieces that were merged before.
+    /// For pieces that were seen before.
     pub cache: Cache<'e>,
 }
 

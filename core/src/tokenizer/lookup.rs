@@ -28,10 +28,12 @@ pub struct Key {
     pub start: usize,
     /// The byte behind it.
     pub end: usize,
-    /// A hash of `word`.
+    /// A hash of `word` and `tail`.
     pub hash: u64,
     /// The first bytes of the piece as a number, the first lowest.
     pub word: u128,
+    /// The last bytes, if there are more.
+    pub tail: u128,
 }
 
 impl Key {
@@ -62,8 +64,12 @@ impl Key {
             bytes
         });
         let word = u128::from_le_bytes(bytes) & OWN[(end - start).min(WORD)];
-        let folded = word as u64 ^ ((word >> 64) as u64).wrapping_mul(GOLDEN).rotate_left(32);
-        Self { start, end, hash: folded.wrapping_mul(GOLDEN), word }
+        let (mut hash, mut tail) = (word_hash(word), 0);
+        if end - start > WORD {
+            tail = u128::from_le_bytes(*text[start..end].last_chunk().expect("more than a word"));
+            hash = hash.rotate_left(32) ^ word_hash(tail);
+        }
+        Self { start, end, hash, word, tail }
     }
 }
 
@@ -190,11 +196,17 @@ pub fn insert_long(table: &mut [u64], bytes: &[u8], id: u32) {
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 
 #[inline]
+fn word_hash(word: u128) -> u64 {
+    let folded = word as u64 ^ ((word >> 64) as u64).wrapping_mul(GOLDEN).rotate_left(32);
+    folded.wrapping_mul(GOLDEN)
+}
+
+#[inline]
 fn pair_hash(key: u64) -> u64 {
     key.wrapping_mul(GOLDEN)
 }
 
-/// A hash of all bytes of a piece, which has this key.
+/// A hash of all bytes of a piece with this key: a key says nothing of the middle of a very long one.
 #[inline]
 pub fn long_hash(key: &Key, piece: &[u8]) -> u64 {
     if piece.len() <= WORD {

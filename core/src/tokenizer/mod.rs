@@ -175,7 +175,7 @@ pub struct Encoder<'t, 'm> {
 }
 
 impl<'t, 'm> Encoder<'t, 'm> {
-    /// The memory that [`Encoder::new`] needs to remember so many pieces (32 bytes each).
+    /// The memory that [`Encoder::new`] needs to remember so many pieces (64 bytes each).
     ///
     /// # Errors
     /// [`Error::RegionTooSmall`] if the size overflows.
@@ -185,7 +185,7 @@ impl<'t, 'm> Encoder<'t, 'm> {
         Ok(carver.layout())
     }
 
-    /// An encoder that remembers up to so many pieces. 8192 are a good number, 16384 for long texts.
+    /// An encoder that remembers up to so many pieces. 8192 are a good number.
     ///
     /// # Errors
     /// [`Error::RegionTooSmall`], [`Error::RegionAlign`].
