@@ -13,6 +13,7 @@ use ossicle_host::{Checkpoint, Memory, Threads, kernels};
 use ossicle_tests::engine::{all_logits, config, fastest, with_model, with_session};
 use ossicle_tests::fixtures::Fixture;
 use ossicle_tests::numbers::Numbers;
+use sha2::{Digest, Sha256};
 
 const PRECISIONS: [Precision; 2] = [Precision::Standard, Precision::Precise];
 
@@ -202,6 +203,23 @@ fn kernel_sets_do_not_matter() {
             }
         }
     });
+}
+
+#[test]
+fn the_architecture_does_not_matter() {
+    // SHA-256 of the bits, little-endian: what an x86-64 processor computed.
+    let expected = [
+        "b037e535a30bd4e6122b1e3c9a0a3c3a393f29df61d934a9c3f4f6cd9857eb4f",
+        "10c68b9a506f031907a2f939bb9590113aca1d4e52d8768a7f9393e293c02cc2",
+        "4e6857bff05ec8a093cf969186095c1a3ff9525f1306699665b9000c4e40e530",
+        "6a9707b8b79d24395404d8709c232262f868f00fecab32a813d0911ff7248b7a",
+    ];
+    let mut found = Vec::new();
+    each(|model, tokens, precision| {
+        let bytes: Vec<u8> = whole(model, tokens, precision).iter().flat_map(|logit| logit.to_le_bytes()).collect();
+        found.push(Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+    });
+    assert_eq!(found, expected);
 }
 
 #[test]

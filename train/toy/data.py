@@ -118,10 +118,23 @@ def row(rng, vocabulary):
     return out
 
 
-def rows(seed, count, vocabulary):
-    """Arrays of int16, [count, LENGTH] each: tokens, positions, groups, and whether the model is to write the token."""
+def copying(rng, vocabulary):
+    """Random tokens, repeated. To go on as before is what names, values and tools need, and comes late from conversations alone."""
+    out = Row()
+    while len(out.tokens) < LENGTH:
+        part = [rng.randrange(len(vocabulary.tokens)) for _ in range(rng.randint(3, 20))]
+        for repeat in range(rng.randint(2, 5)):
+            fits = part[: LENGTH - len(out.tokens)]
+            out.add(fits, len(out.tokens), 0, [repeat > 0 and place > 0 for place in range(len(fits))])
+    return out
+
+
+def rows(seed, count, vocabulary, copies=0.0):
+    """Arrays of int16, [count, LENGTH] each: tokens, positions, groups, and whether the model is to write the token. A share of
+    the rows only copies."""
     rng = random.Random(seed)
-    return [np.stack(column) for column in zip(*(row(rng, vocabulary).padded() for _ in range(count)))]
+    made = ((copying if rng.random() < copies else row)(rng, vocabulary) for _ in range(count))
+    return [np.stack(column) for column in zip(*(one.padded() for one in made))]
 
 
 def texts(seed, count):

@@ -21,9 +21,12 @@ from .model import Model
 from .vocabulary import Vocabulary
 
 ROWS, ROWS_AT_ONCE = 6, 2  # of a process, in a step
-WARMUP, DECAY = 60, 0.45  # steps; the last part of all steps, in which the rate falls to nothing
-MUON_RATE, ADAM_RATE, EMBEDDING_RATE = 0.02, 3e-3, 1.5e-3
+WARMUP = 60  # steps
+ROUNDED = 0.35  # the last part of all steps
+# At the beginning. With higher ones the noise of such small batches hides all that takes more than one layer to compute.
+MUON_RATE, ADAM_RATE, EMBEDDING_RATE = 0.01, 2e-3, 1e-3
 EVENNESS = 0.01
+COPIES, COPY_STEPS = 0.2, 600  # share of the rows, in the first steps
 
 
 def is_matrix(name):
@@ -105,8 +108,8 @@ def round_weight(name, weight):
 
 
 def rate(step, steps):
-    """Up, level, and down to nothing."""
-    return min(1.0, (step + 1) / WARMUP, (steps - step) / (DECAY * steps))
+    """Up, and down to nothing."""
+    return min((step + 1) / WARMUP, 1 - step / steps)
 
 
 def masks(positions, groups, window):
@@ -143,8 +146,8 @@ def work(rank, world, folder, config, vocabulary, steps, seed):
     log = (folder / "log.jsonl").open("a") if rank == 0 else None
     clock = time.process_time()
     for step in range(begin, steps):
-        rows = data.rows(f"{seed} {step} {rank}", ROWS, vocabulary)
-        rounding = step >= (1 - DECAY) * steps
+        rows = data.rows(f"{seed} {step} {rank}", ROWS, vocabulary, COPIES if step < COPY_STEPS else 0)
+        rounding = step >= (1 - ROUNDED) * steps
         optimizer.show(rounding)
         model.zero_grad()
         losses, count = 0.0, 0

@@ -151,7 +151,7 @@ class Model(nn.Module):
         super().__init__()
         self.config = config
         self.embedding = nn.Embedding(config.vocabulary, config.hidden)
-        nn.init.normal_(self.embedding.weight, std=0.08)
+        nn.init.normal_(self.embedding.weight, std=0.2)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
         self.norm = Norm(config)
         nn.init.constant_(self.norm.gain, 0.3)
