@@ -51,9 +51,11 @@ struct PassCost {
     further_token: f32,
 }
 
-/// With kernels that wait for memory.
-const FURTHER_TOKEN: f32 = 0.03;
-/// With the portable kernels, which wait for their arithmetic.
+/// What more than one token cost besides the reading of further experts: kernels for several tokens wait for arithmetic.
+const SEVERAL_TOKENS: f32 = 0.5;
+/// Of that, the part of each token after the first, as measured with AVX-512 (`bench/records/2026-11-25.md`).
+const FURTHER_TOKEN: f32 = 0.28;
+/// The portable kernels gain nothing from several tokens.
 const FURTHER_TOKEN_PORTABLE: f32 = 1.0;
 
 impl<'r> Drafter<'r> {
@@ -174,7 +176,8 @@ impl PassCost {
         let mut unread = 1.0 - self.chosen;
         (1..).map(move |further: u16| {
             unread *= 1.0 - self.chosen;
-            1.0 - self.experts + self.experts * (1.0 - unread) / self.chosen + self.further_token * f32::from(further)
+            let bytes = 1.0 - self.experts + self.experts * (1.0 - unread) / self.chosen;
+            bytes + SEVERAL_TOKENS + self.further_token * f32::from(further)
         })
     }
 }
