@@ -36,9 +36,11 @@ pub struct Options {
 }
 
 /// Tokens after which plain and drafted passes take turns, so that both meet the same machine.
-const STRETCH: usize = 48;
-/// Passes of each size that are timed by themselves.
-const PASSES: usize = 5;
+const STRETCH: usize = 24;
+/// Tokens in the passes that are timed by themselves.
+const SIZES: [usize; 10] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32];
+/// How many of each.
+const PASSES: usize = 3;
 
 /// Measures with at most so many tokens before the answer, of which the last count, and in the answer.
 pub fn measure(options: &Options, compute: &ComputeOptions, most: [usize; 2], opened: &Opened<'_>) -> Result<Value> {
@@ -78,25 +80,33 @@ pub fn measure(options: &Options, compute: &ComputeOptions, most: [usize; 2], op
     session.run_all(&tokens[..known - 1], &threads).map_err(|error| explain(error, opened))?;
     tokens.extend_from_slice(&answer);
     let mut bench = Bench { session, threads: &threads, sampler: Sampler::new(SamplerConfig::default())? };
-    let mut passes = Vec::new();
-    for count in 1..=(options.draft_tokens + 1).min(tokens.len() - known) {
+    let mut passes = serde_json::Map::new();
+    for count in SIZES.into_iter().filter(|count| *count <= (options.draft_tokens + 1).min(tokens.len() - known)) {
         let mut times = Vec::new();
         for _ in 0..PASSES {
             times.push(bench.pass(&tokens[known - 1..][..count])?);
             bench.session.rewind(known - 1)?;
         }
         times.sort();
-        passes.push(times[PASSES / 2].as_secs_f64() * 1e3);
+        passes.insert(count.to_string(), json!(times[PASSES / 2].as_secs_f64() * 1e3));
     }
 
     // What is drafted is written behind what is known.
     let mut text = vec![0; config.context_tokens];
     let (mut at, mut plain, mut with_drafts) = (known, Duration::ZERO, Duration::ZERO);
     let (mut count, mut drafted, mut accepted) = (0, 0, 0);
+    let mut plain_first = false;
     while at < tokens.len() {
-        let begin = at;
-        while at < (begin + STRETCH).min(tokens.len()) {
-            let start = Instant::now();
+        let (begin, end) = (at, (at + STRETCH).min(tokens.len()));
+        // Whichever comes first finds the caches colder.
+        let mut plain_end = begin;
+        if plain_first {
+            plain += bench.plain(&tokens[begin - 1..end - 1])?;
+            plain_end = end;
+            bench.session.rewind(begin - 1)?;
+        }
+        let start = Instant::now();
+        while at < end {
             text[..at].copy_from_slice(&tokens[..at]);
             let draft = drafter.draft(&mut text, at, options.draft_tokens.min(tokens.len() - at - 1));
             bench.pass(&text[at - 1..at + draft])?;
@@ -108,16 +118,12 @@ pub fn measure(options: &Options, compute: &ComputeOptions, most: [usize; 2], op
                 drafter.observe(&tokens[..at]);
             }
             bench.session.rewind(at - 1)?;
-            with_drafts += start.elapsed();
             (count, drafted, accepted) = (count + 1, drafted + draft, accepted + came);
         }
-        bench.session.rewind(begin - 1)?;
-        let start = Instant::now();
-        for token in &tokens[begin - 1..at - 1] {
-            bench.pass(&[*token])?;
-            bench.draw(1)?;
-        }
-        plain += start.elapsed();
+        with_drafts += start.elapsed();
+        bench.session.rewind(plain_end - 1)?;
+        plain += bench.plain(&tokens[plain_end - 1..at - 1])?;
+        plain_first = !plain_first;
     }
     let len = tokens.len() - known;
     let per_second = |time: Duration| len as f64 / time.as_secs_f64().max(1e-9);
@@ -148,6 +154,16 @@ impl Bench<'_, '_, '_> {
         let start = Instant::now();
         self.session.start(tokens, Logits::All)?;
         self.session.run(self.threads)?;
+        Ok(start.elapsed())
+    }
+
+    /// Takes in tokens one by one, and draws after each.
+    fn plain(&mut self, tokens: &[u32]) -> Result<Duration> {
+        let start = Instant::now();
+        for token in tokens {
+            self.pass(&[*token])?;
+            self.draw(1)?;
+        }
         Ok(start.elapsed())
     }
 

@@ -48,7 +48,7 @@ pub struct ossicle_session_config {
     pub context_tokens: u32,
     /// Most tokens that ossicle_session_start takes; 0 for 128.
     pub batch_tokens: u32,
-    /// Most positions of a batch whose logits can be asked for; 0 for 1.
+    /// Most positions of a batch whose logits can be asked for; 0 for 24, one and those of 23 tokens that a turn drafts.
     pub logits_rows: u32,
     /// How far ossicle_session_rewind can surely go back, besides to position 0; 0 for 256.
     pub rewind_tokens: u32,

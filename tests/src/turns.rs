@@ -5,13 +5,13 @@ use std::ops::Range;
 use ossicle_core::generation::{Event, Generation, GenerationConfig, MessageKind, StopReason, Turn, TurnConfig, Usage};
 use ossicle_core::harmony::conversation::{Content, Message, Role, SystemContent};
 use ossicle_core::harmony::history::History;
+use ossicle_core::kernels::Kernels;
 use ossicle_core::model::Model;
 use ossicle_core::parallel::Alone;
 use ossicle_core::tokenizer::Tokenizer;
 use ossicle_core::transformer::{Precision, Progress, Session, SessionConfig};
 use ossicle_host::{Checkpoint, Memory, vocabulary};
 
-use crate::engine::fastest;
 use crate::fixtures::Fixture;
 
 /// Its kind, the tool that it calls, its text, and where its tokens are once it has ended.
@@ -77,7 +77,7 @@ pub const SESSION: SessionConfig = SessionConfig {
 
 /// A conversation on tiny-a.
 pub fn with_generation<T>(
-    config: &SessionConfig,
+    (kernels, config): (Kernels, &SessionConfig),
     history: History,
     work: impl FnOnce(&mut Generation<'_, '_>) -> T,
 ) -> T {
@@ -92,7 +92,7 @@ pub fn with_generation<T>(
     let mut memory = Memory::new(Tokenizer::layout(&source).expect("a layout")).expect("memory");
     let tokenizer = Tokenizer::new(&source, memory.region()).expect("a tokenizer");
     let mut session_memory = Memory::new(Session::layout(&model, config).expect("a layout")).expect("memory");
-    let session = Session::new(session_memory.region(), &model, fastest(), config).expect("a session");
+    let session = Session::new(session_memory.region(), &model, kernels, config).expect("a session");
     let context_tokens = config.context_tokens;
     let config = GenerationConfig { messages: 64, history };
     let mut memory =

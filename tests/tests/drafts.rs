@@ -9,6 +9,7 @@ use ossicle_core::region::ALIGN;
 use ossicle_core::sampling::SamplerConfig;
 use ossicle_core::transformer::{Logits, Precision, Progress, SessionConfig};
 use ossicle_host::Memory;
+use ossicle_host::kernels::available;
 use ossicle_tests::engine::{all_logits, config, fastest, with_model, with_session};
 use ossicle_tests::fixtures::Fixture;
 use ossicle_tests::numbers::Numbers;
@@ -25,8 +26,11 @@ fn stepped(generation: &mut Generation<'_, '_>, config: TurnConfig<'_>) -> Optio
 }
 
 /// Three turns of a conversation: what is told, the tokens after each, and all steps.
-fn conversation(session: &SessionConfig, config: TurnConfig<'_>) -> (Vec<(Told, Vec<u32>)>, usize) {
-    with_generation(session, History::Documented, |generation| {
+fn conversation(
+    (kernels, session): (Kernels, &SessionConfig),
+    config: TurnConfig<'_>,
+) -> (Vec<(Told, Vec<u32>)>, usize) {
+    with_generation((kernels, session), History::Documented, |generation| {
         begin(generation);
         let mut all_steps = 0;
         let turns = (0..3).map_while(|number| {
@@ -42,31 +46,39 @@ fn conversation(session: &SessionConfig, config: TurnConfig<'_>) -> (Vec<(Told, 
     })
 }
 
+/// A model with random weights repeats itself where it has few words.
+const FEW_WORDS: [(u32, f32); 6] = [(64, 20.0), (65, 20.0), (66, 20.0), (67, 20.0), (68, 20.0), (69, 20.0)];
+
+/// All that a turn can be told, by number.
+fn varied(number: u64) -> TurnConfig<'static> {
+    let at = number as usize;
+    TurnConfig {
+        sampler: SamplerConfig {
+            seed: number,
+            temperature: [0.0, 0.1, 0.3, 1.0][at / 2 % 4],
+            top_p: [1.0, 0.9][at / 8 % 2],
+            logit_bias: if at % 2 == 0 { &[] } else { &FEW_WORDS },
+            ..SamplerConfig::default()
+        },
+        max_tokens: 90,
+        reasoning_tokens: [None, Some(0), Some(20)][at / 3 % 3],
+        stop: [&[][..], &["e"], &["\n\n", "zq"]][at / 2 % 3],
+        recipients: if at % 5 < 3 { &["functions.look"] } else { &[] },
+        constrain_headers: at % 7 != 6,
+        log_probabilities: (at % 4 == 3).then_some(2),
+        draft_tokens: 0,
+    }
+}
+
 #[test]
 fn with_and_without_drafts_turns_are_the_same() {
     let mut all_steps = [0; 2];
     let mut stops = Vec::new();
-    // Random weights repeat themselves where they are nearly sure of themselves, and then break off.
-    for (seed, temperature) in (0..).zip([0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0].into_iter().cycle().take(32)) {
-        let config = TurnConfig {
-            sampler: SamplerConfig {
-                seed,
-                temperature,
-                top_p: [1.0, 0.9][seed as usize % 2],
-                ..SamplerConfig::default()
-            },
-            max_tokens: 90,
-            reasoning_tokens: [None, Some(0), Some(20)][seed as usize / 8 % 3],
-            stop: [&[][..], &["e"], &["\n\n", "zq"]][seed as usize / 2 % 3],
-            recipients: if seed % 3 == 0 { &["functions.look"] } else { &[] },
-            constrain_headers: seed % 5 != 4,
-            log_probabilities: (seed % 4 == 3).then_some(2),
-            draft_tokens: 0,
-        };
-        let (plain, plain_steps) = conversation(&SESSION, config);
-        let (drafted, steps) = conversation(&SESSION, TurnConfig { draft_tokens: 8, ..config });
+    for number in 0..48 {
+        let config = varied(number);
+        let (plain, plain_steps) = conversation((fastest(), &SESSION), config);
+        let (drafted, steps) = conversation((fastest(), &SESSION), TurnConfig { draft_tokens: 8, ..config });
         assert_eq!(plain, drafted, "{config:?}");
-        println!("{temperature} {plain_steps} {steps} {:?}", &plain[0].1[plain[0].1.len().saturating_sub(30)..]);
         all_steps[0] += plain_steps;
         all_steps[1] += steps;
         stops.extend(plain.iter().map(|(told, _)| told.reason()));
@@ -79,44 +91,57 @@ fn with_and_without_drafts_turns_are_the_same() {
 }
 
 #[test]
+fn with_every_kernel_set_drafts_change_nothing() {
+    for kernels in available() {
+        let config = TurnConfig { max_tokens: 60, ..varied(1) };
+        let (plain, plain_steps) = conversation((kernels, &SESSION), config);
+        let (drafted, steps) = conversation((kernels, &SESSION), TurnConfig { draft_tokens: 8, ..config });
+        assert_eq!(plain, drafted, "{}", kernels.name());
+        println!("{}: {plain_steps} steps without drafts, {steps} with", kernels.name());
+        // The portable kernels would only lose by it.
+        assert_eq!(steps < plain_steps, kernels.name() != Kernels::portable().name(), "{}", kernels.name());
+    }
+}
+
+#[test]
 fn however_large_drafts_batches_windows_and_contexts_are_turns_are_the_same() {
     let mut random = Numbers::seeded(7);
-    let mut full = 0;
-    for seed in 0..40 {
+    let (mut full, mut recomputed, mut kept) = (0, 0, 0);
+    for number in 0..60 {
         let mut below = |most: usize| random.below(most);
         let session = SessionConfig {
-            context_tokens: 150 + below(300),
+            context_tokens: 150 + below(600),
             batch_tokens: 1 + below(20),
             logits_rows: 1 + below(18),
             rewind_tokens: below(40),
             ..SESSION
         };
         let config = TurnConfig {
-            sampler: SamplerConfig { seed, temperature: below(4) as f32 * 0.05, ..SamplerConfig::default() },
-            max_tokens: [0, 0, 1, 2, 50][below(5)],
-            draft_tokens: 0,
-            ..TurnConfig::default()
+            max_tokens: [0, 1, 2, 50, 120][below(5)],
+            // Taken out of the conversation after the turn.
+            reasoning_tokens: Some(below(40)),
+            ..varied(number)
         };
         let draft_tokens = [1 + below(20), usize::MAX][below(2)];
-        let (plain, _) = conversation(&session, config);
-        let (drafted, _) = conversation(&session, TurnConfig { draft_tokens, ..config });
+        let (plain, _) = conversation((fastest(), &session), config);
+        let (drafted, _) = conversation((fastest(), &session), TurnConfig { draft_tokens, ..config });
         assert_eq!(plain, drafted, "{session:?} {config:?} {draft_tokens}");
         full += plain.iter().filter(|(told, _)| told.reason() == StopReason::ContextFull).count();
+        for (told, _) in plain.iter().skip(1) {
+            let is_recomputed = told.usage().cached_tokens == 0;
+            (recomputed, kept) = (recomputed + usize::from(is_recomputed), kept + usize::from(!is_recomputed));
+        }
     }
-    assert!(full > 5, "contexts must have become full");
+    println!("{full} contexts full; {recomputed} turns computed anew, {kept} not");
+    assert!(full > 3 && recomputed > 3 && kept > 3, "contexts must have become full, and windows have moved on");
 }
 
 #[test]
-fn a_turn_that_is_cancelled_amid_drafts_leaves_what_one_without_leaves() {
-    let config = TurnConfig {
-        sampler: SamplerConfig { temperature: 0.0, ..SamplerConfig::default() },
-        max_tokens: 60,
-        draft_tokens: 0,
-        ..TurnConfig::default()
-    };
+fn a_turn_that_is_left_amid_drafts_leaves_what_one_without_leaves() {
+    let config = TurnConfig { max_tokens: 60, log_probabilities: None, ..varied(4) };
     // Stops once it has written so much, and goes on.
-    let after = |draft_tokens, is_enough: &mut dyn FnMut(usize) -> bool| {
-        with_generation(&SESSION, History::KeepAll, |generation| {
+    let after = |draft_tokens, cancels, is_enough: &mut dyn FnMut(usize) -> bool| {
+        with_generation((fastest(), &SESSION), History::KeepAll, |generation| {
             begin(generation);
             let config = TurnConfig { draft_tokens, ..config };
             let mut told = Told::default();
@@ -124,23 +149,30 @@ fn a_turn_that_is_cancelled_amid_drafts_leaves_what_one_without_leaves() {
             while !is_enough(first.usage().output_tokens) {
                 first.step(generation, &Alone, &mut |event| told.take(event)).expect("finite numbers");
             }
-            let written = first.usage().output_tokens;
-            first.cancel(generation, &mut |event| told.take(event));
+            let (written, is_over) = (first.usage().output_tokens, told.stop.is_some());
+            if cancels {
+                first.cancel(generation, &mut |event| told.take(event));
+            }
             generation.append(&[user(&[Content::Text("Go on")])], &mut [0; 256]).expect("room");
-            (written, told, turn(generation, config), generation.tokens().to_vec())
+            (written, is_over, told, turn(generation, config), generation.tokens().to_vec())
         })
     };
-    for steps in (0..150).step_by(3) {
-        let mut taken = 0;
-        let drafted = after(8, &mut |_| {
-            taken += 1;
-            taken > steps
-        });
-        // Before anything is written, a part of the prompt may have been taken in.
-        if drafted.0 > 0 && drafted.1.reason() == StopReason::Cancelled {
-            assert_eq!(after(0, &mut |written| written == drafted.0), drafted, "{steps}");
+    let mut compared = 0;
+    for steps in (0..400).step_by(5) {
+        for cancels in [true, false] {
+            let mut taken = 0;
+            let drafted = after(8, cancels, &mut |_| {
+                taken += 1;
+                taken > steps
+            });
+            // Before anything is written, a part of the prompt may have been taken in.
+            if drafted.0 > 0 && !drafted.1 {
+                assert_eq!(after(0, cancels, &mut |written| written == drafted.0), drafted, "{steps} {cancels}");
+                compared += 1;
+            }
         }
     }
+    assert!(compared > 20, "{compared}");
 }
 
 #[test]

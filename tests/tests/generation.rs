@@ -14,7 +14,7 @@ use ossicle_tests::turns::{self, SESSION, Told, begin, turn, user};
 
 /// A conversation on tiny-a, with this much past that can be gone back to.
 fn with_generation<T>(history: History, work: impl FnOnce(&mut Generation<'_, '_>) -> T) -> T {
-    turns::with_generation(&SESSION, history, work)
+    turns::with_generation((fastest(), &SESSION), history, work)
 }
 
 fn seeded(seed: u64, max_tokens: usize) -> TurnConfig<'static> {

@@ -39,6 +39,10 @@ pub struct Generation<'r, 'w> {
     drafter: Drafter<'r>,
     /// Tokens of the batch under way that were drafted.
     drafted: usize,
+    /// How many of the conversation's tokens the session would hold if none had ever been drafted.
+    taken_in: usize,
+    /// The most tokens that it would have begun to take in since it was empty.
+    reached: usize,
     /// The finished messages, in order.
     messages: &'r mut [Finished],
     messages_len: usize,
@@ -112,6 +116,8 @@ impl<'r, 'w> Generation<'r, 'w> {
             special: SpecialTokens::of(&tokenizer)?,
             drafter: Drafter::with(buffers.lookup, &session),
             drafted: 0,
+            taken_in: 0,
+            reached: 0,
             session,
             tokenizer,
             config: *config,
@@ -178,7 +184,7 @@ impl<'r, 'w> Generation<'r, 'w> {
     /// # Errors
     /// As [`Generation::append`]; the conversation is then empty.
     pub fn replace(&mut self, messages: &[Message<'_>], scratch: &mut [u8]) -> Result<()> {
-        self.session.cancel();
+        self.forget_drafts();
         self.open = None;
         (self.len, self.messages_len) = (0, 0);
         let filter = Filter::over(self.config.history, messages.iter().map(Facts::of_message));
@@ -244,25 +250,38 @@ impl<'r, 'w> Generation<'r, 'w> {
         Err(Error::Capacity { what: "tokens in the context", need: self.len + 1, have: self.tokens.len() })
     }
 
+    /// The session has done what it was to do. Returns whether the logits after the last token are there.
+    pub(super) fn take_in(&mut self) -> bool {
+        self.taken_in = self.session.position().min(self.len);
+        self.reached = self.reached.max(self.taken_in);
+        self.taken_in == self.len
+    }
+
     /// Lets the session begin with the tokens that it has not taken in, as many as a batch holds; if these are all, with up
     /// to `draft_tokens` that may follow.
     pub(super) fn start_batch(&mut self, draft_tokens: usize) -> Result<()> {
         self.drafted = 0;
-        let SessionConfig { batch_tokens, logits_rows, .. } = *self.session.config();
         let begin = self.session.position();
-        let end = self.len.min(begin + batch_tokens);
+        let end = self.len.min(begin + self.session.config().batch_tokens);
+        self.reached = self.reached.max(end);
         if end < self.len {
             return self.session.start(&self.tokens[begin..end], Logits::None);
         }
         let most = draft_tokens
-            .min(begin + batch_tokens - end)
-            .min(logits_rows.saturating_sub(1))
+            .min(self.most_drafted())
+            .min(begin + self.session.config().batch_tokens - end)
             // Where the turn draws its last token.
             .min(self.room().saturating_sub(2));
         if most > 0 {
             self.drafted = self.drafter.draft(self.tokens, self.len, most);
         }
         self.session.start(&self.tokens[begin..end + self.drafted], Logits::Tail(1 + self.drafted))
+    }
+
+    /// A batch has the token before the drafted ones too, and each of them its logits.
+    fn most_drafted(&self) -> usize {
+        let SessionConfig { batch_tokens, logits_rows, .. } = *self.session.config();
+        batch_tokens.min(logits_rows).saturating_sub(1)
     }
 
     /// Begins the batch again without what was drafted. False if there was nothing.
@@ -299,7 +318,7 @@ impl<'r, 'w> Generation<'r, 'w> {
 
     /// Ends a message that the model left unfinished, or takes it back if not even its header was complete.
     pub(super) fn close(&mut self) -> Result<()> {
-        self.session.cancel();
+        self.forget_drafts();
         match self.open.take() {
             Some(Open { begin, facts: Some(facts) }) => {
                 self.push(self.special.end)?;
@@ -338,17 +357,30 @@ impl<'r, 'w> Generation<'r, 'w> {
         self.len = len;
     }
 
-    /// The session goes back to a position if it is beyond it, or to the beginning if its windows no longer reach so far. A
-    /// batch under way there is given up.
+    /// The session goes back to a position if it is beyond it, or to the beginning if its windows no longer reach so far, or
+    /// would not if all that can be drafted had been: what is computed again does not depend on it. A batch under way there
+    /// is given up.
     pub(super) fn rewind_to(&mut self, position: usize) {
         if position >= self.session.position() {
             return;
         }
         self.session.cancel();
-        if self.session.rewind(position).is_err() {
+        let earliest = self.session.earliest_from(self.reached + self.most_drafted());
+        if position < earliest || self.session.rewind(position).is_err() {
             // Position 0 can always be returned to, and no batch is under way.
             let _ = self.session.rewind(0);
         }
+        if self.session.position() == 0 {
+            self.reached = 0;
+        }
+        self.taken_in = self.taken_in.min(self.session.position());
+    }
+
+    /// What was drafted counts no longer, though it may have come true: what the next turn finds in the session does not
+    /// depend on it.
+    pub(super) fn forget_drafts(&mut self) {
+        self.session.cancel();
+        self.rewind_to(self.taken_in);
     }
 }
 

@@ -47,14 +47,13 @@ struct PassCost {
     experts: f32,
     /// Experts of a layer that one token reads, as a share.
     chosen: f32,
-    /// What the arithmetic of each further token costs.
+    /// What the arithmetic of each further token costs, besides the bytes of further experts.
     further_token: f32,
 }
 
-/// What more than one token cost besides the reading of further experts: kernels for several tokens wait for arithmetic.
-const SEVERAL_TOKENS: f32 = 0.5;
-/// Of that, the part of each token after the first, as measured with AVX-512 (`bench/records/2026-11-25.md`).
-const FURTHER_TOKEN: f32 = 0.28;
+/// As measured with AVX-512 (`bench/records/2026-11-26.md`), where memory is as fast as two threads can use; with more
+/// threads a token costs less.
+const FURTHER_TOKEN: f32 = 0.4;
 /// The portable kernels gain nothing from several tokens.
 const FURTHER_TOKEN_PORTABLE: f32 = 1.0;
 
@@ -177,7 +176,7 @@ impl PassCost {
         (1..).map(move |further: u16| {
             unread *= 1.0 - self.chosen;
             let bytes = 1.0 - self.experts + self.experts * (1.0 - unread) / self.chosen;
-            bytes + SEVERAL_TOKENS + self.further_token * f32::from(further)
+            bytes + self.further_token * f32::from(further)
         })
     }
 }

@@ -160,8 +160,6 @@ pub struct Turn<'t> {
     usage: Usage,
     /// Whether the turn is over.
     over: bool,
-    /// How many of the conversation's tokens the session would hold if none had been drafted.
-    taken_in: usize,
     /// The version of the conversation that it belongs to.
     version: u64,
 }
@@ -232,7 +230,6 @@ impl<'t> Turn<'t> {
             output: Output { stop, kind: None, facts: Facts::default(), first_token: 0, ended: None, stopped: false },
             usage,
             over: false,
-            taken_in: usage.cached_tokens,
             version: generation.version,
             config,
         })
@@ -267,9 +264,7 @@ impl<'t> Turn<'t> {
             Err(_) if generation.drop_draft()? => return Ok(Progress::More),
             Err(error) => return Err(error),
         }
-        let (position, len) = (generation.session.position(), generation.tokens().len());
-        self.taken_in = position.min(len);
-        if position < len {
+        if !generation.take_in() {
             let left = self.tokens_left();
             // As many as are drawn before the last.
             generation.start_batch(self.config.draft_tokens.min(left.saturating_sub(1)))?;
@@ -307,7 +302,6 @@ impl<'t> Turn<'t> {
     /// Ends the turn where it is. What was written stays in the conversation.
     pub fn cancel(&mut self, generation: &mut Generation<'_, '_>, emit: &mut dyn FnMut(Event<'_>)) {
         if !self.over && self.version == generation.version {
-            generation.session.cancel();
             self.end(generation, StopReason::Cancelled, emit);
         }
     }
@@ -465,8 +459,7 @@ impl<'t> Turn<'t> {
         emit: &mut dyn FnMut(Event<'_>),
     ) -> Progress {
         self.over = true;
-        // Drafted tokens that came true are taken in again by the next turn, whose usage then does not depend on drafts.
-        generation.rewind_to(self.taken_in);
+        generation.forget_drafts();
         // A header that was not completed is no message, neither here nor in the conversation.
         if let (Some(_), Some(open)) = (self.output.kind, generation.open) {
             let tokens = open.begin + 1..generation.tokens().len();

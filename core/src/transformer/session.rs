@@ -39,7 +39,7 @@ pub struct SessionConfig {
 }
 
 /// As many tokens are drafted at most, unless a turn or a session says otherwise.
-pub const DRAFT_TOKENS: usize = 12;
+pub const DRAFT_TOKENS: usize = 23;
 
 impl Default for SessionConfig {
     /// 8,192 tokens, 128 at a time, logits of one position and of those drafted, and 256 tokens to go back.
@@ -317,6 +317,11 @@ impl<'r, 'w> Session<'r, 'w> {
         self.rows = 0;
         self.position = position;
         Ok(())
+    }
+
+    /// The earliest position besides 0 that can be gone back to if the session was never beyond `farthest`.
+    pub(crate) fn earliest_from(&self, farthest: usize) -> usize {
+        self.attention.cache.earliest_from(farthest)
     }
 }
 
