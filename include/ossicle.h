@@ -473,7 +473,7 @@ typedef struct {
     uint32_t context_tokens;
     // Most tokens that ossicle_session_start takes; 0 for 128.
     uint32_t batch_tokens;
-    // Most positions of a batch whose logits can be asked for; 0 for 13, one and those of 12 tokens that a turn drafts.
+    // Most positions of a batch whose logits can be asked for; 0 for 24, one and those of 23 tokens that a turn drafts.
     uint32_t logits_rows;
     // How far ossicle_session_rewind can surely go back, besides to position 0; 0 for 256.
     uint32_t rewind_tokens;
@@ -750,7 +750,7 @@ typedef struct {
     uint32_t log_probabilities;
     // With so many of the likeliest tokens; at most 20.
     uint32_t top_log_probabilities;
-    // Most tokens to draft, from 1; 0 for 12, OSSICLE_DRAFT_NOTHING for none. What followed where the last tokens stood in the
+    // Most tokens to draft, from 1; 0 for 23, OSSICLE_DRAFT_NOTHING for none. What followed where the last tokens stood in the
     // conversation before is computed together with the token before it, if that is likely to pay. The answer is the same to
     // the bit, and comes sooner where it repeats what was said; an ossicle_turn_step then has more tokens in a layer. Bounded
     // by the session's logits_rows, less one.
