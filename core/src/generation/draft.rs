@@ -53,7 +53,7 @@ struct PassCost {
 
 /// As measured with AVX-512 (`bench/records/2026-11-26.md`), where memory is as fast as two threads can use; with more
 /// threads a token costs less.
-const FURTHER_TOKEN: f32 = 0.4;
+const FURTHER_TOKEN: f32 = 0.47;
 /// The portable kernels gain nothing from several tokens.
 const FURTHER_TOKEN_PORTABLE: f32 = 1.0;
 
@@ -88,10 +88,7 @@ impl<'r> Drafter<'r> {
 
     /// Takes notice of the last token, which the model wrote.
     pub fn observe(&mut self, tokens: &[u32]) {
-        let Some((place, len)) = self.expected.take() else { return };
-        if len + 1 != tokens.len() {
-            return;
-        }
+        let Some((place, len)) = self.expected.filter(|(_, len)| len + 1 == tokens.len()) else { return };
         let came = tokens[place.position] == tokens[len];
         self.rates[class(place.len)].observe(came);
         if came {
@@ -102,11 +99,9 @@ impl<'r> Drafter<'r> {
     /// Writes behind the first `len` tokens what is likely to follow them: at most `most` tokens, as many as promise the most
     /// for their cost, and none if none is likely enough. Returns how many.
     pub fn draft(&mut self, tokens: &mut [u32], len: usize, most: usize) -> usize {
-        let hint = self.expected.map(|(place, _)| place.position);
-        let Some(place) = self.lookup.find(&tokens[..len], hint) else {
-            self.expected = None;
-            return 0;
-        };
+        // What was copied may go on even after other tokens came than were expected.
+        let hint = self.expected.and_then(|(place, before)| Some(place.position + len.checked_sub(before)?));
+        let Some(place) = self.lookup.find(&tokens[..len], hint) else { return 0 };
         self.expected = Some((place, len));
         let count = self.worth(place.len, most.min(tokens.len() - len));
         for index in 0..count {

@@ -24,7 +24,7 @@ pub(super) struct Lookup<'r> {
 pub(super) struct Place {
     /// The position after them.
     pub position: usize,
-    /// How many of the last tokens stood there; at most 64 are counted.
+    /// How many of the last 64 tokens stood there, up to the second that did not.
     pub len: usize,
 }
 
@@ -55,7 +55,17 @@ impl<'r> Lookup<'r> {
         let mut best: Option<Place> = None;
         let mut compare = |position: usize| {
             let pairs = tokens[..position].iter().rev().zip(tokens.iter().rev()).take(REACH);
-            let len = pairs.take_while(|(there, here)| there == here).count();
+            let (mut len, mut is_replaced) = (0, false);
+            for (there, here) in pairs {
+                if there == here {
+                    len += 1;
+                } else if len < GRAM || is_replaced {
+                    break;
+                } else {
+                    // A copy goes on behind what was changed in it.
+                    is_replaced = true;
+                }
+            }
             if len >= GRAM && best.is_none_or(|best| len > best.len) {
                 best = Some(Place { position, len });
             }
