@@ -147,6 +147,33 @@ fn bench_measures_and_synth_writes_the_same_bytes_for_the_same_seed() {
 }
 
 #[test]
+fn a_profile_has_every_stage_and_their_bytes_are_the_matrices_and_the_cache_that_a_token_reads() {
+    let arguments = ["bench", "--model", &tiny(), "--prompt", "5", "--generate", "4", "--json", "--profile"];
+    let (result, facts) = (json(&arguments, ""), json(&["info", &tiny(), "--json", "--tensors"], ""));
+    let stages = |part: &str| result[part].as_array().expect("stages").clone();
+    let names =
+        "AttentionNorm QueryKeyValue Cache Attention AttentionOutput Router GateUp Activation Down Combine Unembedding";
+    for part in ["prompt_stages", "decode_stages"] {
+        let found: Vec<_> =
+            stages(part).iter().map(|stage| stage["stage"].as_str().expect("a name").to_owned()).collect();
+        assert_eq!(found, names.split(' ').collect::<Vec<_>>(), "{part}");
+    }
+    let fact = |name: &str| facts[name].as_u64().expect("a number");
+    let matrices = facts["tensors"].as_array().expect("tensors").iter().map(|tensor| {
+        let (name, bytes) = (tensor["name"].as_str().expect("a name"), tensor["bytes"].as_u64().expect("a size"));
+        match name.strip_suffix(".weight") {
+            Some(name) if name.ends_with("_exps") => bytes * fact("experts_per_token") / fact("experts"),
+            Some(name) if name != "token_embd" && tensor["shape"][1] != 1 => bytes,
+            _ => 0,
+        }
+    });
+    // Keys and values in f16, of five positions and half of the four that follow.
+    let cache = fact("layers") * 7 * 2 * fact("key_value_heads") * fact("head_dim") * 2;
+    let read: u64 = stages("decode_stages").iter().map(|stage| stage["bytes"].as_u64().expect("a size")).sum();
+    assert_eq!(read, matrices.sum::<u64>() + cache);
+}
+
+#[test]
 fn what_fails_is_told_on_standard_error_with_exit_code_1_and_wrong_usage_with_2() {
     let bad = Scratch::new("bad.gguf");
     fs::write(&bad.0, b"GGUF\x03\0\0\0").expect("room");

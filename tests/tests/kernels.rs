@@ -96,7 +96,7 @@ fn assert_close(what: &str, product: f32, weights: &[f64], values: &[f32], quant
             let largest = f64::from(values.iter().fold(0f32, |largest, value| largest.max(value.abs())));
             let weights_sum: f64 = weights.iter().map(|weight| weight.abs()).sum();
             // Half a step, and a little for the rounding of the quotient. What is below 2^-100 becomes zero.
-            weights_sum * if largest < 2f64.powi(-100) { largest } else { 0.51 / 32767.0 * largest }
+            weights_sum * if largest < 2f64.powi(-100) { largest } else { 0.51 / 32639.0 * largest }
         };
         let quantization: f64 = weights.chunks(32).zip(values.chunks(32)).map(block).sum();
         // Where a scale is subnormal, half its last place counts as often as the integers are large.
@@ -368,7 +368,7 @@ fn quantized_activations_are_within_half_a_step() {
             for ((values, quantized), scale) in values.chunks(32).zip(quantized.chunks(32)).zip(&scales) {
                 let largest = values.iter().fold(0f32, |largest, value| largest.max(value.abs()));
                 let is_zero = largest < 2f32.powi(-100);
-                assert!(if is_zero { *scale == 0.0 } else { (scale / largest * 32767.0 - 1.0).abs() < 1e-6 });
+                assert!(if is_zero { *scale == 0.0 } else { (scale / largest * 32639.0 - 1.0).abs() < 1e-6 });
                 for (value, integer) in values.iter().zip(quantized) {
                     let error = (f64::from(*integer) * f64::from(*scale) - f64::from(*value)).abs();
                     assert!(is_zero || error <= 0.505 * f64::from(*scale), "{kind:?}: {value} as {integer} {scale}");
@@ -393,7 +393,7 @@ fn a_block_with_a_value_that_is_not_finite_has_no_finite_scale() {
                 let (quantized, scales) = quantize(set, &values);
                 assert!(scales[1].is_nan(), "{}: {bad} at {at}", set.name());
                 assert!(quantized[32..64].iter().all(|integer| *integer == 0));
-                assert_eq!((scales[0], scales[2], quantized[0]), (1.0 / 32767.0, 1.0 / 32767.0, 32767));
+                assert_eq!((scales[0], scales[2], quantized[0]), (1.0 / 32639.0, 1.0 / 32639.0, 32639));
             }
         }
     }

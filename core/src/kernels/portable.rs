@@ -226,8 +226,9 @@ pub(super) unsafe fn matmul_mxfp4_quantized(arguments: &arguments::Matmul) {
     unsafe { matmul_quantized(arguments, block) }
 }
 
-/// Scales of 16-bit activations: the largest magnitude of a block becomes this.
-pub(super) const LARGEST: f32 = 32767.0;
+/// Scales of 16-bit activations: the largest magnitude of a block becomes this. It is the largest that is a sum of 256
+/// times a byte and a byte, both with sign, for either sign of its own.
+pub(super) const LARGEST: f32 = 32639.0;
 
 /// Blocks whose largest magnitude is below this become zeros: its reciprocal would overflow.
 pub(super) const SMALLEST: f32 = f32::from_bits((127 - 100) << 23);

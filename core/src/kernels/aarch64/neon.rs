@@ -174,7 +174,14 @@ impl Lanes for Neon {
             array::from_fn(|row| quarters.map(|rows| rows[row]))
         };
         unsafe fn load_quarters(from: [*const u8; 4]) -> Integers = from.map(|from| vreinterpretq_s32_u8(vld1q_u8(from)));
-        unsafe fn mxfp4_i8(from: [*const u8; 4], halves: bool) -> [Integers; 2] = {
+        fn sum_rows(rows: [Integers; 4]) -> Integers = {
+            let [a, b, c, d] = rows;
+            array::from_fn(|quarter| {
+                let (ab, cd) = (vpaddq_s32(a[quarter], b[quarter]), vpaddq_s32(c[quarter], d[quarter]));
+                vpaddq_s32(ab, cd)
+            })
+        };
+        unsafe fn mxfp4_i8(from: [*const u8; 4], halves: bool, _biased: bool) -> [Integers; 2] = {
             let quarters = from.map(|from| mxfp4_i8(vld1q_u8(from), halves));
             array::from_fn(|half| quarters.map(|quarter| vreinterpretq_s32_s8(quarter[half])))
         };

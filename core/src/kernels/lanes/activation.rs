@@ -62,7 +62,8 @@ pub unsafe fn quantize<L: Lanes>(l: L, quantize: &arguments::Quantize) {
         unsafe {
             let values = quantize.values.add(block * QUANTIZED_BLOCK);
             let values = [l.load(values), l.load(values.add(LANES))];
-            let [a, b] = values.map(|values| l.and(l.bits(values), l.splat_integer(0x7fff_ffff)));
+            let without_sign = l.splat_integer(0x7fff_ffff);
+            let [a, b] = [l.and(l.bits(values[0]), without_sign), l.and(l.bits(values[1]), without_sign)];
             let mut magnitudes = [0; LANES];
             l.store_integers(magnitudes.as_mut_ptr(), l.larger_integer(a, b));
             let largest = f32::from_bits(magnitudes.iter().fold(0, |most, bits| *bits.max(&most)) as u32);

@@ -1,5 +1,3 @@
-use core::array;
-
 use super::{LANES, Lanes};
 use crate::format::mxfp4::{self, NibbleOrder};
 use crate::format::q8_0;
@@ -101,7 +99,7 @@ impl Weights for Q8_0 {
         unsafe {
             let block = element(matmul, row, column / q8_0::BLOCK_LEN, q8_0::BLOCK_SIZE);
             let scale = l.splat(half::f16::from_bits(block.cast::<u16>().read_unaligned()).to_f32());
-            [2, 2 + LANES].map(|at| l.mul(scale, l.load_i8(block.wrapping_add(at))))
+            [l.mul(scale, l.load_i8(block.add(2))), l.mul(scale, l.load_i8(block.add(2 + LANES)))]
         }
     }
 
@@ -121,8 +119,9 @@ impl Weights for Mxfp4 {
         unsafe {
             let codes = element(matmul, row, block, matmul.code_stride);
             let scale = mxfp4::scale(*matmul.scales.add(row * matmul.scales_row_size + block * matmul.scale_stride));
-            let doubled = l.load_mxfp4(codes, matmul.order == NibbleOrder::Halves as usize);
-            doubled.map(|doubled| l.mul(l.mul(l.splat(0.5), doubled), l.splat(scale)))
+            let [a, b] = l.load_mxfp4(codes, matmul.order == NibbleOrder::Halves as usize);
+            let (half, scale) = (l.splat(0.5), l.splat(scale));
+            [l.mul(l.mul(half, a), scale), l.mul(l.mul(half, b), scale)]
         }
     }
 
@@ -137,15 +136,14 @@ impl Weights for Mxfp4 {
 /// The contract of [`arguments::Matmul`].
 #[inline(always)]
 pub unsafe fn matmul<L: Lanes, W: Weights, const TOKENS: usize>(l: L, matmul: &arguments::Matmul) {
-    const ROWS: usize = 4;
     // Rows far apart: memory delivers several streams faster than one.
-    let apart = matmul.rows / ROWS;
+    let apart = matmul.rows / 4;
     // SAFETY: our own contract; all rows and tokens are below their numbers.
     unsafe {
         for row in 0..apart {
-            some_rows::<L, W, ROWS, TOKENS>(l, matmul, array::from_fn(|r| r * apart + row));
+            some_rows::<L, W, 4, TOKENS>(l, matmul, [row, apart + row, 2 * apart + row, 3 * apart + row]);
         }
-        for row in apart * ROWS..matmul.rows {
+        for row in 4 * apart..matmul.rows {
             some_rows::<L, W, 1, TOKENS>(l, matmul, [row]);
         }
     }
@@ -182,15 +180,20 @@ unsafe fn tile<L: Lanes, W: Weights, const ROWS: usize, const TOKENS: usize>(
     rows: [usize; ROWS],
     token: usize,
 ) {
-    // SAFETY: our own contract.
-    let inputs: [*const f32; TOKENS] =
-        array::from_fn(|t| unsafe { matmul.inputs.add(portable::input_row(matmul, token + t) * matmul.columns) });
+    let mut inputs = [matmul.inputs; TOKENS];
+    for (t, inputs) in inputs.iter_mut().enumerate() {
+        // SAFETY: our own contract.
+        *inputs = unsafe { matmul.inputs.add(portable::input_row(matmul, token + t) * matmul.columns) };
+    }
     let mut lanes = [[l.splat(0.0); ROWS]; TOKENS];
     let whole = matmul.columns / PIECE * PIECE;
     for column in (0..whole).step_by(PIECE) {
         // SAFETY: columns from here on to the end of the piece are there.
         unsafe {
-            let weights: [[L::Floats; 2]; ROWS] = array::from_fn(|r| W::load(l, matmul, rows[r], column));
+            let mut weights = [[l.splat(0.0); 2]; ROWS];
+            for r in 0..ROWS {
+                weights[r] = W::load(l, matmul, rows[r], column);
+            }
             for t in 0..TOKENS {
                 let inputs = [l.load(inputs[t].add(column)), l.load(inputs[t].add(column + LANES))];
                 for r in 0..ROWS {

@@ -1,7 +1,9 @@
 //! The kernels over registers, written once for all instruction sets.
 //!
 //! A sum has sixteen lanes (`docs/numerics.md`), so the unit here is sixteen numbers: one register or several, as
-//! [`Lanes`] says. All functions are inlined into entry points that enable the instructions.
+//! [`Lanes`] says. All functions are inlined into entry points that enable the instructions. Closures and what takes them
+//! need not be, so they stay away from registers: a build with many codegen units would call a function for each
+//! instruction.
 
 #[macro_use]
 mod entry_points;
@@ -86,15 +88,23 @@ pub(super) trait Lanes: Copy {
     fn prefetch_far(self, from: *const u8);
     /// In each quarter of the registers, which is four i32 of each, exchanges rows and columns.
     fn transpose(self, rows: [Self::Integers; 4]) -> [Self::Integers; 4];
+    /// The sum of each row in each quarter.
+    fn sum_rows(self, rows: [Self::Integers; 4]) -> Self::Integers;
     /// The sixteen bytes at each of four places.
     unsafe fn load_quarters(self, from: [*const u8; 4]) -> Self::Integers;
-    /// The doubled values of the sixteen bytes of codes at each of four places, as i8: elements 0 to 15, and 16 to 31.
-    unsafe fn mxfp4_i8(self, from: [*const u8; 4], halves: bool) -> [Self::Integers; 2];
+    /// The doubled values of the sixteen bytes of codes at each of four places, as i8: elements 0 to 15, and 16 to 31;
+    /// `biased` where `dot_blocks` wants them.
+    unsafe fn mxfp4_i8(self, from: [*const u8; 4], halves: bool, biased: bool) -> [Self::Integers; 2];
+    /// Bytes with sign as `dot_blocks` wants them.
+    #[inline(always)]
+    fn biased(self, bytes: Self::Integers) -> Self::Integers {
+        bytes
+    }
     /// Of each four i8, the first two as i16, and the other two, as `dot_pairs` wants them.
     fn pairs_of_bytes(self, bytes: Self::Integers) -> [Self::Integers; 2];
     /// Four blocks of activations in the order that `dot_blocks` wants.
     fn rearrange(self, blocks: [&[i16; 32]; 4]) -> Self::Inputs;
-    /// Products with four blocks of i8, elements 0 to 15 and 16 to 31. The four i32 of a quarter add up to the sum of a
-    /// block.
+    /// Products with four blocks of biased bytes, elements 0 to 15 and 16 to 31. The four i32 of a quarter add up to the sum
+    /// of a block.
     fn dot_blocks(self, weights: [Self::Integers; 2], inputs: &Self::Inputs) -> Self::Integers;
 }

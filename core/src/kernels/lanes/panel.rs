@@ -36,7 +36,7 @@ pub unsafe fn many_tokens<L: Lanes, B: Blocks, const TOKENS: usize>(l: L, matmul
     let mut sums = [l.splat(0.0); MOST_TOKENS];
     for first_row in (0..matmul.rows).step_by(ROWS) {
         // SAFETY: lanes past the last row repeat it.
-        let rows = array::from_fn(|r| unsafe { B::row(matmul, (first_row + r).min(matmul.rows - 1)) });
+        let rows: [_; ROWS] = array::from_fn(|r| unsafe { B::row(matmul, (first_row + r).min(matmul.rows - 1)) });
         for first_token in (0..matmul.tokens).step_by(MOST_TOKENS) {
             let tokens = (matmul.tokens - first_token).min(MOST_TOKENS);
             for (step, lane) in FOLDING_ORDER.into_iter().enumerate() {
@@ -127,11 +127,16 @@ impl<L: Lanes> Panel<L> {
             let block = first_block + b * LANES;
             // SAFETY: our own contract.
             unsafe {
-                self.scales[b] = B::scales(l, rows.map(|row| row.1.add(block * B::STRIDES.1)));
+                let (mut blocks, mut scales) = ([rows[0].0; ROWS], [rows[0].1; ROWS]);
+                for r in 0..ROWS {
+                    blocks[r] = rows[r].0.add(block * B::STRIDES.0);
+                    scales[r] = rows[r].1.add(block * B::STRIDES.1);
+                }
+                self.scales[b] = B::scales(l, &scales);
                 let mut halves = [[l.splat_integer(0); 4]; 2];
                 for i in 0..4 {
-                    let blocks = array::from_fn(|j| rows[4 * j + i].0.add(block * B::STRIDES.0));
-                    [halves[0][i], halves[1][i]] = B::integers(l, blocks);
+                    let blocks = [blocks[i], blocks[4 + i], blocks[8 + i], blocks[12 + i]];
+                    [halves[0][i], halves[1][i]] = B::integers(l, blocks, false);
                 }
                 for (half, pairs) in halves.into_iter().zip(self.pairs[b].as_chunks_mut::<8>().0) {
                     for (four, pairs) in l.transpose(half).into_iter().zip(pairs.as_chunks_mut::<2>().0) {

@@ -67,7 +67,9 @@ fn pairs_of_bytes(bytes: __m256i) -> [__m256i; 2] {
     // The bytes become the upper halves of words, and go down with their signs.
     let first = _mm_setr_epi8(-1, 0, -1, 1, -1, 4, -1, 5, -1, 8, -1, 9, -1, 12, -1, 13);
     let second = _mm_setr_epi8(-1, 2, -1, 3, -1, 6, -1, 7, -1, 10, -1, 11, -1, 14, -1, 15);
-    [first, second].map(|order| _mm256_srai_epi16::<8>(_mm256_shuffle_epi8(bytes, _mm256_broadcastsi128_si256(order))))
+    let first = _mm256_shuffle_epi8(bytes, _mm256_broadcastsi128_si256(first));
+    let second = _mm256_shuffle_epi8(bytes, _mm256_broadcastsi128_si256(second));
+    [_mm256_srai_epi16::<8>(first), _mm256_srai_epi16::<8>(second)]
 }
 
 /// Four blocks of activations: the elements 8 i to 8 i + 7 of all four in `[i]`, two blocks in a register.
@@ -76,25 +78,13 @@ pub type Inputs = [[__m256i; 2]; 4];
 #[inline]
 #[target_feature(enable = "avx2")]
 fn rearrange(blocks: [&[i16; 32]; 4]) -> Inputs {
-    core::array::from_fn(|part| {
+    let mut inputs = [[_mm256_setzero_si256(); 2]; 4];
+    for (part, inputs) in inputs.iter_mut().enumerate() {
         let [a, b, c, d] = blocks.map(|block| block[8 * part..].as_ptr().cast());
         // SAFETY: eight elements are there.
-        unsafe { [_mm256_loadu2_m128i(b, a), _mm256_loadu2_m128i(d, c)] }
-    })
-}
-
-/// Products of bytes with what [`rearrange`] made, of two blocks.
-///
-/// # Safety
-/// The processor has AVX2.
-#[inline(always)]
-unsafe fn dot_two_blocks<P: Products>(products: P, weights: [__m256i; 2], inputs: &Inputs, which: usize) -> __m256i {
-    // SAFETY: our own contract.
-    let (first, second, mut sum) = unsafe { (widen(weights[0]), widen(weights[1]), _mm256_setzero_si256()) };
-    for (weights, inputs) in first.into_iter().chain(second).zip(inputs) {
-        sum = products.add_pairs(sum, weights, inputs[which]);
+        *inputs = unsafe { [_mm256_loadu2_m128i(b, a), _mm256_loadu2_m128i(d, c)] };
     }
-    sum
+    inputs
 }
 
 #[inline]
@@ -111,6 +101,13 @@ fn transpose(rows: [__m256i; 4]) -> [__m256i; 4] {
     ]
 }
 
+/// Half of the rows' sums meet in each register, then all of them.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn sum_rows(a: __m256i, b: __m256i, c: __m256i, d: __m256i) -> __m256i {
+    _mm256_hadd_epi32(_mm256_hadd_epi32(a, b), _mm256_hadd_epi32(c, d))
+}
+
 /// All ones in the lanes below `count`.
 #[inline]
 #[target_feature(enable = "avx2")]
@@ -118,21 +115,47 @@ fn below(count: usize) -> [__m256; 2] {
     let count = _mm256_set1_epi32(count as i32);
     let low = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
     let high = _mm256_add_epi32(low, _mm256_set1_epi32(8));
-    [low, high].map(|lanes| _mm256_castsi256_ps(_mm256_cmpgt_epi32(count, lanes)))
+    [_mm256_castsi256_ps(_mm256_cmpgt_epi32(count, low)), _mm256_castsi256_ps(_mm256_cmpgt_epi32(count, high))]
 }
 
 /// The numbers at even places of sixteen, and those at odd ones.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn pairs(a: __m256, b: __m256) -> [__m256; 2] {
-    let in_order = |x| _mm256_castpd_ps(_mm256_permute4x64_pd::<0b11_01_10_00>(_mm256_castps_pd(x)));
-    [in_order(_mm256_shuffle_ps::<0b10_00_10_00>(a, b)), in_order(_mm256_shuffle_ps::<0b11_01_11_01>(a, b))]
+    let even = _mm256_castps_pd(_mm256_shuffle_ps::<0b10_00_10_00>(a, b));
+    let odd = _mm256_castps_pd(_mm256_shuffle_ps::<0b11_01_11_01>(a, b));
+    [
+        _mm256_castpd_ps(_mm256_permute4x64_pd::<0b11_01_10_00>(even)),
+        _mm256_castpd_ps(_mm256_permute4x64_pd::<0b11_01_10_00>(odd)),
+    ]
+}
+
+/// # Safety
+/// Eight elements are there.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+unsafe fn load_f16(from: *const u16) -> __m256 {
+    // SAFETY: our own contract.
+    _mm256_cvtph_ps(unsafe { _mm_loadu_si128(from.cast()) })
+}
+
+/// # Safety
+/// Eight elements are there.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn load_bf16(from: *const u16) -> __m256 {
+    // SAFETY: our own contract.
+    let bits = unsafe { _mm256_cvtepu16_epi32(_mm_loadu_si128(from.cast())) };
+    _mm256_castsi256_ps(_mm256_slli_epi32::<16>(bits))
 }
 
 #[inline]
 #[target_feature(enable = "avx2")]
 fn floats_of_bytes(bytes: __m128i) -> [__m256; 2] {
-    [bytes, _mm_srli_si128::<8>(bytes)].map(|bytes| _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes)))
+    [
+        _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes)),
+        _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128::<8>(bytes))),
+    ]
 }
 
 impl<P: Products> Lanes for Avx2<P> {
@@ -144,17 +167,16 @@ impl<P: Products> Lanes for Avx2<P> {
         fn splat(x: f32) -> [__m256; 2] = [_mm256_set1_ps(x); 2];
         unsafe fn load(from: *const f32) -> [__m256; 2] = [_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8))];
         unsafe fn load_f16(from: *const u16) -> [__m256; 2] =
-            [from, from.add(8)].map(|from| _mm256_cvtph_ps(_mm_loadu_si128(from.cast())));
-        unsafe fn load_bf16(from: *const u16) -> [__m256; 2] = [from, from.add(8)].map(|from| {
-            _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(_mm_loadu_si128(from.cast()))))
-        });
+            [load_f16(from), load_f16(from.add(8))];
+        unsafe fn load_bf16(from: *const u16) -> [__m256; 2] = [load_bf16(from), load_bf16(from.add(8))];
         unsafe fn load_i8(from: *const u8) -> [__m256; 2] = floats_of_bytes(_mm_loadu_si128(from.cast()));
         unsafe fn load_mxfp4(from: *const u8, halves: bool) -> [[__m256; 2]; 2] = {
             let [first, second] = super::mxfp4_i8(_mm_loadu_si128(from.cast()), halves);
             [floats_of_bytes(first), floats_of_bytes(second)]
         };
         unsafe fn load_pairs(from: *const f32) -> [[__m256; 2]; 2] = {
-            let [a, b] = [from, from.add(16)].map(|from| pairs(_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8))));
+            let a = pairs(_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8)));
+            let b = pairs(_mm256_loadu_ps(from.add(16)), _mm256_loadu_ps(from.add(24)));
             [[a[0], b[0]], [a[1], b[1]]]
         };
         unsafe fn store(to: *mut f32, x: [__m256; 2]) -> () = {
@@ -184,13 +206,13 @@ impl<P: Products> Lanes for Avx2<P> {
 
         fn splat_integer(x: i32) -> [__m256i; 2] = [_mm256_set1_epi32(x); 2];
         unsafe fn load_u8(from: *const u8) -> [__m256i; 2] =
-            [from, from.add(8)].map(|from| _mm256_cvtepu8_epi32(_mm_loadl_epi64(from.cast())));
+            [_mm256_cvtepu8_epi32(_mm_loadl_epi64(from.cast())), _mm256_cvtepu8_epi32(_mm_loadl_epi64(from.add(8).cast()))];
         unsafe fn store_integers(to: *mut i32, x: [__m256i; 2]) -> () = {
             _mm256_storeu_si256(to.cast(), x[0]);
             _mm256_storeu_si256(to.add(8).cast(), x[1]);
         };
-        fn bits(x: [__m256; 2]) -> [__m256i; 2] = x.map(|x| _mm256_castps_si256(x));
-        fn floats_of_bits(x: [__m256i; 2]) -> [__m256; 2] = x.map(|x| _mm256_castsi256_ps(x));
+        fn bits(x: [__m256; 2]) -> [__m256i; 2] = [_mm256_castps_si256(x[0]), _mm256_castps_si256(x[1])];
+        fn floats_of_bits(x: [__m256i; 2]) -> [__m256; 2] = [_mm256_castsi256_ps(x[0]), _mm256_castsi256_ps(x[1])];
         fn to_floats(x: [__m256i; 2]) -> [__m256; 2] = [_mm256_cvtepi32_ps(x[0]), _mm256_cvtepi32_ps(x[1])];
         fn and(a: [__m256i; 2], b: [__m256i; 2]) -> [__m256i; 2] =
             [_mm256_and_si256(a[0], b[0]), _mm256_and_si256(a[1], b[1])];
@@ -206,13 +228,18 @@ impl<P: Products> Lanes for Avx2<P> {
             let high = transpose([a[1], b[1], c[1], d[1]]);
             [[low[0], high[0]], [low[1], high[1]], [low[2], high[2]], [low[3], high[3]]]
         };
+        fn sum_rows(rows: [[__m256i; 2]; 4]) -> [__m256i; 2] = {
+            let [a, b, c, d] = rows;
+            [sum_rows(a[0], b[0], c[0], d[0]), sum_rows(a[1], b[1], c[1], d[1])]
+        };
         unsafe fn load_quarters(from: [*const u8; 4]) -> [__m256i; 2] = load_quarters(from);
-        unsafe fn mxfp4_i8(from: [*const u8; 4], halves: bool) -> [[__m256i; 2]; 2] = {
-            let [a, b] = load_quarters(from).map(|codes| mxfp4_i8(codes, halves));
+        unsafe fn mxfp4_i8(from: [*const u8; 4], halves: bool, _biased: bool) -> [[__m256i; 2]; 2] = {
+            let codes = load_quarters(from);
+            let (a, b) = (mxfp4_i8(codes[0], halves), mxfp4_i8(codes[1], halves));
             [[a[0], b[0]], [a[1], b[1]]]
         };
         fn pairs_of_bytes(bytes: [__m256i; 2]) -> [[__m256i; 2]; 2] = {
-            let [a, b] = bytes.map(|bytes| pairs_of_bytes(bytes));
+            let (a, b) = (pairs_of_bytes(bytes[0]), pairs_of_bytes(bytes[1]));
             [[a[0], b[0]], [a[1], b[1]]]
         };
         fn prefetch(from: *const u8) -> () = _mm_prefetch::<_MM_HINT_T0>(from.cast());
@@ -222,8 +249,16 @@ impl<P: Products> Lanes for Avx2<P> {
 
     #[inline(always)]
     fn dot_blocks(self, weights: [[__m256i; 2]; 2], inputs: &Inputs) -> [__m256i; 2] {
-        // SAFETY: `self` exists only where the processor has these instructions.
-        [0, 1].map(|which| unsafe { dot_two_blocks(self.0, weights.map(|half| half[which]), inputs, which) })
+        let mut sums = self.splat_integer(0);
+        for (half, weights) in weights.into_iter().enumerate() {
+            for (two, sum) in sums.iter_mut().enumerate() {
+                // SAFETY: `self` exists only where the processor has these instructions.
+                let words = unsafe { widen(weights[two]) };
+                *sum = self.0.add_pairs(*sum, words[0], inputs[2 * half][two]);
+                *sum = self.0.add_pairs(*sum, words[1], inputs[2 * half + 1][two]);
+            }
+        }
+        sums
     }
 
     #[inline(always)]

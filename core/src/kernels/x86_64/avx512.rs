@@ -1,7 +1,6 @@
 //! AVX-512 without VNNI: Skylake-X.
 
 use core::arch::x86_64::*;
-use core::array;
 
 use super::doubled;
 use crate::kernels::lanes::{self, Lanes};
@@ -13,6 +12,8 @@ pub struct Avx512<P>(pub P);
 
 /// Products of integers, as [`Lanes`] says.
 pub trait Products: Copy {
+    /// What is added to the weights that [`Self::dot_blocks`] takes.
+    const BIAS: i8;
     /// Four blocks of quantized activations.
     type Inputs: Copy;
 
@@ -44,14 +45,23 @@ pub fn quarters(quarters: [__m128i; 4]) -> __m512i {
 #[inline]
 #[target_feature(enable = "avx512f")]
 unsafe fn load_quarters(from: [*const u8; 4]) -> __m512i {
+    let [a, b, c, d] = from;
     // SAFETY: our own contract.
-    quarters(from.map(|from| unsafe { _mm_loadu_si128(from.cast()) }))
+    unsafe {
+        quarters([
+            _mm_loadu_si128(a.cast()),
+            _mm_loadu_si128(b.cast()),
+            _mm_loadu_si128(c.cast()),
+            _mm_loadu_si128(d.cast()),
+        ])
+    }
 }
 
 #[inline]
 #[target_feature(enable = "avx512bw")]
-fn mxfp4_i8(codes: __m512i, halves: bool) -> [__m512i; 2] {
-    let (mask, table) = (_mm512_set1_epi8(15), _mm512_broadcast_i32x4(doubled()));
+fn mxfp4_i8(codes: __m512i, halves: bool, bias: i8) -> [__m512i; 2] {
+    let mask = _mm512_set1_epi8(15);
+    let table = _mm512_broadcast_i32x4(_mm_add_epi8(doubled(), _mm_set1_epi8(bias)));
     let low = _mm512_shuffle_epi8(table, _mm512_and_si512(codes, mask));
     let high = _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srli_epi16::<4>(codes), mask));
     if halves { [low, high] } else { [_mm512_unpacklo_epi8(low, high), _mm512_unpackhi_epi8(low, high)] }
@@ -63,7 +73,9 @@ fn pairs_of_bytes(bytes: __m512i) -> [__m512i; 2] {
     // The bytes become the upper halves of words, and go down with their signs.
     let first = _mm_setr_epi8(-1, 0, -1, 1, -1, 4, -1, 5, -1, 8, -1, 9, -1, 12, -1, 13);
     let second = _mm_setr_epi8(-1, 2, -1, 3, -1, 6, -1, 7, -1, 10, -1, 11, -1, 14, -1, 15);
-    [first, second].map(|order| _mm512_srai_epi16::<8>(_mm512_shuffle_epi8(bytes, _mm512_broadcast_i32x4(order))))
+    let first = _mm512_shuffle_epi8(bytes, _mm512_broadcast_i32x4(first));
+    let second = _mm512_shuffle_epi8(bytes, _mm512_broadcast_i32x4(second));
+    [_mm512_srai_epi16::<8>(first), _mm512_srai_epi16::<8>(second)]
 }
 
 /// Bytes with sign, in each quarter, to words: the first eight, the last eight.
@@ -81,20 +93,25 @@ fn widen(bytes: __m512i) -> [__m512i; 2] {
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn rearrange(blocks: [&[i16; 32]; 4]) -> [__m512i; 4] {
-    // SAFETY: eight elements are sixteen bytes.
-    array::from_fn(|part| unsafe { load_quarters(blocks.map(|block| block[8 * part..][..8].as_ptr().cast())) })
+    let mut inputs = [_mm512_setzero_si512(); 4];
+    for (part, inputs) in inputs.iter_mut().enumerate() {
+        // SAFETY: eight elements are sixteen bytes.
+        *inputs = unsafe { load_quarters(blocks.map(|block| block[8 * part..][..8].as_ptr().cast())) };
+    }
+    inputs
 }
 
 #[inline]
 #[target_feature(enable = "avx512bw")]
 fn dot_blocks(weights: [__m512i; 2], inputs: &[__m512i; 4]) -> __m512i {
     let ([a, b], [c, d]) = (widen(weights[0]), widen(weights[1]));
-    let [a, b] = [[(a, inputs[0]), (b, inputs[1])], [(c, inputs[2]), (d, inputs[3])]]
-        .map(|[a, b]| _mm512_add_epi32(_mm512_madd_epi16(a.0, a.1), _mm512_madd_epi16(b.0, b.1)));
-    _mm512_add_epi32(a, b)
+    let first = _mm512_add_epi32(_mm512_madd_epi16(a, inputs[0]), _mm512_madd_epi16(b, inputs[1]));
+    let last = _mm512_add_epi32(_mm512_madd_epi16(c, inputs[2]), _mm512_madd_epi16(d, inputs[3]));
+    _mm512_add_epi32(first, last)
 }
 
 impl Products for Words {
+    const BIAS: i8 = 0;
     type Inputs = [__m512i; 4];
 
     operations! {
@@ -119,6 +136,16 @@ fn transpose(rows: [__m512i; 4]) -> [__m512i; 4] {
         _mm512_unpacklo_epi64(ab_high, cd_high),
         _mm512_unpackhi_epi64(ab_high, cd_high),
     ]
+}
+
+/// Half of the rows' sums meet in each register, then all of them.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn sum_rows(rows: [__m512i; 4]) -> __m512i {
+    let [a, b, c, d] = rows;
+    let ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+    let cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+    _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd))
 }
 
 #[inline]
@@ -182,8 +209,11 @@ impl<P: Products> Lanes for Avx512<P> {
         fn larger_integer(a: __m512i, b: __m512i) -> __m512i = _mm512_max_epi32(a, b);
         fn shift_left_23(x: __m512i) -> __m512i = _mm512_slli_epi32::<23>(x);
         fn transpose(rows: [__m512i; 4]) -> [__m512i; 4] = transpose(rows);
+        fn sum_rows(rows: [__m512i; 4]) -> __m512i = sum_rows(rows);
+        fn biased(bytes: __m512i) -> __m512i = _mm512_xor_si512(bytes, _mm512_set1_epi8(P::BIAS));
         unsafe fn load_quarters(from: [*const u8; 4]) -> __m512i = load_quarters(from);
-        unsafe fn mxfp4_i8(from: [*const u8; 4], halves: bool) -> [__m512i; 2] = mxfp4_i8(load_quarters(from), halves);
+        unsafe fn mxfp4_i8(from: [*const u8; 4], halves: bool, biased: bool) -> [__m512i; 2] =
+            mxfp4_i8(load_quarters(from), halves, if biased { P::BIAS } else { 0 });
         fn pairs_of_bytes(bytes: __m512i) -> [__m512i; 2] = pairs_of_bytes(bytes);
         fn prefetch(from: *const u8) -> () = _mm_prefetch::<_MM_HINT_T0>(from.cast());
         fn prefetch_far(from: *const u8) -> () = _mm_prefetch::<_MM_HINT_T1>(from.cast());

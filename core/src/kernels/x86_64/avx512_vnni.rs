@@ -38,7 +38,8 @@ unsafe fn dot_pairs(sum: __m512i, pairs: __m512i, inputs: *const i16, pair: usiz
     sum
 }
 
-/// Four blocks of activations: what has to be added for the bias of weights, then bytes, the lower ones without sign.
+/// Four blocks of activations: what has to be added for the bias of weights, then bytes with sign, of which the lower and
+/// 256 times the upper add up to an activation.
 #[derive(Clone, Copy)]
 pub struct Inputs {
     correction: __m512i,
@@ -50,40 +51,49 @@ pub struct Inputs {
 #[target_feature(enable = "avx512bw,avx512vnni")]
 fn rearrange(blocks: [&[i16; 32]; 4]) -> Inputs {
     // SAFETY: a block is as long as a register.
-    let words = blocks.map(|block| unsafe { _mm512_loadu_si512(block.as_ptr().cast()) });
-    let low = halves(words.map(|words| _mm512_cvtepi16_epi8(words)));
-    let high = halves(words.map(|words| _mm512_cvtepi16_epi8(_mm512_srli_epi16::<8>(words))));
-    let (zero, ones) = (_mm512_setzero_si512(), _mm512_set1_epi8(1));
-    let sum = _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(zero, ones, high[0]), ones, high[1]);
-    Inputs { correction: _mm512_sub_epi32(zero, _mm512_slli_epi32::<{ 7 + 8 }>(sum)), low, high }
+    let (mut low, mut high) = ([_mm256_setzero_si256(); 4], [_mm256_setzero_si256(); 4]);
+    for i in 0..4 {
+        // SAFETY: a block is as long as a register.
+        let words = unsafe { _mm512_loadu_si512(blocks[i].as_ptr().cast()) };
+        low[i] = _mm512_cvtepi16_epi8(words);
+        // Rounded, for the sign of the lower bytes.
+        high[i] = _mm512_cvtepi16_epi8(_mm512_srai_epi16::<8>(_mm512_add_epi16(words, _mm512_set1_epi16(128))));
+    }
+    let (low, high) = (halves(low), halves(high));
+    let bias = _mm512_set1_epi8(Vnni::BIAS);
+    let zero = _mm512_setzero_si512();
+    let sum = dot_blocks([bias; 2], &Inputs { correction: zero, low, high });
+    Inputs { correction: _mm512_sub_epi32(zero, sum), low, high }
 }
 
 /// The first sixteen bytes of all four, and the last.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn halves(bytes: [__m256i; 4]) -> [__m512i; 2] {
-    [
-        quarters(bytes.map(|bytes| _mm256_castsi256_si128(bytes))),
-        quarters(bytes.map(|bytes| _mm256_extracti128_si256::<1>(bytes))),
-    ]
+    let (mut first, mut last) = ([_mm_setzero_si128(); 4], [_mm_setzero_si128(); 4]);
+    for i in 0..4 {
+        first[i] = _mm256_castsi256_si128(bytes[i]);
+        last[i] = _mm256_extracti128_si256::<1>(bytes[i]);
+    }
+    [quarters(first), quarters(last)]
 }
 
-/// The instruction multiplies bytes without sign by bytes with sign: the lower bytes of activations by weights, and biased
-/// weights by the upper bytes.
+/// The instruction multiplies bytes without sign, here the biased weights, by bytes with sign.
 #[inline]
 #[target_feature(enable = "avx512bw,avx512vnni")]
 fn dot_blocks(weights: [__m512i; 2], inputs: &Inputs) -> __m512i {
-    // 2^7 more, and no sign.
-    let bias = _mm512_set1_epi8(-128);
-    let (mut low, mut high) = (inputs.correction, _mm512_setzero_si512());
-    for ((weights, low_inputs), high_inputs) in weights.into_iter().zip(inputs.low).zip(inputs.high) {
-        low = _mm512_dpbusd_epi32(low, low_inputs, weights);
-        high = _mm512_dpbusd_epi32(high, _mm512_xor_si512(weights, bias), high_inputs);
-    }
+    let zero = _mm512_setzero_si512();
+    let low = _mm512_dpbusd_epi32(
+        _mm512_dpbusd_epi32(inputs.correction, weights[0], inputs.low[0]),
+        weights[1],
+        inputs.low[1],
+    );
+    let high = _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(zero, weights[0], inputs.high[0]), weights[1], inputs.high[1]);
     _mm512_add_epi32(low, _mm512_slli_epi32::<8>(high))
 }
 
 impl Products for Vnni {
+    const BIAS: i8 = i8::MIN;
     type Inputs = Inputs;
 
     operations! {
