@@ -578,6 +578,18 @@ proptest! {
     }
 
     #[test]
+    fn any_ascii_is_cut_as_tiktoken_does(
+        text in prop::collection::vec(prop::sample::select(b"aabSstTRreELlv'' 0\t\n\r/..".to_vec()), 60..200),
+        odd in "[a\u{17F}\u{301}\u{E9}\u{C9}\u{3000}\u{65E5}]",
+        at in 0..60usize,
+    ) {
+        let mut text = String::from_utf8(text).unwrap();
+        text.insert_str(at, &odd);
+        let expected = tiktoken_rs::o200k_harmony_singleton().encode_ordinary(&text);
+        prop_assert_eq!(encode(&o200k_harmony(), &text, Specials::None), expected);
+    }
+
+    #[test]
     fn any_vocabulary_merges_by_definition(
         corpus in text_of_few(10..80),
         picks in prop::collection::vec(any::<usize>(), 0..60),

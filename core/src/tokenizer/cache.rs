@@ -1,31 +1,35 @@
-//! Pieces that were merged before, or are a long token, and their tokens.
+//! Pieces that were seen before, and their tokens.
 //!
-//! Names, technical terms and inflected words come again and again; a few thousand of them save most of the merging, and
-//! most of the looks into the large tables that it takes to find a long token. The cache only ever gives what merging gives
-//! for the same bytes, so ids do not depend on it.
+//! A few thousand words and names make up most of any text. A look into a small table, which stays in the CPU's second cache,
+//! saves them one into large tables, or merging. The table only ever gives what those would give for the same bytes, so
+//! ids do not depend on it.
 
-use super::lookup::{same, slot_of};
-
-/// Only pieces of at most this many bytes are kept.
-const PIECE: usize = 32;
+use super::lookup::{Key, WORD, slot_of};
 
 /// Only pieces of at most this many tokens are kept.
 const IDS: usize = 7;
 
-/// A piece, and what it was merged to. One cache line.
+/// A piece and its tokens. One cache line.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
 pub struct Entry {
-    piece: [u8; PIECE],
+    word: u128,
+    tail: u128,
     ids: [u32; IDS],
-    /// Bytes; 0 for an empty entry.
+    /// Bytes of the piece; 0 for an empty entry.
     size: u8,
     len: u8,
 }
 
 impl Entry {
     /// An entry without a piece.
-    pub const EMPTY: Self = Self { piece: [0; PIECE], ids: [0; IDS], size: 0, len: 0 };
+    pub const EMPTY: Self = Self { word: 0, tail: 0, ids: [0; IDS], size: 0, len: 0 };
+
+    /// The tokens of the piece.
+    #[inline]
+    pub fn ids(&self) -> &[u32] {
+        &self.ids[..usize::from(self.len).min(IDS)]
+    }
 }
 
 /// A cache in which each piece has one place, where the latest stays.
@@ -39,33 +43,23 @@ impl<'c> Cache<'c> {
         Self { entries }
     }
 
-    /// What was kept for `piece`, which has this hash.
+    /// What was kept for the piece with this key. The key says all about a piece that is short enough to be kept.
     #[inline]
-    pub fn get(&self, hash: u64, piece: &[u8]) -> Option<&[u32]> {
-        let entry = self.entries.get(slot_of(hash, self.entries.len()))?;
-        let kept = entry.piece.get(..usize::from(entry.size))?;
-        same(kept, piece).then(|| &entry.ids[..usize::from(entry.len)])
+    pub fn get(&self, key: &Key) -> Option<&Entry> {
+        let entry = self.entries.get(slot_of(key.hash, self.entries.len()))?;
+        ((entry.word == key.word) & (entry.tail == key.tail) & (usize::from(entry.size) == key.size())).then_some(entry)
     }
 
-    /// Something from the place of pieces with this hash: to have it on its way before it is needed.
-    #[inline]
-    pub fn touch(&self, hash: u64) -> u8 {
-        self.entries.get(slot_of(hash, self.entries.len())).map_or(0, |entry| entry.size)
-    }
-
-    /// Keeps what `piece`, which has this hash, was merged to; unless it is too long.
-    pub fn keep(&mut self, hash: u64, piece: &[u8], ids: impl Iterator<Item = u32>) {
-        let slot = slot_of(hash, self.entries.len());
-        let Some(entry) = self.entries.get_mut(slot).filter(|_| piece.len() <= PIECE) else { return };
-        entry.size = 0;
-        let mut len = 0;
+    /// Keeps the tokens of the piece with this key; unless they are too many, or the piece is too long.
+    pub fn keep(&mut self, key: &Key, ids: impl Iterator<Item = u32>) {
+        let slot = slot_of(key.hash, self.entries.len());
+        let Some(entry) = self.entries.get_mut(slot).filter(|_| key.size() <= 2 * WORD) else { return };
+        let mut kept = Entry { word: key.word, tail: key.tail, size: key.size() as u8, ..Entry::EMPTY };
         for id in ids {
-            let Some(place) = entry.ids.get_mut(len) else { return };
+            let Some(place) = kept.ids.get_mut(usize::from(kept.len)) else { return };
             *place = id;
-            len += 1;
+            kept.len += 1;
         }
-        entry.piece[..piece.len()].copy_from_slice(piece);
-        entry.len = len as u8;
-        entry.size = piece.len() as u8;
+        *entry = kept;
     }
 }

@@ -1,17 +1,12 @@
 //! Encoding: special tokens, pieces, whole tokens, merging.
 
-use core::hint::black_box;
-
 use super::Specials;
 use super::cache::Cache;
-use super::lookup::{Key, SHORT};
+use super::lookup::Key;
 use super::merge::{Merger, WINDOW};
 use super::split::Pieces;
 use super::tables::Tables;
 use super::utf8::{self, character};
-
-/// How many pieces are looked up together.
-const BATCH: usize = 32;
 
 /// One encoding: the tables, and the memory to work in.
 pub struct Encoding<'e, 'r> {
@@ -19,7 +14,7 @@ pub struct Encoding<'e, 'r> {
     pub tables: &'e Tables<'r>,
     /// For pieces that are no token.
     pub merger: &'e mut Merger,
-    /// For pieces that were merged before.
+    /// For pieces that were seen before.
     pub cache: Cache<'e>,
 }
 
@@ -50,75 +45,30 @@ impl Encoding<'_, '_> {
     }
 
     fn ordinary(&mut self, text: &[u8], emit: &mut impl FnMut(u32)) {
-        let mut pieces = Pieces::new(text);
-        let mut batch = [(Key::default(), true); BATCH];
-        let mut found = [None; BATCH];
-        loop {
-            let mut len = 0;
-            for (place, piece) in batch.iter_mut().zip(&mut pieces) {
-                *place = (Key::of(text, piece.start, piece.end), piece.valid);
-                len += 1;
-            }
-            let batch = &batch[..len];
-            if batch.is_empty() {
-                return;
-            }
-            // Before each round of searches a look at where each begins, so that the memory of all is fetched at once.
-            let mut touched = 0;
-            for (key, _) in batch {
-                touched ^= self.tables.touch(key);
-                if key.size() > SHORT {
-                    touched ^= u64::from(self.cache.touch(key.hash));
-                }
-            }
-            black_box(touched);
-            let mut touched = 0;
-            for ((key, _), id) in batch.iter().zip(&mut found) {
-                *id = self.whole(text, key);
-                if id.is_none() {
-                    touched ^= self.cache.touch(key.hash);
-                }
-            }
-            black_box(touched);
-            for ((key, valid), id) in batch.iter().zip(&found) {
-                match id {
-                    Some(id) if *valid => emit(*id),
-                    _ if *valid => self.parts(&text[key.start..key.end], key.hash, emit),
-                    _ => self.ill_formed(&text[key.start..key.end], emit),
-                }
+        for piece in Pieces::new(text) {
+            let key = Key::of(text, piece.start, piece.end);
+            match self.cache.get(&key) {
+                Some(entry) if piece.valid => entry.ids().iter().for_each(|id| emit(*id)),
+                _ if piece.valid => self.new_piece(text, &key, emit),
+                _ => self.ill_formed(&text[piece.start..piece.end], emit),
             }
         }
     }
 
-    /// The token that is the piece with this key. To find a long one takes three looks into large tables, to find it in the
-    /// cache only one.
-    #[inline]
-    fn whole(&mut self, text: &[u8], key: &Key) -> Option<u32> {
-        if key.size() <= SHORT {
-            return self.tables.whole(text, key);
+    /// Encodes a piece that the cache does not know.
+    #[inline(never)]
+    fn new_piece(&mut self, text: &[u8], key: &Key, emit: &mut impl FnMut(u32)) {
+        if let Some(id) = self.tables.whole(text, key) {
+            self.cache.keep(key, core::iter::once(id));
+            return emit(id);
         }
         let piece = &text[key.start..key.end];
-        match self.cache.get(key.hash, piece) {
-            Some([id]) => return Some(*id),
-            Some(_) => return None,
-            None => {}
-        }
-        let id = self.tables.whole(text, key)?;
-        self.cache.keep(key.hash, piece, core::iter::once(id));
-        Some(id)
-    }
-
-    /// Encodes a piece that is no token.
-    fn parts(&mut self, piece: &[u8], hash: u64, emit: &mut impl FnMut(u32)) {
         if piece.len() > WINDOW {
-            self.merger.long(self.tables, piece, emit);
-        } else if let Some(ids) = self.cache.get(hash, piece) {
-            ids.iter().for_each(|id| emit(*id));
-        } else {
-            self.merger.merge(self.tables, piece);
-            self.merger.parts().for_each(|(id, _)| emit(id));
-            self.cache.keep(hash, piece, self.merger.parts().map(|(id, _)| id));
+            return self.merger.long(self.tables, piece, emit);
         }
+        self.merger.merge(self.tables, piece);
+        self.merger.parts().for_each(|(id, _)| emit(id));
+        self.cache.keep(key, self.merger.parts().map(|(id, _)| id));
     }
 
     /// Encodes a piece whose ill-formed parts are yet to be replaced.
@@ -138,11 +88,7 @@ impl Encoding<'_, '_> {
             }
             if at == piece.len() {
                 return if first {
-                    let key = Key::of(&window, 0, len);
-                    match self.tables.whole(&window, &key) {
-                        Some(id) => emit(id),
-                        None => self.parts(&window[..len], key.hash, emit),
-                    }
+                    self.new_piece(&window, &Key::of(&window, 0, len), emit);
                 } else {
                     self.merger.window(self.tables, &window[..len], true, emit);
                 };

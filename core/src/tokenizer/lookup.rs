@@ -7,6 +7,9 @@ use super::vocabulary::IDS_MAX;
 /// Bytes that fit into a key of the table `short`.
 pub const SHORT: usize = 8;
 
+/// Bytes that fit into a key.
+pub const WORD: usize = 16;
+
 /// No token.
 pub const NO_ID: u32 = u32::MAX;
 
@@ -25,10 +28,12 @@ pub struct Key {
     pub start: usize,
     /// The byte behind it.
     pub end: usize,
-    /// A hash of its bytes.
+    /// A hash of `word` and `tail`.
     pub hash: u64,
-    /// Its bytes as a number, the first lowest, if there are at most eight.
-    word: u64,
+    /// The first bytes of the piece as a number, the first lowest.
+    pub word: u128,
+    /// The last bytes, if there are more.
+    pub tail: u128,
 }
 
 impl Key {
@@ -41,16 +46,30 @@ impl Key {
     /// The key of `text[start..end]`.
     #[inline]
     pub fn of(text: &[u8], start: usize, end: usize) -> Self {
-        let size = end - start;
-        if size > SHORT {
-            return Self { start, end, hash: long_hash(&text[start..end]), word: 0 };
-        }
-        // Eight bytes at once, where the text goes on so far.
-        let word = match text.get(start..).and_then(<[u8]>::first_chunk) {
-            Some(chunk) if size > 0 => u64::from_le_bytes(*chunk) & (u64::MAX >> (8 * (SHORT - size) as u32)),
-            _ => short_word(&text[start..end]),
+        /// By the size of a piece: the bits of the word that are its own.
+        const OWN: [u128; WORD + 1] = {
+            let mut own = [0; WORD + 1];
+            let mut size = 1;
+            while size <= WORD {
+                own[size] = own[size - 1] << 8 | 0xFF;
+                size += 1;
+            }
+            own
         };
-        Self { start, end, hash: word.wrapping_mul(GOLDEN), word }
+        // Sixteen bytes at once, where the text goes on so far.
+        let rest = &text[start..];
+        let bytes = rest.first_chunk().copied().unwrap_or_else(|| {
+            let mut bytes = [0; WORD];
+            bytes[..rest.len()].copy_from_slice(rest);
+            bytes
+        });
+        let word = u128::from_le_bytes(bytes) & OWN[(end - start).min(WORD)];
+        let (mut hash, mut tail) = (word_hash(word), 0);
+        if end - start > WORD {
+            tail = u128::from_le_bytes(*text[start..end].last_chunk().expect("more than a word"));
+            hash = hash.rotate_left(32) ^ word_hash(tail);
+        }
+        Self { start, end, hash, word, tail }
     }
 }
 
@@ -60,7 +79,7 @@ pub fn find_short(table: &[[u64; 2]], key: &Key) -> Option<u32> {
     let mut slot = slot_of(key.hash, table.len());
     for _ in 0..table.len() {
         let [word, entry] = table[slot];
-        if word == key.word && entry >> 32 == key.size() as u64 {
+        if word == key.word as u64 && entry >> 32 == key.size() as u64 {
             return Some(entry as u32);
         }
         if entry == 0 {
@@ -71,7 +90,7 @@ pub fn find_short(table: &[[u64; 2]], key: &Key) -> Option<u32> {
     None
 }
 
-/// The token with this hash among the long ones that `is_it`.
+/// The token with this hash (see [`long_hash`]) among the long ones that `is_it`.
 pub fn find_long(table: &[u64], hash: u64, is_it: impl Fn(u32) -> bool) -> Option<u32> {
     let mut slot = slot_of(hash, table.len());
     for _ in 0..table.len() {
@@ -86,21 +105,6 @@ pub fn find_long(table: &[u64], hash: u64, is_it: impl Fn(u32) -> bool) -> Optio
         slot = next_slot(slot, table.len());
     }
     None
-}
-
-/// Whether two pieces are the same. Most are too short for a call to be worth it.
-#[inline]
-pub fn same(left: &[u8], right: &[u8]) -> bool {
-    if left.len() != right.len() {
-        return false;
-    }
-    match (left.last_chunk::<SHORT>(), right.last_chunk::<SHORT>()) {
-        (Some(last), Some(other)) => {
-            let words = left.as_chunks::<SHORT>().0.iter().zip(right.as_chunks::<SHORT>().0);
-            last == other && words.into_iter().all(|(left, right)| left == right)
-        }
-        _ => short_word(left) == short_word(right),
-    }
 }
 
 /// What merges to what.
@@ -169,6 +173,7 @@ pub fn insert_pair(filter: &mut [u64], table: &mut [u64], [left, right, id]: [u3
 /// Adds a token of at most [`SHORT`] bytes.
 pub fn insert_short(table: &mut [[u64; 2]], bytes: &[u8], id: u32) {
     let Key { hash, word, .. } = Key::of(bytes, 0, bytes.len());
+    let word = word as u64;
     let mut slot = slot_of(hash, table.len());
     while table[slot][1] != 0 {
         slot = next_slot(slot, table.len());
@@ -178,7 +183,7 @@ pub fn insert_short(table: &mut [[u64; 2]], bytes: &[u8], id: u32) {
 
 /// Adds a longer token.
 pub fn insert_long(table: &mut [u64], bytes: &[u8], id: u32) {
-    let hash = long_hash(bytes);
+    let hash = long_hash(&Key::of(bytes, 0, bytes.len()), bytes);
     let mut slot = slot_of(hash, table.len());
     while table[slot] != EMPTY {
         slot = next_slot(slot, table.len());
@@ -186,31 +191,35 @@ pub fn insert_long(table: &mut [u64], bytes: &[u8], id: u32) {
     table[slot] = (hash >> ID_BITS) << ID_BITS | u64::from(id);
 }
 
-/// Up to eight bytes as a number, the first lowest.
-fn short_word(bytes: &[u8]) -> u64 {
-    bytes.iter().rev().fold(0, |key, byte| key << 8 | u64::from(*byte))
-}
-
 /// 2^64 over the golden ratio: multiplying by it spreads keys over the upper bits (Knuth, The Art of Computer Programming,
 /// volume 3, section 6.4).
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
+
+#[inline]
+fn word_hash(word: u128) -> u64 {
+    let folded = word as u64 ^ ((word >> 64) as u64).wrapping_mul(GOLDEN).rotate_left(32);
+    folded.wrapping_mul(GOLDEN)
+}
 
 #[inline]
 fn pair_hash(key: u64) -> u64 {
     key.wrapping_mul(GOLDEN)
 }
 
-/// A hash of more than eight bytes.
+/// A hash of all bytes of a piece with this key: a key says nothing of the middle of a very long one.
 #[inline]
-fn long_hash(bytes: &[u8]) -> u64 {
-    let mix = |hash: u64, word: &[u8; SHORT]| {
+pub fn long_hash(key: &Key, piece: &[u8]) -> u64 {
+    if piece.len() <= WORD {
+        return key.hash;
+    }
+    let mix = |hash: u64, word: &[u8; 8]| {
         let hash = (hash ^ u64::from_le_bytes(*word)).wrapping_mul(GOLDEN);
         hash ^ hash >> 32
     };
-    let (words, _) = bytes.as_chunks::<SHORT>();
-    let hash = words.iter().fold(bytes.len() as u64, mix);
+    let (words, _) = piece.as_chunks();
+    let hash = words.iter().fold(piece.len() as u64, mix);
     // The last eight, whether or not some of them were among those before.
-    let hash = bytes.last_chunk().map_or(hash, |last| mix(hash, last));
+    let hash = piece.last_chunk().map_or(hash, |last| mix(hash, last));
     hash.wrapping_mul(GOLDEN)
 }
 

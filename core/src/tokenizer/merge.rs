@@ -99,7 +99,10 @@ impl Merger {
         let text = &text[..text.len().min(WINDOW)];
         self.len = text.len();
         self.merged_bytes += text.len() as u64;
+        self.candidates[..text.len().div_ceil(BLOCK)].fill([NONE; BLOCK]);
         let mut before = 0;
+        // The part before, if that is a byte.
+        let mut byte_before = None;
         let mut at = 0;
         while at < text.len() {
             let byte = text[at];
@@ -108,22 +111,17 @@ impl Merger {
             self.ids[at] = id;
             self.sizes[at] = size as u16;
             self.before[at] = before as u16;
+            let this_byte = (size == 1).then_some(byte);
             if at > 0 {
-                let merged = if at - before == 1 && self.sizes[before] == 1 && size == 1 {
-                    pairs.of_bytes(text[before], byte)
-                } else {
-                    pairs.get(self.ids[before], id)
+                let merged = match (byte_before, this_byte) {
+                    (Some(left), Some(right)) => pairs.of_bytes(left, right),
+                    _ => pairs.get(self.ids[before], id),
                 };
                 self.candidates[before / BLOCK][before % BLOCK] = candidate(merged, before);
             }
-            for hole in at + 1..at + size {
-                self.candidates[hole / BLOCK][hole % BLOCK] = NONE;
-            }
             before = at;
+            byte_before = this_byte;
             at += size;
-        }
-        for end in before..at.next_multiple_of(BLOCK) {
-            self.candidates[end / BLOCK][end % BLOCK] = NONE;
         }
     }
 
@@ -156,20 +154,21 @@ impl Merger {
     /// Merges the candidate `best` with the part behind it. Returns the parts whose candidates have changed.
     #[inline]
     fn apply(&mut self, pairs: Pairs<'_>, best: i32) -> [usize; 3] {
+        // The remainders change nothing, but show that all is within bounds.
         let part = best as usize % WINDOW;
         let id = best as u32 / WINDOW as u32;
-        let right = part + self.sizes[part] as usize;
-        let next = right + self.sizes[right] as usize;
+        let right = (part + usize::from(self.sizes[part])) % WINDOW;
+        let next = right + usize::from(self.sizes[right]);
         self.ids[part] = id;
         self.sizes[part] = (next - part) as u16;
         self.candidates[right / BLOCK][right % BLOCK] = NONE;
-        self.candidates[part / BLOCK][part % BLOCK] = if next < self.len {
+        self.candidates[part / BLOCK][part % BLOCK] = if next < self.len.min(WINDOW) {
             self.before[next] = part as u16;
             candidate(pairs.get(id, self.ids[next]), part)
         } else {
             NONE
         };
-        let left = self.before[part] as usize;
+        let left = usize::from(self.before[part]) % WINDOW;
         if part > 0 {
             self.candidates[left / BLOCK][left % BLOCK] = candidate(pairs.get(self.ids[left], id), left);
         }

@@ -7,7 +7,7 @@
 //!    the text before it. What is not allowed is ordinary text, whatever it looks like.
 //! 2. Ordinary text is cut into pieces, roughly words ([`split`]). No token crosses the border of a piece.
 //! 3. A piece that is a token is that token: most are. In any other, adjacent parts are merged ([`merge`]), which takes
-//!    memory of fixed size and time in proportion to the text, whatever the text. An [`Encoder`] remembers what it merged.
+//!    memory of fixed size and time in proportion to the text, whatever the text. An [`Encoder`] remembers pieces that it has seen.
 //!
 //! Text that is not UTF-8 is encoded as if each maximal ill-formed part were U+FFFD. Decoding is exact: the bytes of the
 //! tokens, one after the other; [`Utf8Stream`] turns them into text as they come.
@@ -15,6 +15,7 @@
 //! A [`Tokenizer`] borrows an index ([`tables`]). It is either built from the tokens of a vocabulary ([`Source`]), in memory
 //! that the caller lends, or taken as it is from constant data that was saved before.
 
+mod ascii;
 pub mod cache;
 pub mod classes;
 mod draft;
@@ -166,7 +167,7 @@ impl<'r> Tokenizer<'r> {
 
 /// A tokenizer with memory to work in, to encode many texts. One thread at a time.
 ///
-/// It gives the same ids as the tokenizer alone, but remembers pieces that it had to merge.
+/// It gives the same ids as the tokenizer alone, but remembers pieces that it has seen.
 pub struct Encoder<'t, 'm> {
     tokenizer: Tokenizer<'t>,
     merger: &'m mut [Merger],
@@ -184,7 +185,7 @@ impl<'t, 'm> Encoder<'t, 'm> {
         Ok(carver.layout())
     }
 
-    /// An encoder that remembers up to so many pieces. 4096 are a good number, 16384 for long texts in many languages.
+    /// An encoder that remembers up to so many pieces. 8192 are a good number.
     ///
     /// # Errors
     /// [`Error::RegionTooSmall`], [`Error::RegionAlign`].

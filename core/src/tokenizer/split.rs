@@ -18,6 +18,7 @@
 //! second class needs at least one character back, and gets the last uncased one of the run: the word ends right behind
 //! it. Only a run that holds none is left to alternative 2, which takes it whole.
 
+use super::ascii;
 use super::classes::{LOWER, MARK, NUMBER, OTHER, SPACE, UNCASED, UPPER, class};
 use super::utf8::character;
 
@@ -37,6 +38,10 @@ pub struct Pieces<'t> {
     text: &'t [u8],
     at: usize,
     valid: bool,
+    /// Where `starts` was found.
+    block: usize,
+    /// Bytes from `block` on at which further pieces start: one bit each.
+    starts: u64,
 }
 
 /// The end of the word that starts at some place, by alternatives 1 and 2.
@@ -52,7 +57,7 @@ enum Word {
 impl<'t> Pieces<'t> {
     /// The pieces of `text`.
     pub fn new(text: &'t [u8]) -> Self {
-        Self { text, at: 0, valid: true }
+        Self { text, at: 0, valid: true, block: 0, starts: 0 }
     }
 
     /// Class and size in bytes of the character at byte `at`; none at the end.
@@ -76,29 +81,14 @@ impl<'t> Pieces<'t> {
         at
     }
 
-    /// The end of the piece that starts at `start`, if that is a word in ASCII of the most common form: perhaps one other
-    /// character, perhaps one capital, then small letters up to something that ends a word for sure. All but long words are
-    /// found within eight bytes, without a branch on their size.
-    #[inline]
-    fn plain_word(&self, start: usize) -> Option<usize> {
-        let bytes = u64::from_le_bytes(*self.text.get(start..)?.first_chunk()?);
-        let first = bytes as u8;
-        let lead = usize::from(!first.is_ascii_alphabetic());
-        if !first.is_ascii() || first.is_ascii_digit() || is_newline(first) {
-            return None;
+    /// Finds the next pieces all at once, if they are in ASCII.
+    fn look_ahead(&mut self) {
+        if let Some(block) = self.text[self.at..].first_chunk()
+            && block.first_chunk().is_some_and(|bytes| u64::from_le_bytes(*bytes) & HIGH == 0)
+        {
+            self.block = self.at;
+            self.starts = ascii::starts(block);
         }
-        // The high bit of the byte behind the lead, if that is a capital.
-        let capital = ascii_range::<b'A', b'Z'>(bytes) & 0x80 << (8 * lead);
-        let others = !ascii_range::<b'a', b'z'>(bytes) & HIGH & !(lead as u64 * 0x80) & !capital;
-        let (end, behind) = if others == 0 {
-            let end = ascii_lower_run(self.text, start + 8);
-            (end, *self.text.get(end)?)
-        } else {
-            let size = others.trailing_zeros() / 8;
-            (start + size as usize, (bytes >> (8 * size)) as u8)
-        };
-        let has_small = end - start > lead + usize::from(capital != 0);
-        (has_small && behind.is_ascii() && behind != b'\'').then_some(end)
     }
 
     fn end_of_piece(&mut self) -> usize {
@@ -168,19 +158,8 @@ impl<'t> Pieces<'t> {
 
     /// The end of the contraction at `at`; `at` itself if there is none.
     fn contraction(&self, at: usize) -> usize {
-        let Some((b'\'', rest)) = self.text.get(at..).and_then(<[u8]>::split_first).map(|(byte, rest)| (*byte, rest))
-        else {
-            return at;
-        };
-        let letter = |at: usize| rest.get(at).map_or(0, u8::to_ascii_lowercase);
-        let size = match (letter(0), letter(1)) {
-            (b'r', b'e') | (b'v', b'e') | (b'l', b'l') => 2,
-            (b's' | b't' | b'm' | b'd', _) => 1,
-            // U+017F, the long s, folds to s.
-            (0xC5, 0xBF) => 2,
-            _ => return at,
-        };
-        at + 1 + size
+        let behind = |ahead| self.text.get(at + ahead).copied().unwrap_or(0);
+        if behind(0) == b'\'' { at + ascii::contraction([behind(1), behind(2)]) } else { at }
     }
 
     fn punctuation(&mut self, start: usize) -> usize {
@@ -222,8 +201,17 @@ impl Iterator for Pieces<'_> {
         if start >= self.text.len() {
             return None;
         }
+        if self.starts == 0 {
+            self.look_ahead();
+        }
         self.valid = true;
-        let end = self.plain_word(start).unwrap_or_else(|| self.end_of_piece());
+        let end = if self.starts == 0 {
+            self.end_of_piece()
+        } else {
+            let ahead = self.starts.trailing_zeros() as usize;
+            self.starts &= self.starts - 1;
+            self.block + ahead
+        };
         self.at = end;
         Some(Piece { start, end, valid: self.valid })
     }

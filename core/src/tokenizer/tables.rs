@@ -20,7 +20,7 @@
 //! is not encoded to it.
 
 use super::draft::{Draft, wrong};
-use super::lookup::{Key, NO_ID, Pairs, SHORT, find_long, find_short, same, slot_of};
+use super::lookup::{Key, NO_ID, Pairs, SHORT, find_long, find_short, long_hash};
 use super::merge::WINDOW;
 use super::vocabulary::{IDS_MAX, Kind, Source, TOKEN_BYTES_MAX};
 use crate::error::{Error, FileError, Result};
@@ -72,7 +72,7 @@ pub struct Tables<'r> {
 }
 
 /// "OSTX" and the version of the index's form.
-const HEADER: [u32; 2] = [0x4F53_5458, 2];
+const HEADER: [u32; 2] = [0x4F53_5458, 3];
 /// Numbers in the header: what it is, the counts, and last the lookahead.
 pub const HEADER_LEN: usize = 8;
 
@@ -292,19 +292,8 @@ impl<'r> Tables<'r> {
         if key.size() <= SHORT {
             find_short(self.short, key)
         } else {
-            find_long(self.long, key.hash, |id| {
-                self.token(id).is_some_and(|token| same(token, &text[key.start..key.end]))
-            })
-        }
-    }
-
-    /// Something from where the search for a key begins: to have that memory on its way before it is needed.
-    #[inline]
-    pub fn touch(&self, key: &Key) -> u64 {
-        if key.size() <= SHORT {
-            self.short[slot_of(key.hash, self.short.len())][1]
-        } else {
-            self.long[slot_of(key.hash, self.long.len())]
+            let piece = &text[key.start..key.end];
+            find_long(self.long, long_hash(key, piece), |id| self.token(id) == Some(piece))
         }
     }
 
