@@ -57,7 +57,7 @@ fn varied(number: u64) -> TurnConfig<'static> {
             seed: number,
             temperature: [0.0, 0.1, 0.3, 1.0][at / 2 % 4],
             top_p: [1.0, 0.9][at / 8 % 2],
-            logit_bias: if at % 2 == 0 { &[] } else { &FEW_WORDS },
+            logit_bias: [&[][..], &FEW_WORDS][at % 2],
             ..SamplerConfig::default()
         },
         max_tokens: 90,
