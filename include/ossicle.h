@@ -309,6 +309,9 @@
 // After reasoning_tokens of reasoning the model is led on to its answer.
 #define OSSICLE_REASONING_LIMITED 2
 
+// Nothing is drafted.
+#define OSSICLE_DRAFT_NOTHING 4294967295
+
 // A model, its session and a conversation, in memory of the library. One thread at a time.
 typedef struct ossicle_chat ossicle_chat;
 
@@ -470,7 +473,7 @@ typedef struct {
     uint32_t context_tokens;
     // Most tokens that ossicle_session_start takes; 0 for 128.
     uint32_t batch_tokens;
-    // Most positions of a batch whose logits can be asked for; 0 for 1.
+    // Most positions of a batch whose logits can be asked for; 0 for 24, one and those of 23 tokens that a turn drafts.
     uint32_t logits_rows;
     // How far ossicle_session_rewind can surely go back, besides to position 0; 0 for 256.
     uint32_t rewind_tokens;
@@ -747,8 +750,11 @@ typedef struct {
     uint32_t log_probabilities;
     // With so many of the likeliest tokens; at most 20.
     uint32_t top_log_probabilities;
-    // 0.
-    uint32_t reserved;
+    // Most tokens to draft, from 1; 0 for 23, OSSICLE_DRAFT_NOTHING for none. What followed where the last tokens stood in the
+    // conversation before is computed together with the token before it, if that is likely to pay. The answer is the same to
+    // the bit, and comes sooner where it repeats what was said; an ossicle_turn_step then has more tokens in a layer. Bounded
+    // by the session's logits_rows, less one.
+    uint32_t draft_tokens;
     // How tokens are drawn; null for the defaults.
     const ossicle_sampler_config *sampler;
     // Texts that end the answer, of 1 to 124 bytes; they are not part of it.
@@ -1006,7 +1012,7 @@ int32_t ossicle_tokenizer_save(const ossicle_tokenizer *tokenizer,
 // How much memory a session takes: known to the byte, cache included.
 //
 // `model`: the model. `config`: how large; null for the defaults. `layout`: gets the size and alignment in bytes. With the
-// defaults a session of gpt-oss-20b takes some 255 MB, most of it cache, whose pages are touched as positions fill.
+// defaults a session of gpt-oss-20b takes some 274 MB, most of it cache, whose pages are touched as positions fill.
 //
 // Memory: nothing is kept.
 // Errors: OSSICLE_ERROR_SETTING.

@@ -10,9 +10,10 @@ use ossicle_core::parallel::Parallel;
 use ossicle_core::sampling::{Sampler, SamplerConfig};
 use ossicle_core::transformer::{Logits, Session, SessionConfig};
 use ossicle_host::{Memory, Threads};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::bandwidth::Bandwidth;
+use crate::drafts;
 use crate::info::bytes_per_token;
 use crate::open::{ComputeOptions, explain, with_model};
 use crate::profile::{self, Profiler};
@@ -42,6 +43,8 @@ pub struct Arguments {
     #[arg(long, default_value_t = 0)]
     seed: u64,
     #[command(flatten)]
+    drafts: drafts::Options,
+    #[command(flatten)]
     compute: ComputeOptions,
     /// Prints JSON.
     #[arg(long)]
@@ -55,6 +58,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let threads = Threads::new(arguments.compute.threads());
     let start = Instant::now();
     with_model(&arguments.model, |opened| {
+        if arguments.drafts.drafts {
+            let most = [arguments.prompt, arguments.generate];
+            print(&drafts::measure(&arguments.drafts, &arguments.compute, most, &opened)?, arguments.json)?;
+            return Ok(());
+        }
         let model = opened.model;
         let load = start.elapsed();
         let default = SessionConfig::within(model.config());
@@ -143,28 +151,33 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             "memory_bandwidth_bytes_per_second": bandwidth,
             "decode_share_of_bandwidth": median * bytes as f64 / bandwidth.max(1.0),
         });
-        if arguments.json {
-            if arguments.profile {
-                result["prompt_stages"] = json!(prompt_stages);
-                result["decode_stages"] = json!(decode_stages);
-            }
-            println!("{}", serde_json::to_string_pretty(&result)?);
-        } else if let Some(result) = result.as_object() {
-            for (name, value) in result {
-                match value.as_f64() {
-                    Some(value) if !name.ends_with("tokens") && value.fract() != 0.0 => {
-                        println!("{:38} {value:.3}", name.replace('_', " "));
-                    }
-                    _ => println!("{:38} {value}", name.replace('_', " ")),
-                }
-            }
+        if arguments.json && arguments.profile {
+            result["prompt_stages"] = json!(prompt_stages);
+            result["decode_stages"] = json!(decode_stages);
         }
+        print(&result, arguments.json)?;
         if arguments.profile && !arguments.json {
             profile::print("A batch of the prompt", &prompt_stages, bandwidth);
             profile::print("A decoded token", &decode_stages, bandwidth);
         }
         Ok(())
     })
+}
+
+fn print(result: &Value, as_json: bool) -> Result<()> {
+    if as_json {
+        println!("{}", serde_json::to_string_pretty(result)?);
+        return Ok(());
+    }
+    for (name, value) in result.as_object().into_iter().flatten() {
+        match value.as_f64() {
+            Some(value) if !name.ends_with("tokens") && value.fract() != 0.0 => {
+                println!("{:38} {value:.3}", name.replace('_', " "));
+            }
+            _ => println!("{:38} {value}", name.replace('_', " ")),
+        }
+    }
+    Ok(())
 }
 
 /// The most memory that the process has held, mapped files included; null where the system does not say.

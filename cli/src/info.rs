@@ -54,16 +54,7 @@ pub fn bytes_per_token(model: &Model<'_, '_>) -> u64 {
         let len = tensor.data.len() as u64;
         match tensor.id.role {
             Role::Embedding => share(len, 1, vocabulary),
-            Role::GateUpWeight
-            | Role::GateUpScales
-            | Role::GateUpBias
-            | Role::GateWeight
-            | Role::GateBias
-            | Role::UpWeight
-            | Role::UpBias
-            | Role::DownWeight
-            | Role::DownScales
-            | Role::DownBias => share(len, experts_per_token, experts),
+            role if role.is_expert() => share(len, experts_per_token, experts),
             _ => len,
         }
     });

@@ -5,6 +5,7 @@
 mod bandwidth;
 mod bench;
 mod chat;
+mod drafts;
 mod gguf_writer;
 mod harmony;
 mod info;

@@ -13,7 +13,7 @@ use ossicle_core::harmony::conversation::{
 };
 use ossicle_core::harmony::render::Renderer;
 use ossicle_core::sampling::SamplerConfig;
-use ossicle_core::transformer::{Session, SessionConfig};
+use ossicle_core::transformer::{DRAFT_TOKENS, Session, SessionConfig};
 use ossicle_host::{Memory, Threads};
 use serde_json::Value;
 
@@ -52,6 +52,9 @@ pub struct TalkOptions {
     /// Positions of the conversation [default: 8192, or as many as the model has].
     #[arg(long, value_name = "TOKENS")]
     context: Option<usize>,
+    /// Most tokens to draft from what was said before; changes the time, not the answer. 0 drafts nothing.
+    #[arg(long, default_value_t = DRAFT_TOKENS, value_name = "TOKENS")]
+    draft_tokens: usize,
     /// Divides the logits; 0 takes the likeliest token.
     #[arg(long, default_value_t = 1.0)]
     temperature: f32,
@@ -121,6 +124,7 @@ pub fn with_talk<T>(
     let context_tokens = options.context.unwrap_or(default.context_tokens);
     let config = SessionConfig {
         context_tokens,
+        logits_rows: 1 + options.draft_tokens.min(context_tokens.saturating_sub(1)),
         rewind_tokens: REWIND_TOKENS.min(context_tokens),
         precision: options.compute.precision(),
         ..default
@@ -226,6 +230,7 @@ impl Talk<'_, '_, '_> {
             max_tokens: options.max_tokens,
             reasoning_tokens: options.reasoning_tokens,
             recipients: &self.recipients,
+            draft_tokens: options.draft_tokens,
             ..TurnConfig::default()
         };
         // Another place in the random numbers for each turn.

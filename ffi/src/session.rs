@@ -48,7 +48,7 @@ pub struct ossicle_session_config {
     pub context_tokens: u32,
     /// Most tokens that ossicle_session_start takes; 0 for 128.
     pub batch_tokens: u32,
-    /// Most positions of a batch whose logits can be asked for; 0 for 1.
+    /// Most positions of a batch whose logits can be asked for; 0 for 24, one and those of 23 tokens that a turn drafts.
     pub logits_rows: u32,
     /// How far ossicle_session_rewind can surely go back, besides to position 0; 0 for 256.
     pub rewind_tokens: u32,
@@ -114,7 +114,7 @@ pub(crate) unsafe fn config_of(
 /// How much memory a session takes: known to the byte, cache included.
 ///
 /// `model`: the model. `config`: how large; null for the defaults. `layout`: gets the size and alignment in bytes. With the
-/// defaults a session of gpt-oss-20b takes some 255 MB, most of it cache, whose pages are touched as positions fill.
+/// defaults a session of gpt-oss-20b takes some 274 MB, most of it cache, whose pages are touched as positions fill.
 ///
 /// Memory: nothing is kept.
 /// Errors: OSSICLE_ERROR_SETTING.

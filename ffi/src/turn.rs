@@ -6,7 +6,7 @@ use core::ptr;
 
 use ossicle_core::generation::{Turn, TurnConfig};
 use ossicle_core::region::Carver;
-use ossicle_core::transformer::Progress;
+use ossicle_core::transformer::{DRAFT_TOKENS, Progress};
 
 use crate::event::{Queue, ossicle_event};
 use crate::generation::{self, ossicle_generation};
@@ -40,6 +40,9 @@ pub const OSSICLE_REASONING_NONE: u32 = 1;
 /// After reasoning_tokens of reasoning the model is led on to its answer.
 pub const OSSICLE_REASONING_LIMITED: u32 = 2;
 
+/// Nothing is drafted.
+pub const OSSICLE_DRAFT_NOTHING: u32 = 0xffff_ffff;
+
 /// How one answer is to be written.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -58,8 +61,11 @@ pub struct ossicle_turn_config {
     pub log_probabilities: u32,
     /// With so many of the likeliest tokens; at most 20.
     pub top_log_probabilities: u32,
-    /// 0.
-    pub reserved: u32,
+    /// Most tokens to draft, from 1; 0 for 23, OSSICLE_DRAFT_NOTHING for none. What followed where the last tokens stood in the
+    /// conversation before is computed together with the token before it, if that is likely to pay. The answer is the same to
+    /// the bit, and comes sooner where it repeats what was said; an ossicle_turn_step then has more tokens in a layer. Bounded
+    /// by the session's logits_rows, less one.
+    pub draft_tokens: u32,
     /// How tokens are drawn; null for the defaults.
     pub sampler: *const ossicle_sampler_config,
     /// Texts that end the answer, of 1 to 124 bytes; they are not part of it.
@@ -99,6 +105,11 @@ unsafe fn carve(
             recipients: carve_texts(carver, config.recipients, config.recipient_count)?,
             constrain_headers: config.free_headers == 0,
             log_probabilities: (config.log_probabilities != 0).then_some(config.top_log_probabilities as usize),
+            draft_tokens: match config.draft_tokens {
+                0 => DRAFT_TOKENS,
+                OSSICLE_DRAFT_NOTHING => 0,
+                most => most as usize,
+            },
         }
     };
     Ok((config, Queue::carve(carver)?))

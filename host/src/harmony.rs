@@ -109,14 +109,7 @@ pub fn parse(ids: &[u32], role: Option<Role>, vocabulary: &impl Vocabulary, spec
             add("name", header.name);
             add("recipient", header.recipient);
             add("channel", header.channel);
-            match header.content_type {
-                None => {}
-                Some(ContentType::Plain(name)) => add("content_type", Some(name)),
-                Some(ContentType::Constrained(name)) => {
-                    add("content_type", Some(name));
-                    message.insert("constrained".into(), true.into());
-                }
-            }
+            add("content_type", header.content_type.map(ContentType::name));
             messages.push(message);
             content.clear();
         }

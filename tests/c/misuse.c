@@ -144,7 +144,8 @@ static void sessions(engine *good) {
     CHECK(ossicle_session_step(good->session, NULL, 1, &error) == OSSICLE_OK);
     CHECK(ossicle_session_start(good->session, NULL, 3, OSSICLE_LOGITS_LAST, &error) == OSSICLE_ERROR_ARGUMENT);
     CHECK(ossicle_session_start(good->session, tokens, 3, 9, &error) == OSSICLE_ERROR_ARGUMENT);
-    CHECK(ossicle_session_start(good->session, tokens, 3, OSSICLE_LOGITS_ALL, &error) == OSSICLE_ERROR_CAPACITY);
+    const uint32_t many[25] = {0};
+    CHECK(ossicle_session_start(good->session, many, 25, OSSICLE_LOGITS_ALL, &error) == OSSICLE_ERROR_CAPACITY);
     tokens[1] = UINT32_MAX;
     CHECK(ossicle_session_start(good->session, tokens, 3, OSSICLE_LOGITS_LAST, &error) == OSSICLE_ERROR_TOKEN);
     tokens[1] = 2;

@@ -1,4 +1,4 @@
-/* Prints the events of one turn, pulled in one of several ways: turn MODEL next|units|clock|run|threads|pak. */
+/* Prints the events of one turn, pulled in one of several ways: turn MODEL next|units|clock|run|threads|pak|drafts. */
 #define _POSIX_C_SOURCE 200809L
 #include "check.h"
 
@@ -94,10 +94,51 @@ static ossicle_bytes through_pak(ossicle_bytes file) {
     return read;
 }
 
+/* A turn that repeats itself, with so many tokens drafted; its steps, and its usage in `last`. */
+static int steps_of_turn(ossicle_bytes file, uint32_t draft_tokens, ossicle_event *last) {
+    ossicle_logit_bias few_words[6];
+    for (uint32_t word = 0; word < 6; word++)
+        few_words[word] = (ossicle_logit_bias){64 + word, 20.0f};
+    ossicle_sampler_config sampler = {
+        .struct_size = sizeof sampler, .greedy = 1, .logit_bias = few_words, .logit_bias_count = 6};
+    engine engine = engine_with_generation(file);
+    ossicle_turn_config config = turn_config();
+    config.max_tokens = 300;
+    config.sampler = &sampler;
+    config.draft_tokens = draft_tokens;
+    ossicle_turn *turn = turn_of(&engine, &config);
+    const ossicle_event *event = NULL;
+    int steps = 0, status;
+    do {
+        steps++;
+        status = ossicle_turn_step(turn, NULL, 1, &error);
+        CHECK(status >= 0);
+        while (ossicle_turn_event(turn, &event) == OSSICLE_MORE)
+            if (event->kind == OSSICLE_EVENT_STOP)
+                *last = *event;
+    } while (status == OSSICLE_MORE);
+    engine_end(&engine);
+    return steps;
+}
+
+/* Drafts save steps, and nothing else changes. */
+static void check_drafts(ossicle_bytes file) {
+    ossicle_event plain, drafted;
+    int plain_steps = steps_of_turn(file, OSSICLE_DRAFT_NOTHING, &plain);
+    int steps = steps_of_turn(file, 0, &drafted);
+    CHECK(plain.reason == drafted.reason && plain.output_tokens == drafted.output_tokens);
+    printf("%d steps, %d with drafts\n", plain_steps, steps);
+}
+
 int main(int argc, char **argv) {
     CHECK(argc == 3);
     ossicle_bytes file = file_at(argv[1]);
     const char *way = argv[2];
+    if (strcmp(way, "drafts") == 0) {
+        check_drafts(file);
+        free((void *)(uintptr_t)file.start);
+        return 0;
+    }
     if (strcmp(way, "pak") == 0)
         file = through_pak(file);
     engine engine = engine_with_generation(file);

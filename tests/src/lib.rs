@@ -13,6 +13,7 @@
 //! What is held against them:
 //!
 //! * [`engine`]: the engine, opened with few words.
+//! * [`turns`]: conversations, and what is told of them.
 //!
 //! What kernels are tested on:
 //!
@@ -38,3 +39,4 @@ pub mod npy;
 pub mod numbers;
 pub mod reference;
 pub mod safetensors;
+pub mod turns;

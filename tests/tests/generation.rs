@@ -1,113 +1,20 @@
 //! A conversation turned into events: complete, separate, and never computed twice.
 
-use std::ops::Range;
-
 use ossicle_core::error::Error;
-use ossicle_core::generation::{Event, Generation, GenerationConfig, MessageKind, StopReason, Turn, TurnConfig, Usage};
+use ossicle_core::generation::{Generation, MessageKind, StopReason, Turn, TurnConfig};
 use ossicle_core::harmony::SpecialTokens;
 use ossicle_core::harmony::conversation::{Content, Message, Role, SystemContent};
 use ossicle_core::harmony::history::History;
-use ossicle_core::model::Model;
 use ossicle_core::parallel::Alone;
 use ossicle_core::sampling::SamplerConfig;
-use ossicle_core::tokenizer::Tokenizer;
-use ossicle_core::transformer::{Precision, Progress, Session, SessionConfig};
-use ossicle_host::{Checkpoint, Memory, vocabulary};
+use ossicle_core::transformer::Precision;
+use ossicle_host::vocabulary;
 use ossicle_tests::engine::{all_logits, config, fastest, with_session};
-use ossicle_tests::fixtures::Fixture;
-
-/// Its kind, the tool that it calls, its text, and where its tokens are once it has ended.
-type Heard = (MessageKind, Option<String>, String, Option<Range<usize>>);
-
-/// What came of a turn.
-#[derive(Clone, Debug, Default, PartialEq)]
-struct Told {
-    messages: Vec<Heard>,
-    diagnostics: usize,
-    stop: Option<(StopReason, Usage)>,
-    tokens: usize,
-}
-
-impl Told {
-    fn take(&mut self, event: Event<'_>) {
-        assert!(self.stop.is_none(), "nothing comes after the end: {event:?}");
-        match event {
-            Event::MessageBegin { kind, header } => {
-                self.messages.push((kind, header.recipient.map(str::to_owned), String::new(), None));
-            }
-            Event::Delta { kind, text } => {
-                assert!(!text.is_empty());
-                let message = self.messages.last_mut().expect("a message has begun");
-                assert_eq!(message.0, kind);
-                message.2.push_str(text);
-            }
-            Event::MessageEnd { kind, tokens } => {
-                let message = self.messages.last_mut().expect("a message has begun");
-                assert!(message.0 == kind && message.3.is_none());
-                message.3 = Some(tokens);
-            }
-            Event::Diagnostic(_) => self.diagnostics += 1,
-            Event::Stop { reason, usage } => self.stop = Some((reason, usage)),
-            Event::Token { .. } => self.tokens += 1,
-        }
-    }
-
-    fn reason(&self) -> StopReason {
-        self.stop.expect("the turn is over").0
-    }
-
-    fn usage(&self) -> Usage {
-        self.stop.expect("the turn is over").1
-    }
-}
-
-const CONTEXT: usize = 1500;
+use ossicle_tests::turns::{self, SESSION, Told, begin, turn, user};
 
 /// A conversation on tiny-a, with this much past that can be gone back to.
 fn with_generation<T>(history: History, work: impl FnOnce(&mut Generation<'_, '_>) -> T) -> T {
-    let fixture = Fixture::load("tiny-a");
-    let checkpoint = Checkpoint::open(&fixture.gguf).expect("the fixture");
-    let bytes = checkpoint.bytes();
-    let files = checkpoint.files(&bytes).expect("the fixture");
-    let mut memory = Memory::new(Model::layout(&files).expect("a layout")).expect("memory");
-    let model = Model::new(memory.region(), &files).expect("a model");
-    let (tokens, types) = files.vocabulary().expect("a vocabulary");
-    let source = vocabulary::gguf(tokens, types.expect("types"));
-    let mut memory = Memory::new(Tokenizer::layout(&source).expect("a layout")).expect("memory");
-    let tokenizer = Tokenizer::new(&source, memory.region()).expect("a tokenizer");
-    let config = SessionConfig {
-        context_tokens: CONTEXT,
-        batch_tokens: 32,
-        logits_rows: 1,
-        rewind_tokens: 300,
-        precision: Precision::Standard,
-    };
-    let mut session_memory = Memory::new(Session::layout(&model, &config).expect("a layout")).expect("memory");
-    let session = Session::new(session_memory.region(), &model, fastest(), &config).expect("a session");
-    let config = GenerationConfig { messages: 64, history };
-    let mut memory = Memory::new(Generation::layout(&tokenizer, CONTEXT, &config).expect("a layout")).expect("memory");
-    let mut generation = Generation::new(memory.region(), session, tokenizer, &config).expect("a generation");
-    work(&mut generation)
-}
-
-fn user<'a>(content: &'a [Content<'a>]) -> Message<'a> {
-    Message::new(Role::User, content)
-}
-
-/// A system message without the default's long text, which takes hundreds of tokens of the small vocabulary.
-fn begin(generation: &mut Generation<'_, '_>) {
-    let system = SystemContent { identity: Some("I"), knowledge_cutoff: None, ..SystemContent::default() };
-    let (system, hello) = ([Content::System(system)], [Content::Text("Hello")]);
-    let messages = [Message::new(Role::System, &system), user(&hello)];
-    generation.append(&messages, &mut [0; 4096]).expect("room");
-}
-
-fn turn(generation: &mut Generation<'_, '_>, config: TurnConfig<'_>) -> Told {
-    let mut told = Told::default();
-    let mut turn = Turn::new(generation, config).expect("a turn");
-    turn.run(generation, &Alone, &mut |event| told.take(event)).expect("finite numbers");
-    assert_eq!(turn.step(generation, &Alone, &mut |event| told.take(event)), Ok(Progress::Done));
-    told
+    turns::with_generation((fastest(), &SESSION), history, work)
 }
 
 fn seeded(seed: u64, max_tokens: usize) -> TurnConfig<'static> {
@@ -162,11 +69,11 @@ fn assert_session_is_true(generation: &mut Generation<'_, '_>) {
     // The logits from which the first token was drawn are still there.
     let tokens = generation.tokens()[..turn.usage().input_tokens].to_vec();
     let model = generation.session().model();
-    let fresh = with_session(model, fastest(), &config(CONTEXT, 100, Precision::Standard), |session| {
+    let fresh = with_session(model, fastest(), &config(SESSION.context_tokens, 100, Precision::Standard), |session| {
         all_logits(session, &tokens, &Alone)
     });
     let vocabulary = model.config().vocabulary;
-    assert_eq!(generation.session().logits(), &fresh[fresh.len() - vocabulary..]);
+    assert_eq!(generation.logits(), &fresh[fresh.len() - vocabulary..]);
     turn.cancel(generation, &mut |_| {});
 }
 
@@ -357,7 +264,7 @@ fn a_full_context_and_a_full_list_are_told_and_nothing_is_lost() {
         let told = turn(generation, TurnConfig { reasoning_tokens: None, ..seeded(2, 0) });
         assert!(matches!(told.reason(), StopReason::ContextFull | StopReason::Finished | StopReason::ToolCall));
         let before = generation.tokens().to_vec();
-        let long = "x ".repeat(CONTEXT);
+        let long = "x ".repeat(SESSION.context_tokens);
         let refused = generation.append(&[user(&[Content::Text(&long)])], &mut [0; 8192]);
         assert!(matches!(refused, Err(Error::Capacity { .. })), "{refused:?}");
         assert_eq!(&generation.tokens()[..before.len()], before);

@@ -1,5 +1,4 @@
 use core::mem::MaybeUninit;
-use core::ops::Range;
 
 use crate::error::{Error, Result};
 use crate::harmony::SpecialTokens;
@@ -8,7 +7,10 @@ use crate::harmony::history::{Facts, Filter, History};
 use crate::harmony::render::{Renderer, has_function_tools};
 use crate::region::{Carver, Layout};
 use crate::tokenizer::Tokenizer;
-use crate::transformer::{Logits, Session};
+use crate::transformer::{Logits, Session, SessionConfig};
+
+use super::draft::Drafter;
+use super::lookup::Lookup;
 
 /// How large a conversation is, and what happens to its past.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,9 +33,16 @@ pub struct Generation<'r, 'w> {
     pub(super) tokenizer: Tokenizer<'r>,
     pub(super) special: SpecialTokens,
     config: GenerationConfig,
-    /// The conversation; the session holds as many of these as its position says.
+    /// The conversation, and behind it what was drafted; the session holds as many of these as its position says.
     tokens: &'r mut [u32],
     len: usize,
+    drafter: Drafter<'r>,
+    /// Tokens of the batch under way that were drafted.
+    drafted: usize,
+    /// How many of the conversation's tokens the session would hold if none had ever been drafted.
+    taken_in: usize,
+    /// The most tokens that it would have begun to take in since it was empty.
+    reached: usize,
     /// The finished messages, in order.
     messages: &'r mut [Finished],
     messages_len: usize,
@@ -105,6 +114,10 @@ impl<'r, 'w> Generation<'r, 'w> {
         }
         Ok(Self {
             special: SpecialTokens::of(&tokenizer)?,
+            drafter: Drafter::with(buffers.lookup, &session),
+            drafted: 0,
+            taken_in: 0,
+            reached: 0,
             session,
             tokenizer,
             config: *config,
@@ -124,7 +137,16 @@ impl<'r, 'w> Generation<'r, 'w> {
         &self.tokens[..self.len]
     }
 
-    /// The session. Its logits are those after the last token, while a turn is about to draw the next.
+    /// The logits after the last token, while a turn is about to draw the next.
+    pub fn logits(&self) -> &[f32] {
+        let vocabulary = self.session.model().config().vocabulary;
+        let logits = self.session.logits();
+        let ahead = self.session.position().saturating_sub(self.len);
+        let end = logits.len().saturating_sub(ahead * vocabulary);
+        &logits[end.saturating_sub(vocabulary)..end]
+    }
+
+    /// The session. It may be some drafted tokens ahead of the conversation.
     pub fn session(&self) -> &Session<'r, 'w> {
         &self.session
     }
@@ -162,7 +184,7 @@ impl<'r, 'w> Generation<'r, 'w> {
     /// # Errors
     /// As [`Generation::append`]; the conversation is then empty.
     pub fn replace(&mut self, messages: &[Message<'_>], scratch: &mut [u8]) -> Result<()> {
-        self.session.cancel();
+        self.forget_drafts();
         self.open = None;
         (self.len, self.messages_len) = (0, 0);
         let filter = Filter::over(self.config.history, messages.iter().map(Facts::of_message));
@@ -171,7 +193,7 @@ impl<'r, 'w> Generation<'r, 'w> {
             (self.len, self.messages_len) = (0, 0);
         }
         // Tokens that the session holds beyond the new end are gone from it too.
-        self.rewind_to(self.len.min(self.session.position()));
+        self.rewind_to(self.len);
         written
     }
 
@@ -210,8 +232,9 @@ impl<'r, 'w> Generation<'r, 'w> {
         if self.len == self.tokens.len() {
             return false;
         }
-        if self.len < self.session.position() && self.tokens[self.len] != token {
+        if self.tokens[self.len] != token {
             self.rewind_to(self.len);
+            self.drafter.cut(self.len);
         }
         self.tokens[self.len] = token;
         self.len += 1;
@@ -221,14 +244,53 @@ impl<'r, 'w> Generation<'r, 'w> {
     /// Adds a token that the model wrote or would have written.
     pub(super) fn push(&mut self, token: u32) -> Result<()> {
         if self.put(token) {
+            self.drafter.observe(&self.tokens[..self.len]);
             return Ok(());
         }
         Err(Error::Capacity { what: "tokens in the context", need: self.len + 1, have: self.tokens.len() })
     }
 
-    /// Lets the session begin with some of the conversation's tokens.
-    pub(super) fn start_batch(&mut self, tokens: Range<usize>, logits: Logits) -> Result<()> {
-        self.session.start(&self.tokens[tokens], logits)
+    /// The session has done what it was to do. Returns whether the logits after the last token are there.
+    pub(super) fn take_in(&mut self) -> bool {
+        self.taken_in = self.session.position().min(self.len);
+        self.reached = self.reached.max(self.taken_in);
+        self.taken_in == self.len
+    }
+
+    /// Lets the session begin with the tokens that it has not taken in, as many as a batch holds; if these are all, with up
+    /// to `draft_tokens` that may follow.
+    pub(super) fn start_batch(&mut self, draft_tokens: usize) -> Result<()> {
+        self.drafted = 0;
+        let begin = self.session.position();
+        let end = self.len.min(begin + self.session.config().batch_tokens);
+        self.reached = self.reached.max(end);
+        if end < self.len {
+            return self.session.start(&self.tokens[begin..end], Logits::None);
+        }
+        let most = draft_tokens
+            .min(self.most_drafted())
+            .min(begin + self.session.config().batch_tokens - end)
+            // Where the turn draws its last token.
+            .min(self.room().saturating_sub(2));
+        if most > 0 {
+            self.drafted = self.drafter.draft(self.tokens, self.len, most);
+        }
+        self.session.start(&self.tokens[begin..end + self.drafted], Logits::Tail(1 + self.drafted))
+    }
+
+    /// A batch has the token before the drafted ones too, and each of them its logits.
+    fn most_drafted(&self) -> usize {
+        let SessionConfig { batch_tokens, logits_rows, .. } = *self.session.config();
+        batch_tokens.min(logits_rows).saturating_sub(1)
+    }
+
+    /// Begins the batch again without what was drafted. False if there was nothing.
+    pub(super) fn drop_draft(&mut self) -> Result<bool> {
+        let had_draft = core::mem::take(&mut self.drafted) > 0;
+        if had_draft {
+            self.start_batch(0)?;
+        }
+        Ok(had_draft)
     }
 
     /// How many more tokens there is room for.
@@ -256,7 +318,7 @@ impl<'r, 'w> Generation<'r, 'w> {
 
     /// Ends a message that the model left unfinished, or takes it back if not even its header was complete.
     pub(super) fn close(&mut self) -> Result<()> {
-        self.session.cancel();
+        self.forget_drafts();
         match self.open.take() {
             Some(Open { begin, facts: Some(facts) }) => {
                 self.push(self.special.end)?;
@@ -264,7 +326,7 @@ impl<'r, 'w> Generation<'r, 'w> {
             }
             Some(Open { begin, facts: None }) => {
                 self.len = begin;
-                self.rewind_to(begin.min(self.session.position()));
+                self.rewind_to(begin);
                 Ok(())
             }
             None => Ok(()),
@@ -281,7 +343,8 @@ impl<'r, 'w> Generation<'r, 'w> {
             let end = self.messages[..self.messages_len].get(index + 1).map_or(self.len, |next| next.begin);
             if !filter.keeps(index, message.facts) {
                 if kept == index {
-                    self.rewind_to(message.begin.min(self.session.position()));
+                    self.rewind_to(message.begin);
+                    self.drafter.cut(message.begin);
                 }
                 continue;
             }
@@ -294,18 +357,36 @@ impl<'r, 'w> Generation<'r, 'w> {
         self.len = len;
     }
 
-    /// The session goes back to a position, or to the beginning if its windows no longer reach so far.
+    /// The session goes back to a position if it is beyond it, or to the beginning if its windows no longer reach so far, or
+    /// would not if all that can be drafted had been: what is computed again does not depend on it. A batch under way there
+    /// is given up.
     pub(super) fn rewind_to(&mut self, position: usize) {
+        if position >= self.session.position() {
+            return;
+        }
         self.session.cancel();
-        if position < self.session.position() && self.session.rewind(position).is_err() {
+        let earliest = self.session.earliest_from(self.reached + self.most_drafted());
+        if position < earliest || self.session.rewind(position).is_err() {
             // Position 0 can always be returned to, and no batch is under way.
             let _ = self.session.rewind(0);
         }
+        if self.session.position() == 0 {
+            self.reached = 0;
+        }
+        self.taken_in = self.taken_in.min(self.session.position());
+    }
+
+    /// What was drafted counts no longer, though it may have come true: what the next turn finds in the session does not
+    /// depend on it.
+    pub(super) fn forget_drafts(&mut self) {
+        self.session.cancel();
+        self.rewind_to(self.taken_in);
     }
 }
 
 struct Buffers<'r> {
     tokens: &'r mut [u32],
+    lookup: Lookup<'r>,
     messages: &'r mut [Finished],
     ordinary: &'r mut [u32],
     mask: &'r mut [u32],
@@ -321,6 +402,7 @@ impl<'r> Buffers<'r> {
         let words = tokenizer.vocabulary_len().div_ceil(32);
         Ok(Self {
             tokens: carver.filled(context_tokens, 0)?,
+            lookup: Lookup::carve(carver, context_tokens)?,
             messages: carver.filled(config.messages, Finished::default())?,
             ordinary: carver.filled(words, 0)?,
             mask: carver.filled(words, 0)?,

@@ -5,8 +5,11 @@
 //! Both are stepped; between steps nothing is owed.
 
 mod conversation;
+mod draft;
+mod lookup;
 mod stop_strings;
 mod turn;
 
 pub use conversation::{Generation, GenerationConfig};
+pub use draft::Drafter;
 pub use turn::{Event, MessageKind, StopReason, Turn, TurnConfig, Usage};

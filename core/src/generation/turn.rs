@@ -8,7 +8,7 @@ use crate::harmony::parse::{self, Diagnostic, Header, Parser, Stop};
 use crate::parallel::Parallel;
 use crate::sampling::{LogProbability, Sampler, SamplerConfig, log_sum_exp, top_log_probabilities};
 use crate::tokenizer::Specials;
-use crate::transformer::{Logits, Progress};
+use crate::transformer::{DRAFT_TOKENS, Progress};
 
 use super::conversation::{Generation, Open};
 use super::stop_strings::StopStrings;
@@ -31,6 +31,10 @@ pub struct TurnConfig<'t> {
     pub constrain_headers: bool,
     /// Whether each token is told with its logarithmic probability, and with those of so many of the likeliest tokens.
     pub log_probabilities: Option<usize>,
+    /// Most tokens to draft, so that they are computed together with the one before them: what followed where the last
+    /// tokens stood in the conversation before. The turn is the same, and takes fewer passes over the weights where the model
+    /// repeats what was said. Bounded by the session's rows of logits, less one; 0 drafts nothing.
+    pub draft_tokens: usize,
 }
 
 impl Default for TurnConfig<'_> {
@@ -43,6 +47,7 @@ impl Default for TurnConfig<'_> {
             recipients: &[],
             constrain_headers: true,
             log_probabilities: None,
+            draft_tokens: DRAFT_TOKENS,
         }
     }
 }
@@ -252,21 +257,24 @@ impl<'t> Turn<'t> {
         if self.version != generation.version {
             return Err(Error::State("the turn that the conversation was left with"));
         }
-        if generation.session.step(parallel)? == Progress::More {
-            return Ok(Progress::More);
+        match generation.session.step(parallel) {
+            Ok(Progress::More) => return Ok(Progress::More),
+            Ok(Progress::Done) => {}
+            // The tokens of the conversation by themselves may have finite numbers.
+            Err(_) if generation.drop_draft()? => return Ok(Progress::More),
+            Err(error) => return Err(error),
         }
-        let position = generation.session.position();
-        if position < generation.tokens().len() {
-            let end = generation.tokens().len().min(position + generation.session.config().batch_tokens);
-            let logits = if end == generation.tokens().len() { Logits::Last } else { Logits::None };
-            generation.start_batch(position..end, logits)?;
+        if !generation.take_in() {
+            let left = self.tokens_left();
+            // As many as are drawn before the last.
+            generation.start_batch(self.config.draft_tokens.min(left.saturating_sub(1)))?;
             return Ok(Progress::More);
         }
         // A token and the one that ends its message; and that message.
         if generation.room() < 2 || generation.messages_room() < 2 {
             return Ok(self.end(generation, StopReason::ContextFull, emit));
         }
-        if self.config.max_tokens > 0 && self.usage.output_tokens >= self.config.max_tokens {
+        if self.tokens_left() == 0 {
             return Ok(self.end(generation, StopReason::MaxTokens, emit));
         }
         if self.must_answer() {
@@ -294,13 +302,20 @@ impl<'t> Turn<'t> {
     /// Ends the turn where it is. What was written stays in the conversation.
     pub fn cancel(&mut self, generation: &mut Generation<'_, '_>, emit: &mut dyn FnMut(Event<'_>)) {
         if !self.over && self.version == generation.version {
-            generation.session.cancel();
             self.end(generation, StopReason::Cancelled, emit);
         }
     }
 
+    /// How many tokens may still be written.
+    fn tokens_left(&self) -> usize {
+        match self.config.max_tokens {
+            0 => usize::MAX,
+            most => most.saturating_sub(self.usage.output_tokens),
+        }
+    }
+
     fn draw(&mut self, generation: &mut Generation<'_, '_>, emit: &mut dyn FnMut(Event<'_>)) -> Result<u32> {
-        let Generation { mask, ordinary, tokenizer, special, session, .. } = generation;
+        let Generation { mask, ordinary, tokenizer, special, .. } = generation;
         let list = |mask: &mut [u32], token: u32| {
             if let Some(word) = mask.get_mut(token as usize / 32) {
                 *word |= 1 << (token % 32);
@@ -317,8 +332,8 @@ impl<'t> Turn<'t> {
         if allowed == Allowed::ListedAndOrdinary {
             mask.iter_mut().zip(&**ordinary).for_each(|(word, ordinary)| *word |= ordinary);
         }
+        let (mask, logits) = (&*generation.mask, generation.logits());
         let is_allowed = |token: u32| mask.get(token as usize / 32).is_some_and(|word| word >> (token % 32) & 1 == 1);
-        let logits = session.logits();
         let token = self.sampler.sample(logits, is_allowed)?;
         if let Some(count) = self.config.log_probabilities {
             let mut top = [LogProbability::default(); TOP_MAX];
@@ -444,6 +459,7 @@ impl<'t> Turn<'t> {
         emit: &mut dyn FnMut(Event<'_>),
     ) -> Progress {
         self.over = true;
+        generation.forget_drafts();
         // A header that was not completed is no message, neither here nor in the conversation.
         if let (Some(_), Some(open)) = (self.output.kind, generation.open) {
             let tokens = open.begin + 1..generation.tokens().len();

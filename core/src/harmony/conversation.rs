@@ -83,6 +83,15 @@ pub enum ContentType<'a> {
     Constrained(&'a str),
 }
 
+impl<'a> ContentType<'a> {
+    /// The word itself.
+    pub fn name(self) -> &'a str {
+        match self {
+            Self::Plain(name) | Self::Constrained(name) => name,
+        }
+    }
+}
+
 /// What the model itself wrote as one message, to stand in later prompts exactly as it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OwnTokens<'a> {

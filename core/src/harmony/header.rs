@@ -172,11 +172,11 @@ impl HeaderText {
             parts.content_type = odd_type.map(ContentType::Plain);
         }
 
-        let type_name = parts.content_type.map(type_name);
+        let type_name = parts.content_type.map(ContentType::name);
         self.words(start, parts.role, |word, meaning| {
             let is_said = match meaning {
                 Meaning::Recipient(name) => parts.recipient == Some(name),
-                Meaning::Type(new) => type_name == Some(self::type_name(new)),
+                Meaning::Type(new) => type_name == Some(new.name()),
                 Meaning::Unknown => [parts.channel, parts.recipient, type_name].contains(&Some(word.text)),
                 _ => true,
             };
@@ -380,12 +380,6 @@ fn is_name(character: char) -> bool {
 fn is_tool(word: &str) -> bool {
     let in_namespace = word.split_once('.').is_some_and(|(namespace, name)| !namespace.is_empty() && !name.is_empty());
     in_namespace && !word.ends_with('.') || word == "python"
-}
-
-fn type_name(content_type: ContentType<'_>) -> &str {
-    match content_type {
-        ContentType::Plain(name) | ContentType::Constrained(name) => name,
-    }
 }
 
 /// The known channel that a word begins with: `analysis` in `analysisto=python`.

@@ -48,6 +48,11 @@ pub enum Role {
 }
 
 impl Role {
+    /// Whether it is a part of the experts.
+    pub fn is_expert(self) -> bool {
+        self as usize >= Self::GateUpWeight as usize
+    }
+
     /// How many roles a model has once; they come first.
     pub(super) const PER_MODEL: usize = 3;
     /// How many roles each layer has.

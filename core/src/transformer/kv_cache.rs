@@ -91,7 +91,12 @@ impl<'r> KvCache<'r> {
 
     /// The lowest position besides 0 from which the session can go on: all that its window sees is still there.
     pub fn earliest(&self) -> usize {
-        match self.written.saturating_sub(self.ring) {
+        self.earliest_from(self.written)
+    }
+
+    /// The same, if so many positions had been written.
+    pub fn earliest_from(&self, written: usize) -> usize {
+        match written.saturating_sub(self.ring) {
             0 => 0,
             kept => kept + self.window - 1,
         }

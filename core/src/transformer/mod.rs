@@ -9,4 +9,4 @@ mod moe;
 mod rope;
 mod session;
 
-pub use session::{Logits, Precision, Progress, Session, SessionConfig};
+pub use session::{DRAFT_TOKENS, Logits, Precision, Progress, Session, SessionConfig};

@@ -38,13 +38,16 @@ pub struct SessionConfig {
     pub precision: Precision,
 }
 
+/// As many tokens are drafted at most, unless a turn or a session says otherwise.
+pub const DRAFT_TOKENS: usize = 23;
+
 impl Default for SessionConfig {
-    /// 8,192 tokens, 128 at a time, logits of one position, and 256 tokens to go back.
+    /// 8,192 tokens, 128 at a time, logits of one position and of those drafted, and 256 tokens to go back.
     fn default() -> Self {
         Self {
             context_tokens: 8192,
             batch_tokens: 128,
-            logits_rows: 1,
+            logits_rows: 1 + DRAFT_TOKENS,
             rewind_tokens: 256,
             precision: Precision::Standard,
         }
@@ -54,10 +57,11 @@ impl Default for SessionConfig {
 impl SessionConfig {
     /// The default, or as much of it as a model's context has.
     pub fn within(model: &Config) -> Self {
-        let Self { context_tokens, batch_tokens, rewind_tokens, .. } = Self::default();
+        let Self { context_tokens, batch_tokens, logits_rows, rewind_tokens, .. } = Self::default();
         Self {
             context_tokens: context_tokens.min(model.context_tokens),
             batch_tokens: batch_tokens.min(model.context_tokens),
+            logits_rows: logits_rows.min(model.context_tokens),
             rewind_tokens: rewind_tokens.min(model.context_tokens),
             ..Self::default()
         }
@@ -71,6 +75,8 @@ pub enum Logits {
     None,
     /// Those after the last token.
     Last,
+    /// Those after each of so many tokens at the end, or of all if there are fewer.
+    Tail(usize),
     /// Those after each token.
     All,
 }
@@ -154,6 +160,11 @@ impl<'r, 'w> Session<'r, 'w> {
         &self.config
     }
 
+    /// The kernels that it runs with.
+    pub fn kernels(&self) -> Kernels {
+        self.kernels
+    }
+
     /// The model that the session runs.
     pub fn model(&self) -> &'r Model<'r, 'w> {
         self.model
@@ -177,6 +188,7 @@ impl<'r, 'w> Session<'r, 'w> {
         let rows = match logits {
             Logits::None => 0,
             Logits::Last => tokens.len().min(1),
+            Logits::Tail(rows) => tokens.len().min(rows),
             Logits::All => tokens.len(),
         };
         capacity("rows of logits", rows, self.config.logits_rows)?;
@@ -305,6 +317,11 @@ impl<'r, 'w> Session<'r, 'w> {
         self.rows = 0;
         self.position = position;
         Ok(())
+    }
+
+    /// The earliest position besides 0 that can be gone back to if the session was never beyond `farthest`.
+    pub(crate) fn earliest_from(&self, farthest: usize) -> usize {
+        self.attention.cache.earliest_from(farthest)
     }
 }
 

@@ -10,6 +10,7 @@ use ossicle_core::model::Model;
 use ossicle_core::parallel::Alone;
 use ossicle_core::tokenizer::Tokenizer;
 use ossicle_core::transformer::{Session, SessionConfig};
+use ossicle_host::kernels::available;
 use ossicle_host::{Checkpoint, Memory, vocabulary};
 
 use crate::programs::*;
@@ -93,6 +94,12 @@ fn a_turn_in_c_has_the_events_of_the_rust_interface_however_it_is_run() {
         let output = run(Command::new(&program).arg(model()).arg(way));
         assert_eq!(String::from_utf8_lossy(&output.stdout), expected, "{way}");
     }
+    let output = run(Command::new(&program).arg(model()).arg("drafts"));
+    let output = String::from_utf8_lossy(&output.stdout);
+    let steps: Vec<u32> = output.split(' ').filter_map(|word| word.parse().ok()).collect();
+    // The portable kernels would only lose by it.
+    let has_others = available().any(|kernels| kernels.name() != Kernels::portable().name());
+    assert_eq!(steps[1] < steps[0], has_others, "{output}");
     let output = run(Command::new(compile("tests/c/turn.cpp")).arg(model()));
     assert_eq!(String::from_utf8_lossy(&output.stdout), expected, "C++");
 }

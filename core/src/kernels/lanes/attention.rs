@@ -56,6 +56,8 @@ pub unsafe fn attend<L: Lanes, E: Element, const HEADS: usize>(l: L, attend: &ar
 unsafe fn some_heads<L: Lanes, E: Element, const HEADS: usize>(l: L, attend: &arguments::Attend, head: usize) {
     let (head_dim, capacity) = (attend.head_dim, attend.capacity);
     let (keys, values) = (attend.keys.cast::<E>(), attend.values.cast::<E>());
+    // What the next block will read is asked for.
+    let ahead = ATTENTION_BLOCK * head_dim;
     // SAFETY: queries, outputs and sinks hold those heads.
     let (queries, outputs, mut maximums): ([*const f32; HEADS], [*mut f32; HEADS], [f32; HEADS]) = unsafe {
         (
@@ -85,7 +87,9 @@ unsafe fn some_heads<L: Lanes, E: Element, const HEADS: usize>(l: L, attend: &ar
                 // SAFETY: the cache is there up to the tile of the last visible position; a query holds `head_dim`
                 // elements.
                 unsafe {
-                    let keys = E::load(l, keys.add((slot + tile) * head_dim + d * KEY_TILE));
+                    let keys = keys.add((slot + tile) * head_dim + d * KEY_TILE);
+                    l.prefetch_far(keys.wrapping_add(ahead).cast());
+                    let keys = E::load(l, keys);
                     for h in 0..HEADS {
                         sums[h] = l.fma(l.splat(*queries[h].add(d)), keys, sums[h]);
                     }
@@ -136,7 +140,9 @@ unsafe fn some_heads<L: Lanes, E: Element, const HEADS: usize>(l: L, attend: &ar
                     sums[h] = l.load(outputs[h].add(d));
                 }
                 for position in seen.clone() {
-                    let values = E::load(l, values.add((slot + position) * head_dim + d));
+                    let values = values.add((slot + position) * head_dim + d);
+                    l.prefetch_far(values.wrapping_add(ahead).cast());
+                    let values = E::load(l, values);
                     for h in 0..HEADS {
                         sums[h] = l.fma(l.splat(scores[h][position]), values, sums[h]);
                     }
