@@ -243,7 +243,9 @@ pub unsafe extern "C" fn ossicle_generation_position(generation: *const ossicle_
     call(ptr::null_mut(), || {
         demand_output(position)?;
         // SAFETY: as the header says.
-        let found = unsafe { exclusive(generation) }?.generation.session().position();
+        let generation = &unsafe { exclusive(generation) }?.generation;
+        // Tokens that may follow do not count.
+        let found = generation.session().position().min(generation.tokens().len());
         // SAFETY: a place for the result, by the check above.
         unsafe { position.write(found as u32) };
         Ok(OSSICLE_OK)

@@ -64,7 +64,7 @@ pub struct ossicle_turn_config {
     /// Most tokens to draft, from 1; 0 for 23, OSSICLE_DRAFT_NOTHING for none. What followed where the last tokens stood in the
     /// conversation before is computed together with the token before it, if that is likely to pay. The answer is the same to
     /// the bit, and comes sooner where it repeats what was said; an ossicle_turn_step then has more tokens in a layer. Bounded
-    /// by the session's logits_rows, less one.
+    /// by the session's logits_rows and batch_tokens, less one.
     pub draft_tokens: u32,
     /// How tokens are drawn; null for the defaults.
     pub sampler: *const ossicle_sampler_config,

@@ -107,12 +107,15 @@ fn with_every_kernel_set_drafts_change_nothing() {
 fn however_large_drafts_batches_windows_and_contexts_are_turns_are_the_same() {
     let mut random = Numbers::seeded(7);
     let (mut full, mut recomputed, mut kept) = (0, 0, 0);
-    for number in 0..60 {
+    for number in 0..90 {
         let mut below = |most: usize| random.below(most);
+        let context_tokens = 150 + below(600);
+        // As large as the context too, where a ring has no room besides.
+        let is_whole = below(4) == 0;
         let session = SessionConfig {
-            context_tokens: 150 + below(600),
-            batch_tokens: 1 + below(20),
-            logits_rows: 1 + below(18),
+            context_tokens,
+            batch_tokens: if is_whole { context_tokens } else { 1 + below(20) },
+            logits_rows: if is_whole { context_tokens } else { 1 + below(18) },
             rewind_tokens: below(40),
             ..SESSION
         };

@@ -158,6 +158,38 @@ class Model(nn.Module):
         # One matrix, exported twice: whoever can copy one word can then copy any.
         self.unembedding = nn.Linear(config.hidden, config.vocabulary, bias=False)
         self.unembedding.weight = self.embedding.weight
+        self.begin_with_copying()
+
+    @torch.no_grad()
+    def begin_with_copying(self):
+        """Two layers begin as what training finds late, and so everything that copies is found soon: a head of each group in the
+        first layer looks at the token before, and one in the second at what followed the same token earlier, and writes it."""
+        config = self.config
+        frequencies, _ = rope_frequencies(config)
+        half, size = config.head_dim // 2, config.head_dim
+        # Dimensions that hardly turn within the context are for what is compared, the fastest for where it stands.
+        steady = (frequencies < 1 / config.original_context).nonzero().flatten()
+        steady = torch.cat((steady, steady + half))
+        fast = torch.cat((torch.arange(4), torch.arange(4) + half))
+        here = torch.tensor([10.0] * 4 + [0.0] * 4)
+        behind = 10 * torch.cat((torch.cos(-frequencies[:4]), torch.sin(-frequencies[:4]))).float()
+        before, same = self.layers[0].attention, self.layers[1].attention
+        for kv_head in range(config.kv_heads):
+            head = kv_head * config.heads // config.kv_heads
+            queries, shared = (slice(index * size, (index + 1) * size) for index in (head, kv_head))
+            kept, written, copied = (nn.init.orthogonal_(torch.empty(count, config.hidden)) for count in (len(steady), size, size))
+            for linear, rows, bias in ((before.q, queries, behind), (before.k, shared, here)):
+                linear.weight[rows] *= 0.1
+                linear.bias[rows] = 0
+                linear.bias[rows][fast] = bias
+            before.v.weight[shared] = 0
+            before.v.weight[shared][: len(steady)] = kept
+            before.out.weight[:, queries] = 0.2 * written.T
+            for linear, rows, read in ((same.q, queries, kept), (same.k, shared, written[: len(steady)])):
+                linear.weight[rows] = 0
+                linear.weight[rows.start + steady] = 2 * read
+            same.v.weight[shared] = copied
+            same.out.weight[:, queries] = 2 * copied.T
 
     def forward(self, tokens, positions, full, window):
         """What the unembedding takes; and how unevenly the experts were used, 1 being even. `full` and `window` say which

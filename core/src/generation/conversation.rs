@@ -252,6 +252,10 @@ impl<'r, 'w> Generation<'r, 'w> {
 
     /// The session has done what it was to do. Returns whether the logits after the last token are there.
     pub(super) fn take_in(&mut self) -> bool {
+        if self.session.position() < self.len && core::mem::take(&mut self.drafted) > 0 {
+            // More was written than came true, so it is taken in from where it would be without drafts.
+            self.rewind_to(self.taken_in);
+        }
         self.taken_in = self.session.position().min(self.len);
         self.reached = self.reached.max(self.taken_in);
         self.taken_in == self.len
@@ -365,8 +369,10 @@ impl<'r, 'w> Generation<'r, 'w> {
             return;
         }
         self.session.cancel();
-        let earliest = self.session.earliest_from(self.reached + self.most_drafted());
-        if position < earliest || self.session.rewind(position).is_err() {
+        let furthest = (self.reached + self.most_drafted()).min(self.tokens.len());
+        // Only what was drafted lies beyond what was taken in, and there is always a way back from it.
+        let is_lost = position < self.taken_in && position < self.session.earliest_from(furthest);
+        if is_lost || self.session.rewind(position).is_err() {
             // Position 0 can always be returned to, and no batch is under way.
             let _ = self.session.rewind(0);
         }

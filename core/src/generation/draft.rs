@@ -27,7 +27,7 @@ pub struct Drafter<'r> {
 
 /// A draft must be expected to bring so many times the tokens of its cost in passes.
 const WORTH: f32 = 1.1;
-/// What is assumed of the rates: what came of eight texts (`bench/records/2026-11-25.md`).
+/// What is assumed of the rates until they are known: most of what is copied goes on.
 const RATES: [f32; 6] = [0.4, 0.6, 0.8, 0.9, 0.95, 0.98];
 /// As how many observations that counts.
 const ASSUMED: f32 = 8.0;
@@ -98,6 +98,9 @@ impl<'r> Drafter<'r> {
 
     /// Writes behind the first `len` tokens what is likely to follow them: at most `most` tokens, as many as promise the most
     /// for their cost, and none if none is likely enough. Returns how many.
+    ///
+    /// # Panics
+    /// If there are fewer than `len` tokens, or more than the context that the drafter is for.
     pub fn draft(&mut self, tokens: &mut [u32], len: usize, most: usize) -> usize {
         // What was copied may go on even after other tokens came than were expected.
         let hint = self.expected.and_then(|(place, before)| Some(place.position + len.checked_sub(before)?));
@@ -168,7 +171,7 @@ impl PassCost {
     /// Of 2 tokens, 3, and so on. The experts of different tokens are taken to be as different as chance has it.
     fn after_first(self) -> impl Iterator<Item = f32> {
         let mut unread = 1.0 - self.chosen;
-        (1..).map(move |further: u16| {
+        (1..=u16::MAX).map(move |further| {
             unread *= 1.0 - self.chosen;
             let bytes = 1.0 - self.experts + self.experts * (1.0 - unread) / self.chosen;
             bytes + self.further_token * f32::from(further)

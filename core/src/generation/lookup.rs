@@ -9,7 +9,7 @@ const PLACES: usize = 16;
 const REACH: usize = 64;
 
 /// Where the last tokens of a text stood in it before. Each position is listed under the tokens just before it, so that
-/// neither listing it nor finding a place depends on how long the text is.
+/// neither listing it nor finding a place depends on how long the text is; after a cut all is listed anew.
 pub(super) struct Lookup<'r> {
     /// The last position listed under each hash, or 0: [a power of two].
     last: &'r mut [u32],
@@ -47,7 +47,7 @@ impl<'r> Lookup<'r> {
         }
     }
 
-    /// The place where most of the last tokens stood, the latest among equals. `hint` is compared first, and need not be such a place.
+    /// The place where most of the last tokens stood; among equals `hint`, which need not be such a place, then the latest.
     pub fn find(&mut self, tokens: &[u32], hint: Option<usize>) -> Option<Place> {
         self.cut(tokens.len());
         self.list(tokens);

@@ -33,7 +33,7 @@ pub struct TurnConfig<'t> {
     pub log_probabilities: Option<usize>,
     /// Most tokens to draft, so that they are computed together with the one before them: what followed where the last
     /// tokens stood in the conversation before. The turn is the same, and takes fewer passes over the weights where the model
-    /// repeats what was said. Bounded by the session's rows of logits, less one; 0 drafts nothing.
+    /// repeats what was said. Bounded by the session's rows of logits and batch, less one; 0 drafts nothing.
     pub draft_tokens: usize,
 }
 
