@@ -369,9 +369,9 @@ impl<'r, 'w> Generation<'r, 'w> {
             return;
         }
         self.session.cancel();
-        let furthest = (self.reached + self.most_drafted()).min(self.tokens.len());
+        let farthest = (self.reached + self.most_drafted()).min(self.tokens.len());
         // Only what was drafted lies beyond what was taken in, and there is always a way back from it.
-        let is_lost = position < self.taken_in && position < self.session.earliest_from(furthest);
+        let is_lost = position < self.taken_in && position < self.session.earliest_from(farthest);
         if is_lost || self.session.rewind(position).is_err() {
             // Position 0 can always be returned to, and no batch is under way.
             let _ = self.session.rewind(0);
