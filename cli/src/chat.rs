@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::Args;
 use ossicle_core::generation::StopReason;
 
-use crate::open::with_model;
+use crate::open::with_model_or_toy;
 use crate::talk::{INTERRUPTED, TalkOptions, reason_name, with_talk};
 
 /// Arguments of `ossicle chat`.
@@ -25,7 +25,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             std::process::exit(130);
         }
     })?;
-    with_model(&arguments.talk.model, |opened| {
+    with_model_or_toy(arguments.talk.model.as_deref(), |opened| {
         with_talk(&arguments.talk, &opened, |talk| {
             let interactive = io::stdin().is_terminal();
             let mut waiting: Option<String> = None;

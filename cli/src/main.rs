@@ -16,6 +16,7 @@ mod run;
 mod synth;
 mod talk;
 mod tokenize;
+mod toy;
 
 use std::process::ExitCode;
 

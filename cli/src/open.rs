@@ -10,6 +10,8 @@ use ossicle_core::tokenizer::{Source, Tokenizer};
 use ossicle_core::transformer::Precision;
 use ossicle_host::{Checkpoint, Memory, Threads, kernels, vocabulary};
 
+use crate::toy;
+
 /// How to compute.
 #[derive(Args)]
 pub struct ComputeOptions {
@@ -69,12 +71,24 @@ pub struct Opened<'a> {
 
 /// Opens the model at `path` and lends it to `work`.
 pub fn with_model<T>(path: &Path, work: impl FnOnce(Opened<'_>) -> Result<T>) -> Result<T> {
-    let checkpoint = Checkpoint::open(path)?;
+    with_checkpoint(&Checkpoint::open(path)?, work)
+}
+
+/// As [`with_model`]; without a path, opens the model that is built in, and says so.
+pub fn with_model_or_toy<T>(path: Option<&Path>, work: impl FnOnce(Opened<'_>) -> Result<T>) -> Result<T> {
+    if let Some(path) = path {
+        return with_model(path, work);
+    }
+    eprint!("{}", toy::NOTICE);
+    with_checkpoint(&toy::checkpoint(), work)
+}
+
+fn with_checkpoint<T>(checkpoint: &Checkpoint, work: impl FnOnce(Opened<'_>) -> Result<T>) -> Result<T> {
     let bytes = checkpoint.bytes();
     let files = checkpoint.files(&bytes)?;
     let mut memory = Memory::new(Model::layout(&files)?)?;
     let model = Model::new(memory.region(), &files).map_err(|error| checkpoint.error(error))?;
-    work(Opened { checkpoint: &checkpoint, files: &files, model: &model })
+    work(Opened { checkpoint, files: &files, model: &model })
 }
 
 /// Explains a computation that met numbers which are not finite: reads all weights to find the one that is not.

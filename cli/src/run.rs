@@ -7,7 +7,7 @@ use clap::Args;
 use ossicle_core::generation::StopReason;
 use serde_json::json;
 
-use crate::open::with_model;
+use crate::open::with_model_or_toy;
 use crate::talk::{TalkOptions, reason_name, with_talk};
 
 /// Arguments of `ossicle run`.
@@ -32,7 +32,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             prompt
         }
     };
-    with_model(&arguments.talk.model, |opened| {
+    with_model_or_toy(arguments.talk.model.as_deref(), |opened| {
         with_talk(&arguments.talk, &opened, |talk| {
             talk.say(&prompt)?;
             if !arguments.json {

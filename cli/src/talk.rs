@@ -22,9 +22,9 @@ use crate::open::{ComputeOptions, Opened, explain, with_tokenizer};
 /// How to talk.
 #[derive(Args)]
 pub struct TalkOptions {
-    /// A GGUF file, a safetensors file or index, or the folder of a checkpoint.
+    /// A GGUF file, a safetensors file or index, or the folder of a checkpoint [default: a toy model that is built in].
     #[arg(long)]
-    pub model: PathBuf,
+    pub model: Option<PathBuf>,
     /// How long the model is to reason.
     #[arg(long, value_enum, default_value = "medium")]
     effort: EffortOption,

@@ -11,9 +11,15 @@ use ossicle_core::model::Files;
 /// The files of a checkpoint, mapped into memory. Nothing is read until it is used.
 pub struct Checkpoint {
     paths: Vec<PathBuf>,
-    maps: Vec<Mmap>,
+    contents: Contents,
     /// config.json, where weights come as safetensors.
     config: Option<Vec<u8>>,
+}
+
+enum Contents {
+    Mapped(Vec<Mmap>),
+    /// A GGUF file that is part of the program.
+    Embedded(&'static [u8]),
 }
 
 /// Why a checkpoint cannot be opened.
@@ -70,7 +76,7 @@ impl Checkpoint {
             Some(read(&folder.join("config.json"))?)
         };
         let maps = paths.iter().map(|path| map(path)).collect::<Result<_, _>>()?;
-        Ok(Self { paths, maps, config })
+        Ok(Self { paths, contents: Contents::Mapped(maps), config })
     }
 
     /// Maps a GGUF file that is open already.
@@ -78,7 +84,13 @@ impl Checkpoint {
     /// # Errors
     /// [`OpenError::Io`] without a path.
     pub fn of_file(file: &File) -> Result<Self, OpenError> {
-        Ok(Self { paths: vec![PathBuf::new()], maps: vec![map_file(file, Path::new(""))?], config: None })
+        let contents = Contents::Mapped(vec![map_file(file, Path::new(""))?]);
+        Ok(Self { paths: vec![PathBuf::new()], contents, config: None })
+    }
+
+    /// A GGUF file that is part of the program, with a name for it in errors.
+    pub fn embedded(name: &str, bytes: &'static [u8]) -> Self {
+        Self { paths: vec![name.into()], contents: Contents::Embedded(bytes), config: None }
     }
 
     /// The text of config.json, where weights come as safetensors.
@@ -86,9 +98,12 @@ impl Checkpoint {
         self.config.as_deref()
     }
 
-    /// The mapped bytes of each file.
+    /// The bytes of each file.
     pub fn bytes(&self) -> Vec<&[u8]> {
-        self.maps.iter().map(|map| &**map).collect()
+        match &self.contents {
+            Contents::Mapped(maps) => maps.iter().map(|map| &**map).collect(),
+            Contents::Embedded(bytes) => vec![bytes],
+        }
     }
 
     /// The path of each file.

@@ -1,6 +1,7 @@
 //! Conversations with a fixture, and what is told of their turns.
 
 use std::ops::Range;
+use std::path::Path;
 
 use ossicle_core::generation::{Event, Generation, GenerationConfig, MessageKind, StopReason, Turn, TurnConfig, Usage};
 use ossicle_core::harmony::conversation::{Content, Message, Role, SystemContent};
@@ -77,14 +78,23 @@ pub const SESSION: SessionConfig = SessionConfig {
 
 /// A conversation on tiny-a.
 pub fn with_generation<T>(
+    session: (Kernels, &SessionConfig),
+    history: History,
+    work: impl FnOnce(&mut Generation<'_, '_>) -> T,
+) -> T {
+    with_generation_of(&Fixture::load("tiny-a").gguf, session, history, work)
+}
+
+/// A conversation on the model in a GGUF file.
+pub fn with_generation_of<T>(
+    path: &Path,
     (kernels, config): (Kernels, &SessionConfig),
     history: History,
     work: impl FnOnce(&mut Generation<'_, '_>) -> T,
 ) -> T {
-    let fixture = Fixture::load("tiny-a");
-    let checkpoint = Checkpoint::open(&fixture.gguf).expect("the fixture");
+    let checkpoint = Checkpoint::open(path).expect("the file");
     let bytes = checkpoint.bytes();
-    let files = checkpoint.files(&bytes).expect("the fixture");
+    let files = checkpoint.files(&bytes).expect("the file");
     let mut memory = Memory::new(Model::layout(&files).expect("a layout")).expect("memory");
     let model = Model::new(memory.region(), &files).expect("a model");
     let (tokens, types) = files.vocabulary().expect("a vocabulary");

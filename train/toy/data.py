@@ -129,12 +129,34 @@ def copying(rng, vocabulary):
     return out
 
 
-def rows(seed, count, vocabulary, copies=0.0):
+# How many brief rows of each, in a hundred: what takes longest to learn.
+BRIEF_SHARES = {"arithmetic": 50, "functions": 35, "json": 15}
+
+
+def brief(rng, vocabulary):
+    """A scene with many exchanges of which only the contents are said: what is asked, a thought as short as with low effort, and
+    the answer or the call. Nearly all that is left has to be computed."""
+    skill = rng.choices(list(BRIEF_SHARES), BRIEF_SHARES.values())[0]
+    scene = scene_of(rng, skill)
+    prefix = encode_prompt(vocabulary, prompt(rng, scene, "low"), scene.functions)
+    out, group = Row(), 1
+    out.add(prefix, 0, 0, [False] * len(prefix))
+    while True:
+        asked, *answered = exchange_of(rng, scene, "low").messages[:3]
+        question = vocabulary.encode(asked["content"]) + vocabulary.encode("\n")
+        answer = [token for message in answered for token in vocabulary.encode(message["content"]) + vocabulary.encode("\n")]
+        if len(out.tokens) + len(question) + len(answer) > LENGTH:
+            return out
+        out.add(question + answer, len(prefix), group, [False] * len(question) + [True] * len(answer))
+        group += 1
+
+
+def rows(seed, count, vocabulary, copies=0.0, briefs=0.0):
     """Arrays of int16, [count, LENGTH] each: tokens, positions, groups, and whether the model is to write the token. A share of
-    the rows only copies."""
+    the rows only copies, and one is brief."""
     rng = random.Random(seed)
-    made = ((copying if rng.random() < copies else row)(rng, vocabulary) for _ in range(count))
-    return [np.stack(column) for column in zip(*(one.padded() for one in made))]
+    kinds = rng.choices([copying, brief, row], [copies, briefs, 1 - copies - briefs], k=count)
+    return [np.stack(column) for column in zip(*(kind(rng, vocabulary).padded() for kind in kinds))]
 
 
 def texts(seed, count):

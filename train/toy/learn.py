@@ -27,6 +27,7 @@ ROUNDED = 0.35  # the last part of all steps
 MUON_RATE, ADAM_RATE, EMBEDDING_RATE = 0.01, 2e-3, 1e-3
 EVENNESS = 0.01
 COPIES, COPY_STEPS = 0.3, 400  # share of the rows, in the first steps
+BRIEFS, BRIEF_STEPS = 0.3, 2000
 
 
 def is_matrix(name):
@@ -146,7 +147,8 @@ def work(rank, world, folder, config, vocabulary, steps, seed):
     log = (folder / "log.jsonl").open("a") if rank == 0 else None
     clock = time.process_time()
     for step in range(begin, steps):
-        rows = data.rows(f"{seed} {step} {rank}", ROWS, vocabulary, COPIES if step < COPY_STEPS else 0)
+        copies, briefs = COPIES * (step < COPY_STEPS), BRIEFS * (step < BRIEF_STEPS)
+        rows = data.rows(f"{seed} {step} {rank}", ROWS, vocabulary, copies, briefs)
         rounding = step >= (1 - ROUNDED) * steps
         optimizer.show(rounding)
         model.zero_grad()

@@ -11,7 +11,7 @@ from torch import nn
 @dataclass(frozen=True)
 class Config:
     vocabulary: int
-    hidden: int = 192
+    hidden: int = 256
     layers: int = 6
     heads: int = 4
     kv_heads: int = 2

@@ -53,7 +53,7 @@ def scene(rng):
         text, values = texts(rng)
         answer = dict(zip(keys, values))
         shown = ", ".join(f"{key} {value}" for key, value in answer.items())
-        thought = think(effort, f"{shown}.".capitalize(), f"The format is {title}. In the text: {shown}.", "I write both fields as JSON and nothing else.")
+        thought = think(effort, f"{shown[0].upper()}{shown[1:]}.", f"The format is {title}. In the text: {shown}.", "I write both fields as JSON and nothing else.")
         final = harmony.final(json.dumps(answer, separators=(",", ":")), harmony.CONSTRAIN + "json")
         return Exchange([harmony.user(text), harmony.analysis(thought), final], str(values))
 
