@@ -26,23 +26,21 @@ const LOGIT_TOLERANCE: f64 = 2e-4;
 const KL_TOLERANCE: f64 = 1e-5;
 
 fn model() -> PathBuf {
-    data("../../cli/data/toy.gguf")
+    data().join("../../cli/data/toy.gguf")
 }
 
 #[test]
 fn logits_agree_with_transformers() {
-    let tokens = fs::read(data("toy/tokens.json")).expect("the fixture");
+    let tokens = fs::read(data().join("toy/tokens.json")).expect("the fixture");
     let tokens: Vec<u32> = serde_json::from_slice(&tokens).expect("a list of token ids");
-    let positions = npy::read_i32(&data("toy/positions.npy")).values;
-    let expected = npy::read_f32(&data("toy/logits.npy"));
+    let positions = npy::read_i32(&data().join("toy/positions.npy")).values;
+    let expected = npy::read_f32(&data().join("toy/logits.npy"));
     let vocabulary = expected.shape[1];
     for kernels in kernels::available() {
         for precision in [Precision::Precise, Precision::Standard] {
             let found = engine::with_model(&model(), |model| {
                 let config = engine::config(tokens.len(), 64, precision);
-                engine::with_session(model, kernels, &config, |session| {
-                    engine::all_logits(session, &tokens, &Alone)
-                })
+                engine::with_session(model, kernels, &config, |session| engine::all_logits(session, &tokens, &Alone))
             });
             let at_positions: Vec<f32> = positions
                 .iter()
@@ -62,7 +60,7 @@ fn logits_agree_with_transformers() {
 
 #[test]
 fn conversations_are_those_of_pytorch() {
-    let conversations = fs::read_to_string(data("toy/conversations.jsonl")).expect("the fixture");
+    let conversations = fs::read_to_string(data().join("toy/conversations.jsonl")).expect("the fixture");
     let session = SessionConfig { context_tokens: 1024, ..turns::SESSION };
     for kernels in kernels::available() {
         turns::with_generation_of(&model(), (kernels, &session), History::default(), |generation| {

@@ -1,4 +1,4 @@
-//! The containers that weights come in: GGUF, safetensors, and the JSON inside the latter.
+//! The containers that weights come in: GGUF, safetensors, and the JSON inside the latter; and that of snapshots.
 //!
 //! The parsers borrow the caller's bytes and copy nothing. Files are hostile: every offset, count and length is proven in
 //! range when a container is opened, so what an open container hands out needs no further check, and iterating over it
@@ -10,6 +10,7 @@ mod cursor;
 pub mod gguf;
 pub mod json;
 pub mod safetensors;
+pub mod snapshot;
 
 /// How the elements of a tensor are stored. All numbers are little-endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

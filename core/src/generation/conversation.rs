@@ -58,11 +58,11 @@ pub struct Generation<'r, 'w> {
 
 /// A finished message. It ends where the next begins.
 #[derive(Clone, Copy, Default)]
-struct Finished {
+pub(super) struct Finished {
     /// Where its `<|start|>` is.
-    begin: usize,
+    pub begin: usize,
     /// What decides whether it stays.
-    facts: Facts,
+    pub facts: Facts,
 }
 
 /// A message that is not finished.
@@ -305,6 +305,35 @@ impl<'r, 'w> Generation<'r, 'w> {
     /// How many more messages there is room for.
     pub(super) fn messages_room(&self) -> usize {
         self.messages.len() - self.messages_len
+    }
+
+    /// The finished messages, in order.
+    pub(super) fn finished(&self) -> &[Finished] {
+        &self.messages[..self.messages_len]
+    }
+
+    /// How many messages the conversation can have.
+    pub(super) fn messages_capacity(&self) -> usize {
+        self.messages.len()
+    }
+
+    /// How many of the conversation's tokens the session would hold if none had ever been drafted.
+    pub(super) fn taken_in(&self) -> usize {
+        self.taken_in
+    }
+
+    /// The conversation is these tokens, and the session has taken in as many of them as its position says. No message has begun.
+    ///
+    /// # Panics
+    /// If there is no room for so many.
+    pub(super) fn begin_anew(&mut self, tokens: impl ExactSizeIterator<Item = u32>) {
+        self.version += 1;
+        self.drafter.cut(0);
+        self.open = None;
+        (self.len, self.messages_len) = (tokens.len(), 0);
+        self.tokens[..self.len].iter_mut().zip(tokens).for_each(|(place, token)| *place = token);
+        self.taken_in = self.session.position();
+        self.reached = self.taken_in;
     }
 
     /// The message that began at `begin` is finished.

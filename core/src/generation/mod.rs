@@ -7,6 +7,7 @@
 mod conversation;
 mod draft;
 mod lookup;
+mod snapshot;
 mod stop_strings;
 mod turn;
 

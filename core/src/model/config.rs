@@ -4,6 +4,7 @@ use super::names::Naming;
 use crate::error::{FileError, Result};
 use crate::file::gguf::{self, Metadata};
 use crate::file::json;
+use crate::file::snapshot::Checksum;
 
 /// The numbers that make one model of the family differ from another.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -72,6 +73,31 @@ impl Config {
     /// Query heads that share a key-value head.
     pub fn group(&self) -> usize {
         self.heads / self.kv_heads
+    }
+
+    /// A sum over all numbers.
+    pub(super) fn fingerprint(&self) -> Checksum {
+        let Rope { theta, factor, beta_fast, beta_slow, original_context } = self.rope;
+        let counts = [
+            self.layers,
+            self.hidden,
+            self.intermediate,
+            self.experts,
+            self.experts_per_token,
+            self.heads,
+            self.kv_heads,
+            self.head_dim,
+            self.window,
+            self.vocabulary,
+            self.context_tokens,
+        ];
+        let reals = [theta, factor, beta_fast, beta_slow, original_context, self.norm_epsilon, self.swiglu_limit]
+            .map(f32::to_bits);
+        let mut sum = Checksum::EMPTY;
+        counts.iter().for_each(|count| sum.add(*count as u64));
+        reals.iter().for_each(|real| sum.add(u64::from(*real)));
+        self.windowed.iter().for_each(|word| sum.add(*word));
+        sum
     }
 }
 

@@ -203,6 +203,36 @@ impl<'r, 'w> Model<'r, 'w> {
     }
 }
 
+impl Model<'_, '_> {
+    /// A number that another model hardly has, whichever layout this one is read from: a sum over the numbers of the model and
+    /// the first values of its matrices, sinks and gains. Weights that differ elsewhere only are not told apart.
+    pub fn fingerprint(&self) -> u64 {
+        let mut sum = self.config.fingerprint();
+        let mut values = [0.0; FIRST_VALUES];
+        let mut add = |values: &[f32]| values.iter().for_each(|value| sum.add(value.to_bits().into()));
+        let layers = self.layers.iter();
+        let vectors = layers.flat_map(|layer| [&layer.attention_norm, &layer.sinks, &layer.mlp_norm]);
+        for vector in vectors.chain([&self.output_norm]) {
+            let values = &mut values[..vector.len().min(FIRST_VALUES)];
+            vector.read(0, values);
+            add(values);
+        }
+        let projections = self.layers.iter().flat_map(|layer| {
+            [&layer.query_key_value, &layer.attention_output, &layer.router, &layer.gate_up, &layer.down]
+        });
+        let matrices = projections.filter_map(|projection| projection.parts().next()).map(|part| &part.weights);
+        for matrix in matrices.chain([&self.embedding, &self.unembedding]) {
+            let values = &mut values[..matrix.columns().min(FIRST_VALUES)];
+            matrix.read(0, 0, values);
+            add(values);
+        }
+        sum.value()
+    }
+}
+
+/// So many are in a block of any number format.
+const FIRST_VALUES: usize = 32;
+
 impl Tensor<'_> {
     fn refuse(&self, problem: TensorProblem) -> Error {
         Error::Tensor(TensorError { tensor: self.id, file: self.file, offset: self.offset, problem })

@@ -1,9 +1,13 @@
 //! Keys and values of past tokens.
 
+use core::mem::size_of;
+use core::ops::Range;
+
 use bytemuck::Zeroable;
 use half::f16;
 
 use crate::error::Result;
+use crate::file::snapshot::Writer;
 use crate::kernels::{ATTENTION_BLOCK, Cached, KEY_TILE, Visible};
 use crate::model::Config;
 use crate::region::{Carver, Growing};
@@ -23,6 +27,8 @@ pub(super) struct KvCache<'r> {
     ring: usize,
     /// One past the highest position ever written.
     written: usize,
+    /// The lowest position that was written in windowed layers.
+    first: usize,
 }
 
 /// The cache of one key-value head in one layer. Keys lie as [positions / 16][head_dim][16], so that the scores of sixteen
@@ -55,6 +61,7 @@ impl<'r> KvCache<'r> {
             capacity,
             ring,
             written: 0,
+            first: 0,
         })
     }
 
@@ -67,9 +74,9 @@ impl<'r> KvCache<'r> {
         for (head, (key, value)) in heads.iter_mut().zip(rows) {
             match head {
                 HeadCache::F16 { keys, values } => {
-                    write(keys, values, slot, key, value, to_f16);
+                    write(keys, values, slot, key, value, |x| to_f16(*x));
                 }
-                HeadCache::F32 { keys, values } => write(keys, values, slot, key, value, |x| x),
+                HeadCache::F32 { keys, values } => write(keys, values, slot, key, value, |x| *x),
             }
         }
         self.written = self.written.max(position + 1);
@@ -96,7 +103,7 @@ impl<'r> KvCache<'r> {
 
     /// The same, if so many positions had been written.
     pub fn earliest_from(&self, written: usize) -> usize {
-        match written.saturating_sub(self.ring) {
+        match written.saturating_sub(self.ring).max(self.first) {
             0 => 0,
             kept => kept + self.window - 1,
         }
@@ -104,7 +111,74 @@ impl<'r> KvCache<'r> {
 
     /// Starts over: whatever was written before no longer counts.
     pub fn clear(&mut self) {
-        self.written = 0;
+        (self.written, self.first) = (0, 0);
+    }
+
+    /// The lowest position that windowed layers hold.
+    pub fn first_windowed(&self) -> usize {
+        self.written.saturating_sub(self.ring).max(self.first)
+    }
+
+    /// The lowest position whose window a session at `position` needs.
+    pub fn first_needed(&self, position: usize) -> usize {
+        (position + 1).saturating_sub(self.window)
+    }
+
+    /// Bytes of a key or a value of one head.
+    pub fn row_size(&self) -> usize {
+        let number = match self.heads.first() {
+            Some(HeadCache::F32 { .. }) => size_of::<f32>(),
+            _ => size_of::<u16>(),
+        };
+        number * self.head_dim
+    }
+
+    /// Writes the bits of the keys and values at these positions: of each head its keys, then its values, [positions][head_dim].
+    pub fn save(&self, layer: Place, positions: Range<usize>, writer: &mut Writer<'_>) {
+        let slots = self.slots(layer);
+        for head in &self.heads[layer.number * self.kv_heads..][..self.kv_heads] {
+            let positions = positions.clone().map(|position| position % slots);
+            match head {
+                HeadCache::F16 { keys, values } => {
+                    save(keys.live(), values.live(), positions, self.head_dim, |x| x.to_le_bytes(), writer);
+                }
+                HeadCache::F32 { keys, values } => {
+                    save(keys.live(), values.live(), positions, self.head_dim, |x| x.to_le_bytes(), writer);
+                }
+            }
+        }
+    }
+
+    /// Takes back what [`KvCache::save`] wrote.
+    ///
+    /// # Panics
+    /// If there are not enough bytes.
+    pub fn restore(&mut self, layer: Place, positions: Range<usize>, mut bytes: &[u8]) {
+        let (slots, head_dim) = (self.slots(layer), self.head_dim);
+        let size = positions.len() * self.row_size();
+        for head in &mut self.heads[layer.number * self.kv_heads..][..self.kv_heads] {
+            let (saved_keys, rest) = bytes.split_at(size);
+            let (saved_values, rest) = rest.split_at(size);
+            bytes = rest;
+            for (index, position) in positions.clone().enumerate() {
+                let (slot, at) = (position % slots, index * head_dim);
+                match head {
+                    HeadCache::F16 { keys, values } => {
+                        let (key, value) = (&saved_keys.as_chunks().0[at..], &saved_values.as_chunks().0[at..]);
+                        write(keys, values, slot, &key[..head_dim], &value[..head_dim], |x| u16::from_le_bytes(*x));
+                    }
+                    HeadCache::F32 { keys, values } => {
+                        let (key, value) = (&saved_keys.as_chunks().0[at..], &saved_values.as_chunks().0[at..]);
+                        write(keys, values, slot, &key[..head_dim], &value[..head_dim], |x| f32::from_le_bytes(*x));
+                    }
+                }
+            }
+        }
+    }
+
+    /// All that a session at `position` has is there, in windowed layers from `first` on.
+    pub fn restored(&mut self, first: usize, position: usize) {
+        (self.first, self.written) = (first, position);
     }
 
     fn slots(&self, layer: Place) -> usize {
@@ -127,21 +201,38 @@ fn to_f16(x: f32) -> u16 {
     if half.is_infinite() { f16::NAN.to_bits() } else { half.to_bits() }
 }
 
-fn write<T: Zeroable + Copy>(
+fn write<S, T: Zeroable + Copy>(
     keys: &mut Growing<'_, T>,
     values: &mut Growing<'_, T>,
     slot: usize,
-    key: &[f32],
-    value: &[f32],
-    convert: impl Fn(f32) -> T,
+    key: &[S],
+    value: &[S],
+    convert: impl Fn(&S) -> T,
 ) {
     let head_dim = key.len();
     let keys = keys.grow((slot / KEY_TILE + 1) * KEY_TILE * head_dim);
     for (d, key) in key.iter().enumerate() {
-        keys[(slot / KEY_TILE * head_dim + d) * KEY_TILE + slot % KEY_TILE] = convert(*key);
+        keys[(slot / KEY_TILE * head_dim + d) * KEY_TILE + slot % KEY_TILE] = convert(key);
     }
     let values = values.grow((slot + 1) * head_dim);
     for (out, value) in values[slot * head_dim..][..head_dim].iter_mut().zip(value) {
-        *out = convert(*value);
+        *out = convert(value);
+    }
+}
+
+fn save<T: Copy, const N: usize>(
+    keys: &[T],
+    values: &[T],
+    slots: impl Iterator<Item = usize> + Clone,
+    head_dim: usize,
+    bytes: impl Fn(T) -> [u8; N],
+    writer: &mut Writer<'_>,
+) {
+    for slot in slots.clone() {
+        let key = (0..head_dim).map(|d| keys[(slot / KEY_TILE * head_dim + d) * KEY_TILE + slot % KEY_TILE]);
+        writer.bytes(key.map(&bytes));
+    }
+    for slot in slots {
+        writer.bytes(values[slot * head_dim..][..head_dim].iter().map(|value| bytes(*value)));
     }
 }

@@ -8,5 +8,6 @@ mod linear;
 mod moe;
 mod rope;
 mod session;
+mod snapshot;
 
 pub use session::{DRAFT_TOKENS, Logits, Precision, Progress, Session, SessionConfig};

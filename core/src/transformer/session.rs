@@ -177,9 +177,7 @@ impl<'r, 'w> Session<'r, 'w> {
     /// holds, or more logits than there is room for; [`Error::Token`] if a token is not in the vocabulary. The session is
     /// as before.
     pub fn start(&mut self, tokens: &[u32], logits: Logits) -> Result<()> {
-        if self.batch.is_some() {
-            return Err(Error::State("no batch under way: step it to its end, or cancel it"));
-        }
+        self.demand_rest()?;
         let capacity = |what, need: usize, have: usize| {
             if need <= have { Ok(()) } else { Err(Error::Capacity { what, need, have }) }
         };
@@ -302,21 +300,46 @@ impl<'r, 'w> Session<'r, 'w> {
     /// [`Error::State`] if a batch is under way, or the session has not been that far; [`Error::Rewind`] if the windowed
     /// layers no longer hold what is visible from there. The session is as before.
     pub fn rewind(&mut self, position: usize) -> Result<()> {
-        if self.batch.is_some() {
-            return Err(Error::State("no batch under way: step it to its end, or cancel it"));
-        }
+        self.demand_rest()?;
         if position > self.position {
             return Err(Error::State("a position that the session has reached"));
         }
         let earliest = self.attention.cache.earliest();
+        if (1..earliest).contains(&position) {
+            return Err(Error::Rewind { earliest });
+        }
+        self.go_to(position);
+        Ok(())
+    }
+
+    /// The cache holds what a session at this position needs.
+    pub(super) fn go_to(&mut self, position: usize) {
         if position == 0 {
             self.attention.cache.clear();
-        } else if position < earliest {
-            return Err(Error::Rewind { earliest });
         }
         self.rows = 0;
         self.position = position;
-        Ok(())
+    }
+
+    pub(super) fn demand_rest(&self) -> Result<()> {
+        if self.batch.is_none() {
+            return Ok(());
+        }
+        Err(Error::State("no batch under way: step it to its end, or cancel it"))
+    }
+
+    pub(super) fn cache(&self) -> &KvCache<'r> {
+        &self.attention.cache
+    }
+
+    pub(super) fn cache_mut(&mut self) -> &mut KvCache<'r> {
+        &mut self.attention.cache
+    }
+
+    /// The layers, as the cache sees them.
+    pub(super) fn places(&self) -> impl Iterator<Item = Place> + use<'r> {
+        let config = self.model.config();
+        (0..config.layers).map(|number| Place { number, windowed: config.is_windowed(number) })
     }
 
     /// The earliest position besides 0 that can be gone back to if the session was never beyond `farthest`.

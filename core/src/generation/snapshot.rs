@@ -1,0 +1,86 @@
+//! A conversation as bytes.
+//!
+//! Behind the header of every [snapshot](crate::file::snapshot): how many tokens, finished messages and messages under way (0 or 1);
+//! the tokens; for each message where it begins and what decides whether it stays; then the session's part, for as many of the
+//! tokens as it has taken in.
+
+use crate::error::{Error, Result};
+use crate::file::snapshot::{Reader, Writer};
+use crate::harmony::history::Facts;
+
+use super::conversation::{Generation, Open};
+
+const KIND: [u8; 8] = *b"talk\0\0\0\0";
+
+/// Behind the header of a message under way there are facts.
+const FACTS: u64 = 1 << 4;
+
+impl Generation<'_, '_> {
+    /// Writes the conversation and what the session has taken in of it, in pieces. Of a turn under way, it is what the model has
+    /// said so far.
+    pub fn save(&self, write: &mut dyn FnMut(&[u8])) {
+        let mut writer = Writer::new(KIND, write);
+        let open = self.open.iter();
+        writer.words([self.tokens().len(), self.finished().len(), open.len()].map(|count| count as u64));
+        writer.bytes(self.tokens().iter().map(|token| token.to_le_bytes()));
+        writer.align();
+        writer.words(self.finished().iter().flat_map(|message| [message.begin as u64, bits(message.facts)]));
+        let facts = |facts: Option<Facts>| facts.map_or(0, |facts| bits(facts) | FACTS);
+        writer.words(open.flat_map(|open| [open.begin as u64, facts(open.facts)]));
+        self.session.save_at(self.taken_in(), &mut writer);
+        writer.finish();
+    }
+
+    /// Makes a conversation that was saved the whole conversation. A turn under way is over.
+    ///
+    /// # Errors
+    /// [`Error::File`] if `bytes` are not such a snapshot, not as they were written, or of another model or precision;
+    /// [`Error::Capacity`] if there is not enough room. The conversation is then as before.
+    pub fn restore(&mut self, bytes: &[u8]) -> Result<()> {
+        let mut reader = Reader::new(KIND, bytes)?;
+        let most = reader.size();
+        let len = reader.within(0, most, "a count of tokens")?;
+        let messages = reader.within(0, most, "a count of messages")?;
+        let open = reader.within(0, 1, "at most one message under way")?;
+        let capacity = |what, need: usize, have: usize| {
+            if need <= have { Ok(()) } else { Err(Error::Capacity { what, need, have }) }
+        };
+        capacity("tokens in the context", len, self.session.config().context_tokens)?;
+        capacity("messages in the conversation", messages, self.messages_capacity())?;
+        let vocabulary = self.session.model().config().vocabulary;
+        let tokens = reader.take(len, 4)?.as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes));
+        if let Some((index, token)) = tokens.clone().enumerate().find(|(_, token)| *token as usize >= vocabulary) {
+            return Err(Error::Token { index, token, vocabulary });
+        }
+        reader.align();
+        // Once to see that all is right, and once to use it.
+        let mut again = reader.clone();
+        let mut begin = 0;
+        for _ in 0..messages + open {
+            begin = reader.within(begin, len, "the beginning of a message, behind the one before")?;
+            reader.within(0, (2 * FACTS - 1) as usize, "what is known of a message")?;
+        }
+        self.forget_drafts();
+        self.session.restore_from(&mut reader, len)?;
+        self.begin_anew(tokens);
+        for _ in 0..messages {
+            let (begin, facts) = (again.word()? as usize, again.word()?);
+            self.finish(begin, facts_of(facts))?;
+        }
+        if open == 1 {
+            let (begin, facts) = (again.word()? as usize, again.word()?);
+            self.open = Some(Open { begin, facts: (facts & FACTS != 0).then(|| facts_of(facts)) });
+        }
+        Ok(())
+    }
+}
+
+fn bits(facts: Facts) -> u64 {
+    let Facts { by_assistant, is_analysis, is_final, has_recipient } = facts;
+    [by_assistant, is_analysis, is_final, has_recipient].iter().rev().fold(0, |bits, fact| bits << 1 | u64::from(*fact))
+}
+
+fn facts_of(bits: u64) -> Facts {
+    let [by_assistant, is_analysis, is_final, has_recipient] = core::array::from_fn(|fact| bits >> fact & 1 == 1);
+    Facts { by_assistant, is_analysis, is_final, has_recipient }
+}

@@ -1,0 +1,93 @@
+//! A session's keys and values as bytes.
+//!
+//! Behind the header of every [snapshot](crate::file::snapshot): the model's fingerprint, the precision, the position, and the lowest
+//! position of windowed layers; then in each layer, of each key-value head, its keys and its values, [positions][head_dim], in
+//! f16 or f32 as the session keeps them. Kernel set, threads and sizes of the session that wrote it leave no trace, so any
+//! other that is large enough can go on from it.
+
+use core::ops::Range;
+
+use crate::error::{Error, Result};
+use crate::file::snapshot::{Reader, Writer};
+
+use super::kv_cache::Place;
+use super::session::{Precision, Session};
+
+const KIND: [u8; 8] = *b"session\0";
+
+impl Session<'_, '_> {
+    /// Writes all that the session holds, in pieces. A batch under way is no part of it.
+    pub fn save(&self, write: &mut dyn FnMut(&[u8])) {
+        let mut writer = Writer::new(KIND, write);
+        self.save_at(self.position(), &mut writer);
+        writer.finish();
+    }
+
+    /// Holds what another session held when it was saved: of the same model and precision, in any layout of its files and of
+    /// any size that fits in here. Afterwards [`Session::rewind`] reaches as far back as it did there, or as this session's
+    /// size allows.
+    ///
+    /// # Errors
+    /// [`Error::State`] if a batch is under way; [`Error::File`] if `bytes` are not such a snapshot, or not as they were
+    /// written; [`Error::Capacity`] if the context is too small. The session is as before.
+    pub fn restore(&mut self, bytes: &[u8]) -> Result<()> {
+        self.restore_from(&mut Reader::new(KIND, bytes)?, self.model().config().context_tokens)
+    }
+
+    /// Writes what it held at a position that it could go back to.
+    pub(crate) fn save_at(&self, position: usize, writer: &mut Writer<'_>) {
+        let cache = self.cache();
+        let first = cache.first_windowed();
+        writer.words([
+            self.model().fingerprint(),
+            precision_word(self.config().precision),
+            position as u64,
+            first as u64,
+        ]);
+        for layer in self.places() {
+            cache.save(layer, held(layer, first, position), writer);
+        }
+        writer.align();
+    }
+
+    /// Takes the rest of a snapshot, if its position is not beyond this one.
+    pub(crate) fn restore_from(&mut self, reader: &mut Reader<'_>, farthest: usize) -> Result<()> {
+        self.demand_rest()?;
+        let config = *self.config();
+        reader.expect(self.model().fingerprint(), "a snapshot of this model")?;
+        reader.expect(precision_word(config.precision), "a session of the same precision: 0 standard, 1 precise")?;
+        let position = reader.within(0, farthest, "a position within the context and the tokens")?;
+        let needed = self.cache().first_needed(position);
+        let first = reader.within(0, needed, "the first position of the window, or one before it")?;
+        let (cache, places) = (self.cache(), self.places());
+        let row = cache.row_size() * 2 * self.model().config().kv_heads;
+        let rows = places.map(|layer| held(layer, first, position).len()).try_fold(0, usize::checked_add);
+        let size = rows.and_then(|rows| rows.checked_mul(row));
+        reader.expect_left(size.and_then(|size| size.checked_next_multiple_of(8)))?;
+        if position > config.context_tokens {
+            return Err(Error::Capacity { what: "tokens in the context", need: position, have: config.context_tokens });
+        }
+        self.go_to(0);
+        for layer in self.places() {
+            let positions = held(layer, first, position);
+            let bytes = reader.take(positions.len(), row)?;
+            self.cache_mut().restore(layer, positions, bytes);
+        }
+        // Of positions that share a place in a shorter ring, the later one was written last.
+        self.cache_mut().restored(first, position);
+        self.go_to(position);
+        Ok(())
+    }
+}
+
+fn precision_word(precision: Precision) -> u64 {
+    match precision {
+        Precision::Standard => 0,
+        Precision::Precise => 1,
+    }
+}
+
+/// The positions whose keys and values a layer has.
+fn held(layer: Place, first: usize, position: usize) -> Range<usize> {
+    if layer.windowed { first..position } else { 0..position }
+}
