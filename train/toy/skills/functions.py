@@ -131,11 +131,13 @@ def scene(rng):
         ask, values, goal, answer, told = KINDS[kind][3](rng)
         arguments = dict(zip(function["parameters"]["properties"], values))
         shown = " and ".join(f"{key} is {value}" for key, value in arguments.items())
-        thought = think(effort, f"I call {function['name']}.", f"The user wants {goal}. The tool {function['name']} does that.",
-                        f"Its {shown}. I call it and tell the result.")
+        # To find the parameters of a function among all is hard; to copy what stands behind its name is not.
+        definition = f"{function['name']} = (_: {harmony.type_text(function['parameters'])})"
+        thought, plain = (think(effort, f"I call {tool}.", f"The user wants {goal}. The tool {tool} does that.",
+                                f"Its {shown}. I call it and tell the result.") for tool in (definition, function["name"]))
         call = harmony.call(function["name"], arguments)
         result = harmony.result(call, json.dumps(answer, separators=(",", ":")))
-        return Exchange([harmony.user(ask), harmony.analysis(thought), call, result, harmony.final(told)], str(values))
+        return Exchange([harmony.user(ask), harmony.analysis(thought), call, result, harmony.final(told)], str(values), plain)
 
     instructions = rng.choice([None, None, "Use the tools to help the user.", "You help the player of a game.", "You are a helpful assistant."])
     return Scene(exchange, harmony.developer(instructions, list(functions.values())), functions=True)
