@@ -10,7 +10,7 @@ use ossicle_core::region::{ALIGN, Layout};
 use ossicle_core::transformer::Session;
 
 use crate::harmony::with_messages;
-use crate::input::{Versioned, demand_output, ossicle_layout};
+use crate::input::{Versioned, demand_output, gather, ossicle_bytes, ossicle_layout};
 use crate::message::{history_of, ossicle_message};
 use crate::object::{Opaque, exclusive, layout, place, shared};
 use crate::session::ossicle_session;
@@ -199,6 +199,53 @@ pub unsafe extern "C" fn ossicle_generation_replace(
 ) -> i32 {
     // SAFETY: as the header says.
     call(error, || unsafe { take(generation, messages, count, Generation::replace) })
+}
+
+/// The conversation as bytes, and all that the session has taken in of it: to go on in another process without computing
+/// anything again, to branch off, to come back to. Of a turn under way, it is what the model has said so far.
+///
+/// `buffer`, `buffer_size`: where the bytes go. `size`: gets how many bytes there are, also if there is not room for all.
+///
+/// Errors: OSSICLE_ERROR_BUFFER; what fits is in place.
+/// Threads: one at a time.
+/// Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ossicle_generation_save(
+    generation: *const ossicle_generation,
+    buffer: *mut c_void,
+    buffer_size: usize,
+    size: *mut usize,
+) -> i32 {
+    call(ptr::null_mut(), || {
+        // SAFETY: as the header says.
+        let generation = &unsafe { exclusive(generation) }?.generation;
+        // SAFETY: as the header says.
+        unsafe { gather(buffer, buffer_size, size, |write| generation.save(write)) }
+    })
+}
+
+/// Makes a conversation that was saved the whole conversation: with the same model and precision, with any kernels and threads,
+/// and in any size that it fits in. A turn that is under way is over.
+///
+/// `bytes`: what ossicle_generation_save wrote.
+///
+/// Memory: nothing is kept.
+/// Errors: OSSICLE_ERROR_FILE if that is not such a snapshot, or not as it was written; OSSICLE_ERROR_CAPACITY if there is not
+/// enough room; OSSICLE_ERROR_TOKEN. The conversation is as before.
+/// Threads: one at a time.
+/// Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ossicle_generation_restore(
+    generation: *mut ossicle_generation,
+    bytes: ossicle_bytes,
+    error: *mut ossicle_error,
+) -> i32 {
+    call(error, || {
+        // SAFETY: as the header says.
+        let (mut state, bytes) = unsafe { (exclusive(generation)?, bytes.read()?.unwrap_or_default()) };
+        state.generation.restore(bytes)?;
+        Ok(OSSICLE_OK)
+    })
 }
 
 /// The tokens of the conversation, the model's own among them.

@@ -12,11 +12,11 @@ use ossicle_core::region::{ALIGN, Carver};
 use ossicle_core::tokenizer::Tokenizer;
 
 use crate::event::{Queue, ossicle_event};
-use crate::input::{Array, Versioned, argument, demand_output, ossicle_layout, slice_of, slice_of_mut};
+use crate::input::{Array, Versioned, argument, counted, demand_output, ossicle_layout, slice_of, slice_of_mut};
 use crate::message::{carve_messages, history_of, ossicle_message, role_of};
 use crate::object::{Opaque, exclusive, layout, place, shared};
 use crate::status::{Failure, OSSICLE_MORE, OSSICLE_OK, Result, call, ossicle_error};
-use crate::tokenizer::{counted, ossicle_tokenizer};
+use crate::tokenizer::ossicle_tokenizer;
 
 /// The beginning of a message of the assistant, which the model is to write.
 pub const OSSICLE_ENDING_PROMPT: u32 = 0;

@@ -1,13 +1,14 @@
 //! Chapter 3: the small structs that all calls share, and how those of the caller are read.
 
-use core::ffi::c_char;
+use core::ffi::{c_char, c_void};
 use core::mem::size_of;
 use core::ptr;
 use core::slice;
 
+use ossicle_core::error::Error;
 use ossicle_core::region::Layout;
 
-use crate::status::{Failure, OSSICLE_ERROR_ARGUMENT, OSSICLE_ERROR_STRUCT_SIZE, Result};
+use crate::status::{Failure, OSSICLE_ERROR_ARGUMENT, OSSICLE_ERROR_STRUCT_SIZE, OSSICLE_OK, Result};
 
 /// Text in UTF-8, which need not end in a zero byte. Null stands for no text.
 #[repr(C)]
@@ -45,7 +46,7 @@ impl ossicle_text {
 #[derive(Clone, Copy)]
 pub struct ossicle_bytes {
     /// The first byte.
-    pub start: *const core::ffi::c_void,
+    pub start: *const c_void,
     /// Bytes.
     pub size: usize,
 }
@@ -112,6 +113,43 @@ pub(crate) unsafe fn slice_of_mut<'a, T>(start: *mut T, len: usize) -> Result<&'
 /// Refuses a result that has no place to go. Called before anything is done.
 pub(crate) fn demand_output<T>(out: *mut T) -> Result<()> {
     if out.is_null() || !out.is_aligned() { argument("a place for each result") } else { Ok(()) }
+}
+
+/// # Safety
+/// `count` is writable.
+pub(crate) unsafe fn counted(result: core::result::Result<usize, Error>, count: *mut usize) -> Result<i32> {
+    if let Ok(needed) | Err(Error::BufferTooSmall { need: needed, .. }) = result {
+        // SAFETY: as the caller promises.
+        unsafe { count.write(needed) };
+    }
+    result?;
+    Ok(OSSICLE_OK)
+}
+
+/// Puts what `save` writes in pieces into a buffer, and its size into `size`.
+///
+/// # Safety
+/// `buffer` is null, or valid for `buffer_size` bytes and used by nobody else; `size` is null, or a place for a number.
+pub(crate) unsafe fn gather(
+    buffer: *mut c_void,
+    buffer_size: usize,
+    size: *mut usize,
+    save: impl FnOnce(&mut dyn FnMut(&[u8])),
+) -> Result<i32> {
+    demand_output(size)?;
+    // SAFETY: as the caller promises.
+    let buffer = unsafe { slice_of_mut(buffer.cast::<u8>(), buffer_size) }?;
+    let mut written = 0;
+    save(&mut |part| {
+        if let Some(place) = buffer.get_mut(written..).and_then(|rest| rest.get_mut(..part.len())) {
+            place.copy_from_slice(part);
+        }
+        written += part.len();
+    });
+    let have = buffer.len();
+    let result = if written > have { Err(Error::BufferTooSmall { need: written, have }) } else { Ok(written) };
+    // SAFETY: a place for the result, by the check above.
+    unsafe { counted(result, size) }
 }
 
 /// A struct of the caller that starts with its `struct_size`, of this version or another.

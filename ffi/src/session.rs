@@ -6,7 +6,7 @@ use ossicle_core::kernels::{CpuFeatures, Kernels};
 use ossicle_core::transformer::{Logits, Precision, Progress, Session, SessionConfig};
 
 use crate::hooks::{Hooks, ossicle_host};
-use crate::input::{Versioned, argument, demand_output, ossicle_layout, ossicle_text, slice_of};
+use crate::input::{Versioned, argument, demand_output, gather, ossicle_bytes, ossicle_layout, ossicle_text, slice_of};
 use crate::model::{available_kernels, ossicle_model};
 use crate::object::{Opaque, exclusive, layout, place, shared};
 use crate::status::{Failure, OSSICLE_ERROR_SETTING, OSSICLE_MORE, OSSICLE_OK, Result, call, ossicle_error};
@@ -265,6 +265,53 @@ pub unsafe extern "C" fn ossicle_session_rewind(
     call(error, || {
         // SAFETY: as the header says.
         unsafe { exclusive(session) }?.rewind(position as usize)?;
+        Ok(OSSICLE_OK)
+    })
+}
+
+/// All that the session holds as bytes: to go on from in another process, to fork it, to come back to. A batch under way is no
+/// part of it.
+///
+/// `buffer`, `buffer_size`: where the bytes go. `size`: gets how many bytes there are, also if there is not room for all.
+///
+/// Errors: OSSICLE_ERROR_BUFFER; what fits is in place.
+/// Threads: one at a time.
+/// Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ossicle_session_save(
+    session: *const ossicle_session,
+    buffer: *mut c_void,
+    buffer_size: usize,
+    size: *mut usize,
+) -> i32 {
+    call(core::ptr::null_mut(), || {
+        // SAFETY: as the header says.
+        let session = unsafe { exclusive(session) }?;
+        // SAFETY: as the header says.
+        unsafe { gather(buffer, buffer_size, size, |write| session.save(write)) }
+    })
+}
+
+/// The session holds what another held when it was saved: of the same model and precision, with any kernels and threads, and
+/// of any size that fits in here. It goes on with the same bits.
+///
+/// `bytes`: what ossicle_session_save wrote.
+///
+/// Memory: nothing is kept.
+/// Errors: OSSICLE_ERROR_FILE if that is not such a snapshot, or not as it was written; OSSICLE_ERROR_CAPACITY if the context is
+/// too small; OSSICLE_ERROR_STATE if a batch is under way. The session is as before.
+/// Threads: one at a time.
+/// Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ossicle_session_restore(
+    session: *mut ossicle_session,
+    bytes: ossicle_bytes,
+    error: *mut ossicle_error,
+) -> i32 {
+    call(error, || {
+        // SAFETY: as the header says.
+        let (mut session, bytes) = unsafe { (exclusive(session)?, bytes.read()?.unwrap_or_default()) };
+        session.restore(bytes)?;
         Ok(OSSICLE_OK)
     })
 }

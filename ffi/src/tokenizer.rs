@@ -3,13 +3,13 @@
 use core::ffi::{c_char, c_void};
 use core::mem::MaybeUninit;
 
-use ossicle_core::error::Error;
 use ossicle_core::region::Layout;
 use ossicle_core::tokenizer::vocabulary::gguf;
 use ossicle_core::tokenizer::{Harmony, RankFile, Specials, Tokenizer};
 
 use crate::input::{
-    Versioned, argument, demand_output, ossicle_bytes, ossicle_layout, ossicle_text, slice_of, slice_of_mut,
+    Versioned, argument, counted, demand_output, gather, ossicle_bytes, ossicle_layout, ossicle_text, slice_of,
+    slice_of_mut,
 };
 use crate::model::ossicle_model;
 use crate::object::{Opaque, layout, place, shared};
@@ -217,17 +217,6 @@ pub unsafe extern "C" fn ossicle_tokenizer_encode(
 
 /// Writes how many there are, or would have been.
 ///
-/// # Safety
-/// `count` is writable.
-pub(crate) unsafe fn counted(result: ossicle_core::error::Result<usize>, count: *mut usize) -> Result<i32> {
-    if let Ok(needed) | Err(Error::BufferTooSmall { need: needed, .. }) = result {
-        // SAFETY: as the caller promises.
-        unsafe { count.write(needed) };
-    }
-    result?;
-    Ok(OSSICLE_OK)
-}
-
 /// Token ids to text: the bytes of the tokens, one after another. A part of a text may begin or end within a character.
 ///
 /// `tokens`, `count`: the ids; those that are no token give nothing. `buffer`, `buffer_size`: where the bytes go, without a
@@ -321,21 +310,9 @@ pub unsafe extern "C" fn ossicle_tokenizer_save(
     size: *mut usize,
 ) -> i32 {
     call(core::ptr::null_mut(), || {
-        demand_output(size)?;
         // SAFETY: as the header says.
         let tokenizer = unsafe { shared(tokenizer) }?;
         // SAFETY: as the header says.
-        let buffer = unsafe { slice_of_mut(buffer.cast::<u8>(), buffer_size) }?;
-        let mut written = 0;
-        tokenizer.save(&mut |part| {
-            if let Some(place) = buffer.get_mut(written..).and_then(|rest| rest.get_mut(..part.len())) {
-                place.copy_from_slice(part);
-            }
-            written += part.len();
-        });
-        let have = buffer.len();
-        let result = if written > have { Err(Error::BufferTooSmall { need: written, have }) } else { Ok(written) };
-        // SAFETY: a place for the result, by the check above.
-        unsafe { counted(result, size) }
+        unsafe { gather(buffer, buffer_size, size, |write| tokenizer.save(write)) }
     })
 }

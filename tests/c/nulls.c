@@ -29,6 +29,8 @@ static void nothing_at_all(void) {
     REFUSED(ossicle_session_step(NULL, NULL, 0, NULL));
     REFUSED(ossicle_session_cancel(NULL));
     REFUSED(ossicle_session_rewind(NULL, 0, NULL));
+    REFUSED(ossicle_session_save(NULL, NULL, 0, NULL));
+    REFUSED(ossicle_session_restore(NULL, (ossicle_bytes){NULL, 0}, NULL));
     REFUSED(ossicle_session_position(NULL, NULL));
     REFUSED(ossicle_session_logits(NULL, NULL, NULL));
     REFUSED(ossicle_sampler_layout(NULL, NULL, NULL));
@@ -45,6 +47,8 @@ static void nothing_at_all(void) {
     REFUSED(ossicle_generation_new(NULL, NULL, NULL, 0, NULL, NULL, NULL));
     REFUSED(ossicle_generation_append(NULL, NULL, 0, NULL));
     REFUSED(ossicle_generation_replace(NULL, NULL, 0, NULL));
+    REFUSED(ossicle_generation_save(NULL, NULL, 0, NULL));
+    REFUSED(ossicle_generation_restore(NULL, (ossicle_bytes){NULL, 0}, NULL));
     REFUSED(ossicle_generation_tokens(NULL, NULL, NULL));
     REFUSED(ossicle_generation_position(NULL, NULL));
     REFUSED(ossicle_turn_layout(NULL, NULL, NULL));

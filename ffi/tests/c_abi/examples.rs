@@ -69,6 +69,25 @@ fn a_static_arena_is_enough_without_a_heap() {
 }
 
 #[test]
+fn a_saved_game_remembers_and_a_damaged_one_is_refused() {
+    let file = std::env::temp_dir().join(format!("ossicle-save-game-{}", std::process::id()));
+    let path = file.to_str().expect("a path in UTF-8");
+    let arguments = [short_model(), path, QUESTION];
+    let first = said(&run_example("examples/c/save_game.c", &library().0, &arguments, ""));
+    assert!(first.contains("0 tokens remembered"), "{first}");
+    let second = said(&run(Command::new(compile("examples/c/save_game.c")).args(arguments)));
+    let remembered = second.split_once(" tokens").and_then(|(count, _)| count.parse::<u32>().ok());
+    assert!(remembered.is_some_and(|count| count > 0), "{second}");
+    let mut bytes = std::fs::read(&file).expect("a saved game");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&file, &bytes).expect("room");
+    let third = Command::new(compile("examples/c/save_game.c")).args(arguments).output().expect("a program");
+    std::fs::remove_file(&file).expect("a file");
+    assert!(third.status.code() == Some(1) && said(&third).contains("checksum"), "{}", said(&third));
+}
+
+#[test]
 fn a_job_system_of_the_program_does_the_work() {
     let output = run_example("examples/c/own_threads.c", &library().0, &[short_model(), QUESTION], "");
     let said = said(&output);
