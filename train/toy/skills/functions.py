@@ -113,6 +113,11 @@ def describe(rng, kind):
             "parameters": {"type": "object", "properties": properties, "required": list(properties)}}
 
 
+def key_of(kind, ask, values):
+    """What a request is held out by: its values, or its words where there are too few values to do without one."""
+    return ask if kind == "walk" else str(values)
+
+
 def scene(rng):
     kinds = rng.sample(list(KINDS), rng.choice([1, 2, 2, 3, 3, 4]))
     functions = {kind: describe(rng, kind) for kind in kinds}
@@ -125,7 +130,7 @@ def scene(rng):
             kind = rng.choice([kind for kind in KINDS if kind not in kinds and kind not in ("calculate", "open", "close")])
             ask, values, goal, _, _ = KINDS[kind][3](rng)
             thought = think(effort, "No tool fits.", f"The user wants {goal}. No tool in the list does that.", "So I say that I cannot do it.")
-            return Exchange([harmony.user(ask), harmony.analysis(thought), harmony.final("Sorry, I have no tool for that.")], str(values))
+            return Exchange([harmony.user(ask), harmony.analysis(thought), harmony.final("Sorry, I have no tool for that.")], key_of(kind, ask, values))
         kind = rng.choice(kinds)
         function = functions[kind]
         ask, values, goal, answer, told = KINDS[kind][3](rng)
@@ -137,7 +142,7 @@ def scene(rng):
                                 f"Its {shown}. I call it and tell the result.") for tool in (definition, function["name"]))
         call = harmony.call(function["name"], arguments)
         result = harmony.result(call, json.dumps(answer, separators=(",", ":")))
-        return Exchange([harmony.user(ask), harmony.analysis(thought), call, result, harmony.final(told)], str(values), plain)
+        return Exchange([harmony.user(ask), harmony.analysis(thought), call, result, harmony.final(told)], key_of(kind, ask, values), plain)
 
     instructions = rng.choice([None, None, "Use the tools to help the user.", "You help the player of a game.", "You are a helpful assistant."])
     return Scene(exchange, harmony.developer(instructions, list(functions.values())), functions=True)
