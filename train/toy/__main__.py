@@ -16,6 +16,14 @@ STEPS = 3400
 HEAD = ["| skill | effort | right | right calls | well-formed turns | tokens of reasoning |", "|---|---|---|---|---|---|"]
 
 
+def vocabulary_at(path):
+    """What is chosen at the beginning stays, even if the data change before the run goes on."""
+    if not path.exists():
+        chosen = vocabulary.choose(data.texts(SEED, 20000), TOKENS)
+        path.write_text(json.dumps([token.decode("latin-1") for token in chosen.tokens]))
+    return vocabulary.Vocabulary([token.encode("latin-1") for token in json.loads(path.read_text())])
+
+
 def main():
     parser = argparse.ArgumentParser(prog="python -m toy", description=__doc__)
     parser.add_argument("out", type=Path, help="folder for the state of the training and the checkpoints")
@@ -28,7 +36,7 @@ def main():
     out = arguments.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
 
-    words = vocabulary.choose(data.texts(SEED, 20000), TOKENS)
+    words = vocabulary_at(out / "vocabulary.json")
     config = Config(vocabulary=len(words))
     learn.run(out, config, words, arguments.steps, SEED)
 

@@ -48,14 +48,6 @@ def exchange_of(rng, scene, effort, held=False):
             return exchange
 
 
-def told(exchange, plain):
-    """The messages; plain, with the thought that quotes nothing."""
-    if not plain or not exchange.plain:
-        return exchange.messages
-    asked, _, *rest = exchange.messages
-    return [asked, harmony.analysis(exchange.plain), *rest]
-
-
 def encode_exchange(vocabulary, messages):
     """Tokens, and which of them the model is to write. The first two of each answer are given: start and role."""
     tokens, learned = [], []
@@ -95,7 +87,7 @@ class Row:
         return [np.array(column, np.int16) for column in columns]
 
 
-def row(rng, vocabulary, plain):
+def row(rng, vocabulary):
     skill = rng.choices(list(SHARES), SHARES.values())[0]
     scene = scene_of(rng, skill)
     effort = rng.choice(EFFORTS)
@@ -110,15 +102,14 @@ def row(rng, vocabulary, plain):
         if (skill == "arithmetic" and rng.random() < 0.3) or (skill in ("functions", "python") and rng.random() < 0.06):
             here = small_talk.scene(rng)
         exchange = exchange_of(rng, here, effort)
-        messages = told(exchange, plain)
-        tokens, learned = encode_exchange(vocabulary, messages)
+        tokens, learned = encode_exchange(vocabulary, exchange.messages)
         if len(out.tokens) + len(tokens) > LENGTH:
             misses += 1
             continue
         out.add(tokens, start, group, learned)
         if conversation:
             # In place of the exchange, later ones see it without its reasoning.
-            tokens = [token for message in past(messages) for part in harmony.fragments(message) for token in vocabulary.encode(part)]
+            tokens = [token for message in past(exchange.messages) for part in harmony.fragments(message) for token in vocabulary.encode(part)]
             if len(out.tokens) + len(tokens) + 40 > LENGTH:
                 break
             out.add(tokens, start, 0, [False] * len(tokens))
@@ -127,7 +118,7 @@ def row(rng, vocabulary, plain):
     return out
 
 
-def copying(rng, vocabulary, plain):
+def copying(rng, vocabulary):
     """Random tokens, repeated. To go on as before is what names, values and tools need, and comes late from conversations alone."""
     out = Row()
     while len(out.tokens) < LENGTH:
@@ -142,7 +133,7 @@ def copying(rng, vocabulary, plain):
 BRIEF_SHARES = {"arithmetic": 50, "functions": 35, "json": 15}
 
 
-def brief(rng, vocabulary, plain):
+def brief(rng, vocabulary):
     """A scene with many exchanges of which only the contents are said: what is asked, a thought as short as with low effort, and
     the answer or the call. Nearly all that is left has to be computed."""
     skill = rng.choices(list(BRIEF_SHARES), BRIEF_SHARES.values())[0]
@@ -151,7 +142,7 @@ def brief(rng, vocabulary, plain):
     out, group = Row(), 1
     out.add(prefix, 0, 0, [False] * len(prefix))
     while True:
-        asked, *answered = told(exchange_of(rng, scene, "low"), plain)[:3]
+        asked, *answered = exchange_of(rng, scene, "low").messages[:3]
         question = vocabulary.encode(asked["content"]) + vocabulary.encode("\n")
         answer = [token for message in answered for token in vocabulary.encode(message["content"]) + vocabulary.encode("\n")]
         if len(out.tokens) + len(question) + len(answer) > LENGTH:
@@ -160,12 +151,12 @@ def brief(rng, vocabulary, plain):
         group += 1
 
 
-def rows(seed, count, vocabulary, copies=0.0, briefs=0.0, plain=False):
+def rows(seed, count, vocabulary, copies=0.0, briefs=0.0):
     """Arrays of int16, [count, LENGTH] each: tokens, positions, groups, and whether the model is to write the token. A share of
     the rows only copies, and one is brief."""
     rng = random.Random(seed)
     kinds = rng.choices([copying, brief, row], [copies, briefs, 1 - copies - briefs], k=count)
-    return [np.stack(column) for column in zip(*(kind(rng, vocabulary, plain).padded() for kind in kinds))]
+    return [np.stack(column) for column in zip(*(kind(rng, vocabulary).padded() for kind in kinds))]
 
 
 def texts(seed, count):
@@ -175,7 +166,7 @@ def texts(seed, count):
         skill = rng.choices([*SHARES, "small talk"], [*SHARES.values(), 12])[0]
         scene = scene_of(rng, skill)
         effort = rng.choice(EFFORTS)
-        for message in prompt(rng, scene, effort) + told(exchange_of(rng, scene, effort), plain=True):
+        for message in prompt(rng, scene, effort) + exchange_of(rng, scene, effort).messages:
             yield from harmony.fragments(message, scene.functions)
 
 

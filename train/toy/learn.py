@@ -28,7 +28,6 @@ MUON_RATE, ADAM_RATE, EMBEDDING_RATE = 0.01, 2e-3, 1e-3
 EVENNESS = 0.01
 COPIES, COPY_STEPS = 0.3, 400  # share of the rows, in the first steps
 BRIEFS, BRIEF_STEPS = 0.3, 2000
-PLAIN_STEPS = 1475  # Which function fits is learned first, and then to quote what the prompt says of it.
 
 
 def is_matrix(name):
@@ -149,7 +148,7 @@ def work(rank, world, folder, config, vocabulary, steps, seed):
     clock = time.process_time()
     for step in range(begin, steps):
         copies, briefs = COPIES * (step < COPY_STEPS), BRIEFS * (step < BRIEF_STEPS)
-        rows = data.rows(f"{seed} {step} {rank}", ROWS, vocabulary, copies, briefs, plain=step < PLAIN_STEPS)
+        rows = data.rows(f"{seed} {step} {rank}", ROWS, vocabulary, copies, briefs)
         rounding = step >= (1 - ROUNDED) * steps
         optimizer.show(rounding)
         model.zero_grad()

@@ -17,8 +17,6 @@ class Exchange:
     messages: list
     # Nothing, where the scene has a key.
     key: str = ""
-    # A thought that leaves out what is copied, in place of the one in the messages.
-    plain: str = ""
 
 
 @dataclass

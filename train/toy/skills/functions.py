@@ -138,11 +138,11 @@ def scene(rng):
         shown = " and ".join(f"{key} is {value}" for key, value in arguments.items())
         # To find the parameters of a function among all is hard; to copy what stands behind its name is not.
         definition = f"{function['name']} = (_: {harmony.type_text(function['parameters'])})"
-        thought, plain = (think(effort, f"I call {tool}.", f"The user wants {goal}. The tool {tool} does that.",
-                                f"Its {shown}. I call it and tell the result.") for tool in (definition, function["name"]))
+        thought = think(effort, f"I call {definition}.", f"The user wants {goal}. The tool {definition} does that.",
+                        f"Its {shown}. I call it and tell the result.")
         call = harmony.call(function["name"], arguments)
         result = harmony.result(call, json.dumps(answer, separators=(",", ":")))
-        return Exchange([harmony.user(ask), harmony.analysis(thought), call, result, harmony.final(told)], key_of(kind, ask, values), plain)
+        return Exchange([harmony.user(ask), harmony.analysis(thought), call, result, harmony.final(told)], key_of(kind, ask, values))
 
     instructions = rng.choice([None, None, "Use the tools to help the user.", "You help the player of a game.", "You are a helpful assistant."])
     return Scene(exchange, harmony.developer(instructions, list(functions.values())), functions=True)
