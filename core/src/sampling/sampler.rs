@@ -1,3 +1,5 @@
+use core::ops::ControlFlow;
+
 use crate::error::{Error, Result};
 use crate::kernels::exp;
 
@@ -54,51 +56,142 @@ impl<'a> Sampler<'a> {
     /// # Errors
     /// [`Error::State`] if none is allowed, or if the largest logit is infinite.
     pub fn sample(&mut self, logits: &[f32], allowed: impl Fn(u32) -> bool) -> Result<u32> {
-        let scores = || {
-            let mut biases = self.config.logit_bias.iter().peekable();
-            (0..).zip(logits).filter_map(move |(token, logit)| {
-                let bias = biases.next_if(|(biased, _)| *biased == token).map_or(0.0, |(_, bias)| *bias);
-                let score = logit + bias;
-                (score > f32::NEG_INFINITY).then_some((token, score))
-            })
-        };
-        let scores = || scores().filter(|(token, _)| allowed(*token));
-        let (likeliest, most) = scores()
-            .reduce(|best, candidate| if candidate.1 > best.1 { candidate } else { best })
-            .ok_or(Error::State("at least one allowed token"))?;
+        let SamplerConfig { temperature, top_k, top_p, min_p, logit_bias, .. } = self.config;
+        let scores = Scores { logits, biases: logit_bias, allowed };
+        let (likeliest, most) = scores.likeliest().ok_or(Error::State("at least one allowed token"))?;
         if !most.is_finite() {
             return Err(Error::State("logits that are finite numbers"));
         }
-        let temperature = self.config.temperature;
         if temperature == 0.0 {
             return Ok(likeliest);
         }
 
-        // The weight of the likeliest token is 1.
-        let weights = || scores().map(|(token, score)| (token, exp((score - most) / temperature)));
+        let weights = Weights { scores, most, temperature };
         let mut cut = Cut::NOTHING;
-        if self.config.top_k > 0 {
-            cut = cut.after(weights, f64::from(self.config.top_k), |_| 1.0);
+        if top_k > 0 {
+            cut = cut.after(&weights, |_| f64::from(top_k), |_| 1.0);
         }
-        if self.config.top_p < 1.0 {
-            let total: f64 = cut.keep(weights()).map(|(_, weight)| f64::from(weight)).sum();
-            let share = f64::from(self.config.top_p) * total;
-            cut = cut.after(|| cut.keep(weights()), share, f64::from);
+        if top_p < 1.0 {
+            cut = cut.after(&weights, |total| f64::from(top_p) * total, f64::from);
         }
-        let min_p = self.config.min_p;
-        let kept = || cut.keep(weights()).filter(|(_, weight)| *weight >= min_p);
-
-        let total: f64 = kept().map(|(_, weight)| f64::from(weight)).sum();
+        let least = cut.weight.max(min_p);
+        let mut total = 0.0;
+        let mut kept = cut;
+        weights.for_each(least, |_, weight| {
+            total += if kept.keeps(weight) { f64::from(weight) } else { 0.0 };
+            ControlFlow::Continue(())
+        });
         let mut left = next_random(&mut self.random) * total;
         let mut drawn = likeliest;
-        for (token, weight) in kept() {
-            drawn = token;
-            left -= f64::from(weight);
-            if left < 0.0 {
+        weights.for_each(least, |token, weight| {
+            if cut.keeps(weight) {
+                drawn = token;
+                left -= f64::from(weight);
+            }
+            if left < 0.0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        Ok(drawn)
+    }
+}
+
+/// So many tokens are looked at together, by a few registers that hold several.
+const TOGETHER: usize = 64;
+
+/// Logits with their biases.
+struct Scores<'s, A> {
+    logits: &'s [f32],
+    biases: &'s [(u32, f32)],
+    allowed: A,
+}
+
+impl<A: Fn(u32) -> bool> Scores<'_, A> {
+    /// Calls `take` with some tokens at a time, the first of them and the scores of all, until it breaks. Whether they are
+    /// allowed is left to it.
+    fn for_some(&self, mut take: impl FnMut(u32, &[f32]) -> ControlFlow<()>) {
+        let mut biases = self.biases;
+        for (first, logits) in (0..).step_by(TOGETHER).zip(self.logits.chunks(TOGETHER)) {
+            let here = biases.iter().take_while(|(token, _)| *token - first < TOGETHER as u32).count();
+            let mut biased = [0.0; TOGETHER];
+            let scores = if here > 0 {
+                let scores = &mut biased[..logits.len()];
+                scores.copy_from_slice(logits);
+                for (token, bias) in &biases[..here] {
+                    if let Some(score) = scores.get_mut((token - first) as usize) {
+                        *score += bias;
+                    }
+                }
+                biases = &biases[here..];
+                scores
+            } else {
+                logits
+            };
+            if take(first, scores).is_break() {
                 break;
             }
         }
-        Ok(drawn)
+    }
+
+    /// The allowed token with the highest score, the lowest among equals.
+    fn likeliest(&self) -> Option<(u32, f32)> {
+        let (mut likeliest, mut most) = (None, f32::NEG_INFINITY);
+        self.for_some(|first, scores| {
+            // Few hold one that is higher than all before.
+            if scores.iter().fold(false, |any, score| any | (*score > most)) {
+                for (token, score) in (first..).zip(scores) {
+                    if *score > most && (self.allowed)(token) {
+                        (likeliest, most) = (Some((token, *score)), *score);
+                    }
+                }
+            }
+            ControlFlow::Continue(())
+        });
+        likeliest
+    }
+}
+
+/// What the draw is by: exponentials of scores, 1 for the likeliest token.
+struct Weights<'s, A> {
+    scores: Scores<'s, A>,
+    /// The highest score.
+    most: f32,
+    temperature: f32,
+}
+
+impl<A: Fn(u32) -> bool> Weights<'_, A> {
+    /// Calls `take` with each allowed token that has at least this weight, and with its weight, until it breaks.
+    fn for_each(&self, least: f32, mut take: impl FnMut(u32, f32) -> ControlFlow<()>) {
+        let least_score = self.least_score(least);
+        self.scores.for_some(|first, scores| {
+            // Most exponentials need not be computed, once few tokens are left.
+            if !scores.iter().fold(false, |any, score| any | (*score >= least_score)) {
+                return ControlFlow::Continue(());
+            }
+            // No weight is 0 but those of tokens that cannot be drawn.
+            let mut weights = [0.0; TOGETHER];
+            for (weight, score) in weights.iter_mut().zip(scores) {
+                let exponential = exp((score - self.most) / self.temperature);
+                *weight = if *score >= least_score { exponential } else { 0.0 };
+            }
+            for (token, weight) in (first..).zip(weights) {
+                if weight > 0.0 && weight >= least && (self.scores.allowed)(token) {
+                    take(token, weight)?;
+                }
+            }
+            ControlFlow::Continue(())
+        });
+    }
+
+    /// No score below this has such a weight; it is above negative infinity.
+    fn least_score(&self, weight: f32) -> f32 {
+        // However low a score, its weight is at least this.
+        if weight <= exp(f32::NEG_INFINITY) {
+            return f32::MIN;
+        }
+        /// More than roundings amount to.
+        const MARGIN: f64 = 1e-3;
+        let below = libm::log(f64::from(weight)) - MARGIN;
+        let score = f64::from(self.most) + f64::from(self.temperature) * below;
+        (score as f32).next_down().max(f32::MIN)
     }
 }
 
@@ -112,39 +205,44 @@ struct Cut {
 impl Cut {
     const NOTHING: Self = Self { weight: 0.0, at_weight: usize::MAX };
 
-    fn keep(self, weights: impl Iterator<Item = (u32, f32)>) -> impl Iterator<Item = (u32, f32)> {
-        let mut at_weight = self.at_weight;
-        weights.filter(move |(_, weight)| {
-            if *weight != self.weight {
-                return *weight > self.weight;
-            }
-            let keeps = at_weight > 0;
-            at_weight = at_weight.saturating_sub(1);
-            keeps
-        })
+    /// Whether the next token stays, if it has this weight.
+    fn keeps(&mut self, weight: f32) -> bool {
+        if weight != self.weight {
+            return weight > self.weight;
+        }
+        let keeps = self.at_weight > 0;
+        self.at_weight = self.at_weight.saturating_sub(1);
+        keeps
     }
 
-    /// The cut that leaves the fewest of the largest weights whose measures add up to `enough`; this cut where all of
-    /// them together do not.
+    /// The cut that leaves the fewest of the largest weights whose measures add up to `enough`, which it is told the sum of
+    /// all measures for; this cut where all of them together do not.
     ///
     /// The weight at which it falls is found a byte at a time, from the top: positive floats are ordered like their bits.
-    /// That takes four passes over the weights, and no memory for candidates.
-    fn after<W: Iterator<Item = (u32, f32)>>(
+    /// That takes four passes over the weights, of which all but the first leave out most, and no memory for candidates.
+    fn after<A: Fn(u32) -> bool>(
         self,
-        weights: impl Fn() -> W,
-        enough: f64,
+        weights: &Weights<'_, A>,
+        enough: impl Fn(f64) -> f64,
         measure: impl Fn(f32) -> f64,
     ) -> Self {
         let mut above = 0.0;
+        let mut total = 0.0;
         let mut prefix = 0_u32;
         for shift in [24, 16, 8, 0] {
             let mut bins = [0.0_f64; 256];
-            for (_, weight) in weights() {
+            let mut kept = self;
+            let of_prefix = u64::from(prefix) >> (shift + 8);
+            weights.for_each(self.weight.max(f32::from_bits(prefix)), |_, weight| {
                 let bits = weight.to_bits();
-                if u64::from(bits) >> (shift + 8) == u64::from(prefix) >> (shift + 8) {
-                    bins[(bits >> shift & 255) as usize] += measure(weight);
+                if u64::from(bits) >> (shift + 8) == of_prefix && kept.keeps(weight) {
+                    let measure = measure(weight);
+                    bins[(bits >> shift & 255) as usize] += measure;
+                    total += if shift == 24 { measure } else { 0.0 };
                 }
-            }
+                ControlFlow::Continue(())
+            });
+            let enough = enough(total);
             let fallen = (0..256).rev().find(|bin| {
                 let reached = above + bins[*bin] >= enough;
                 above += if reached { 0.0 } else { bins[*bin] };
@@ -160,7 +258,7 @@ impl Cut {
         }
         let weight = f32::from_bits(prefix);
         let each = measure(weight);
-        let at_weight = if each > 0.0 { libm::ceil((enough - above) / each).max(1.0) as usize } else { 1 };
+        let at_weight = if each > 0.0 { libm::ceil((enough(total) - above) / each).max(1.0) as usize } else { 1 };
         Self { weight, at_weight }
     }
 }
