@@ -74,22 +74,42 @@ impl<'a> Sampler<'a> {
         if top_p < 1.0 {
             cut = cut.after(&weights, |total| f64::from(top_p) * total, f64::from);
         }
-        let least = cut.weight.max(min_p);
+        let for_kept = |take: &mut dyn FnMut(u32, &[f32; TOGETHER]) -> ControlFlow<()>| {
+            let mut cut = cut;
+            weights.for_some((cut.weight.max(min_p), f32::INFINITY), |first, weights| {
+                cut.apply(weights);
+                take(first, weights)
+            });
+        };
         let mut total = 0.0;
-        let mut kept = cut;
-        weights.for_each(least, |_, weight| {
-            total += if kept.keeps(weight) { f64::from(weight) } else { 0.0 };
+        for_kept(&mut |_, weights| {
+            total = weights.iter().fold(total, |total, weight| total + f64::from(*weight));
             ControlFlow::Continue(())
         });
         let mut left = next_random(&mut self.random) * total;
         let mut drawn = likeliest;
-        weights.for_each(least, |token, weight| {
-            if cut.keeps(weight) {
-                drawn = token;
-                left -= f64::from(weight);
+        for_kept(&mut |first, weights| {
+            let left_before = left;
+            left = weights.iter().fold(left, |left, weight| left - f64::from(*weight));
+            if left >= 0.0 {
+                return ControlFlow::Continue(());
             }
-            if left < 0.0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            let mut left = left_before;
+            let fallen = weights.iter().position(|weight| {
+                left -= f64::from(*weight);
+                left < 0.0
+            });
+            drawn = first + fallen.unwrap_or(0) as u32;
+            ControlFlow::Break(())
         });
+        if left >= 0.0 {
+            // By roundings nothing has fallen, so it is the last.
+            for_kept(&mut |first, weights| {
+                let last = weights.iter().rposition(|weight| *weight > 0.0);
+                drawn = last.map_or(drawn, |last| first + last as u32);
+                ControlFlow::Continue(())
+            });
+        }
         Ok(drawn)
     }
 }
@@ -158,42 +178,51 @@ struct Weights<'s, A> {
 }
 
 impl<A: Fn(u32) -> bool> Weights<'_, A> {
-    /// Calls `take` with each allowed token that has at least this weight, and with its weight, until it breaks.
-    fn for_each(&self, least: f32, mut take: impl FnMut(u32, f32) -> ControlFlow<()>) {
-        let least_score = self.least_score(least);
+    /// Calls `take` with some tokens at a time, the first of them and the weights of all, until it breaks: 0 for those that
+    /// are not allowed, or have less than the first of these weights, or more than the second. Where that leaves none, it may
+    /// not be called.
+    fn for_some(&self, range: (f32, f32), mut take: impl FnMut(u32, &mut [f32; TOGETHER]) -> ControlFlow<()>) {
+        // Most exponentials need not be computed, once the range is small.
+        let (lowest, highest) = (self.lowest_score(range.0), self.highest_score(range.1));
         self.scores.for_some(|first, scores| {
-            // Most exponentials need not be computed, once few tokens are left.
-            if !scores.iter().fold(false, |any, score| any | (*score >= least_score)) {
+            if !scores.iter().fold(false, |any, score| any | (*score >= lowest) & (*score <= highest)) {
                 return ControlFlow::Continue(());
             }
-            // No weight is 0 but those of tokens that cannot be drawn.
             let mut weights = [0.0; TOGETHER];
             for (weight, score) in weights.iter_mut().zip(scores) {
                 let exponential = exp((score - self.most) / self.temperature);
-                *weight = if *score >= least_score { exponential } else { 0.0 };
+                *weight = if *score >= lowest { exponential } else { 0.0 };
             }
-            for (token, weight) in (first..).zip(weights) {
-                if weight > 0.0 && weight >= least && (self.scores.allowed)(token) {
-                    take(token, weight)?;
-                }
+            for (token, weight) in (first..).zip(&mut weights) {
+                let stays = (*weight >= range.0) & (*weight <= range.1) & (self.scores.allowed)(token);
+                *weight = if stays { *weight } else { 0.0 };
             }
-            ControlFlow::Continue(())
+            take(first, &mut weights)
         });
     }
 
     /// No score below this has such a weight; it is above negative infinity.
-    fn least_score(&self, weight: f32) -> f32 {
+    fn lowest_score(&self, weight: f32) -> f32 {
         // However low a score, its weight is at least this.
         if weight <= exp(f32::NEG_INFINITY) {
             return f32::MIN;
         }
-        /// More than roundings amount to.
-        const MARGIN: f64 = 1e-3;
-        let below = libm::log(f64::from(weight)) - MARGIN;
-        let score = f64::from(self.most) + f64::from(self.temperature) * below;
-        (score as f32).next_down().max(f32::MIN)
+        self.score(libm::log(f64::from(weight)) - MARGIN).next_down().max(f32::MIN)
+    }
+
+    /// No score above this has such a weight.
+    fn highest_score(&self, weight: f32) -> f32 {
+        self.score(libm::log(f64::from(weight)) + MARGIN).next_up()
+    }
+
+    /// Whose weight has about this logarithm.
+    fn score(&self, logarithm: f64) -> f32 {
+        (f64::from(self.most) + f64::from(self.temperature) * logarithm) as f32
     }
 }
+
+/// By more than this, roundings do not change the logarithm of a weight.
+const MARGIN: f64 = 1e-3;
 
 /// The least likely tokens left out: those with less than a weight, and all but the first few with exactly that weight.
 #[derive(Clone, Copy)]
@@ -205,39 +234,43 @@ struct Cut {
 impl Cut {
     const NOTHING: Self = Self { weight: 0.0, at_weight: usize::MAX };
 
-    /// Whether the next token stays, if it has this weight.
-    fn keeps(&mut self, weight: f32) -> bool {
-        if weight != self.weight {
-            return weight > self.weight;
+    /// Makes the next weights 0, if they are left out.
+    fn apply(&mut self, weights: &mut [f32]) {
+        let is_cut = |any, weight: &f32| any | (*weight <= self.weight) & (*weight > 0.0);
+        if !weights.iter().fold(false, is_cut) {
+            return;
         }
-        let keeps = self.at_weight > 0;
-        self.at_weight = self.at_weight.saturating_sub(1);
-        keeps
+        for weight in weights {
+            if *weight == self.weight && self.at_weight > 0 {
+                self.at_weight -= 1;
+            } else if *weight <= self.weight {
+                *weight = 0.0;
+            }
+        }
     }
 
     /// The cut that leaves the fewest of the largest weights whose measures add up to `enough`, which it is told the sum of
     /// all measures for; this cut where all of them together do not.
     ///
     /// The weight at which it falls is found a byte at a time, from the top: positive floats are ordered like their bits.
-    /// That takes four passes over the weights, of which all but the first leave out most, and no memory for candidates.
+    /// That takes four passes over the weights, of which the later ones need few, and no memory for candidates.
     fn after<A: Fn(u32) -> bool>(
         self,
         weights: &Weights<'_, A>,
         enough: impl Fn(f64) -> f64,
         measure: impl Fn(f32) -> f64,
     ) -> Self {
-        let mut above = 0.0;
-        let mut total = 0.0;
+        let (mut above, mut total) = (0.0, 0.0);
         let mut prefix = 0_u32;
         for shift in [24, 16, 8, 0] {
             let mut bins = [0.0_f64; 256];
-            let mut kept = self;
-            let of_prefix = u64::from(prefix) >> (shift + 8);
-            weights.for_each(self.weight.max(f32::from_bits(prefix)), |_, weight| {
-                let bits = weight.to_bits();
-                if u64::from(bits) >> (shift + 8) == of_prefix && kept.keeps(weight) {
-                    let measure = measure(weight);
-                    bins[(bits >> shift & 255) as usize] += measure;
+            let mut cut = self;
+            let last = f32::from_bits(prefix | u32::MAX.unbounded_shr(24 - shift)).min(f32::INFINITY);
+            weights.for_some((cut.weight.max(f32::from_bits(prefix)), last), |_, weights| {
+                cut.apply(weights);
+                for weight in &*weights {
+                    let measure = if *weight > 0.0 { measure(*weight) } else { 0.0 };
+                    bins[(weight.to_bits() >> shift & 255) as usize] += measure;
                     total += if shift == 24 { measure } else { 0.0 };
                 }
                 ControlFlow::Continue(())
