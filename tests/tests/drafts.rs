@@ -204,8 +204,8 @@ fn a_turn_that_is_left_where_it_was_led_to_its_answer_leaves_what_one_without_dr
     let mut led = 0;
     for (number, budget) in (0..48).step_by(2).flat_map(|number| [(number, 14), (number, 21), (number, 30)]) {
         let plain = TurnConfig {
-            // So that it drafts.
-            sampler: SamplerConfig { seed: number, temperature: 0.1, logit_bias: &FEW_WORDS, ..varied(1).sampler },
+            // So that it begins with any channel, and drafts.
+            sampler: SamplerConfig { seed: number, logit_bias: &[(64, 25.0), (65, 22.0)], ..SamplerConfig::default() },
             max_tokens: 60,
             reasoning_tokens: Some(budget),
             ..TurnConfig { draft_tokens: 0, ..TurnConfig::default() }
