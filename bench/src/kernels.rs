@@ -105,7 +105,7 @@ pub fn cases(size: Size) -> Vec<Case> {
     let quantized = [TensorType::Q8_0, TensorType::Mxfp4];
     for (dtype, quantized) in quantized.map(|dtype| (dtype, true)).into_iter().chain(types.map(|dtype| (dtype, false)))
     {
-        for tokens in [1, 4, 64] {
+        for tokens in [1, 2, 4, 64] {
             cases.push(matmul(&mut numbers, dtype, quantized, tokens, size));
         }
     }

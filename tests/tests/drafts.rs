@@ -140,42 +140,91 @@ fn however_large_drafts_batches_windows_and_contexts_are_turns_are_the_same() {
 }
 
 #[test]
+fn where_a_ring_is_as_long_as_the_context_nothing_is_computed_again() {
+    let context_tokens = 320;
+    let session =
+        SessionConfig { context_tokens, batch_tokens: context_tokens, logits_rows: context_tokens, ..SESSION };
+    let mut nearly_full = 0;
+    for (number, draft_tokens) in (0..12).flat_map(|number| [(number, 0), (number, usize::MAX)]) {
+        // The reasoning is taken out after each turn, so that the session has to go back.
+        let config = TurnConfig { max_tokens: 80, reasoning_tokens: Some(30), draft_tokens, ..varied(number) };
+        let (turns, _) = conversation((fastest(), &session), config);
+        for (before, after) in turns.iter().zip(turns.iter().skip(1)) {
+            assert!(after.0.usage().cached_tokens > 0, "{number} {draft_tokens}: {:?}", after.0.usage());
+            nearly_full += usize::from(before.1.len() + 100 > context_tokens);
+        }
+    }
+    assert!(nearly_full > 3, "drafts as long as all that is left must have been possible: {nearly_full}");
+}
+
+/// What came of a turn that was left as soon as it had written enough: how many tokens that was, whether it was over by itself,
+/// what had been told, what the next turn tells, and all tokens then.
+type Left = (usize, bool, Told, Told, Vec<u32>);
+
+fn leave(config: TurnConfig<'_>, cancels: bool, is_enough: &mut dyn FnMut(usize) -> bool) -> Left {
+    with_generation((fastest(), &SESSION), History::KeepAll, |generation| {
+        begin(generation);
+        let mut told = Told::default();
+        let mut first = Turn::new(generation, config).expect("a turn");
+        while !is_enough(first.usage().output_tokens) {
+            first.step(generation, &Alone, &mut |event| told.take(event)).expect("finite numbers");
+        }
+        let (written, is_over) = (first.usage().output_tokens, told.stop.is_some());
+        if cancels {
+            first.cancel(generation, &mut |event| told.take(event));
+        }
+        generation.append(&[user(&[Content::Text("Go on")])], &mut [0; 256]).expect("room");
+        (written, is_over, told, turn(generation, config), generation.tokens().to_vec())
+    })
+}
+
+#[test]
 fn a_turn_that_is_left_amid_drafts_leaves_what_one_without_leaves() {
-    let config = TurnConfig { max_tokens: 60, log_probabilities: None, ..varied(4) };
-    // Stops once it has written so much, and goes on.
-    let after = |draft_tokens, cancels, is_enough: &mut dyn FnMut(usize) -> bool| {
-        with_generation((fastest(), &SESSION), History::KeepAll, |generation| {
-            begin(generation);
-            let config = TurnConfig { draft_tokens, ..config };
-            let mut told = Told::default();
-            let mut first = Turn::new(generation, config).expect("a turn");
-            while !is_enough(first.usage().output_tokens) {
-                first.step(generation, &Alone, &mut |event| told.take(event)).expect("finite numbers");
-            }
-            let (written, is_over) = (first.usage().output_tokens, told.stop.is_some());
-            if cancels {
-                first.cancel(generation, &mut |event| told.take(event));
-            }
-            generation.append(&[user(&[Content::Text("Go on")])], &mut [0; 256]).expect("room");
-            (written, is_over, told, turn(generation, config), generation.tokens().to_vec())
-        })
-    };
+    let plain = TurnConfig { max_tokens: 60, log_probabilities: None, ..varied(4) };
     let mut compared = 0;
     for steps in (0..400).step_by(5) {
         for cancels in [true, false] {
             let mut taken = 0;
-            let drafted = after(8, cancels, &mut |_| {
+            let drafted = leave(TurnConfig { draft_tokens: 8, ..plain }, cancels, &mut |_| {
                 taken += 1;
                 taken > steps
             });
             // Before anything is written, a part of the prompt may have been taken in.
             if drafted.0 > 0 && !drafted.1 {
-                assert_eq!(after(0, cancels, &mut |written| written == drafted.0), drafted, "{steps} {cancels}");
+                assert_eq!(leave(plain, cancels, &mut |written| written == drafted.0), drafted, "{steps} {cancels}");
                 compared += 1;
             }
         }
     }
     assert!(compared > 20, "{compared}");
+}
+
+#[test]
+fn a_turn_that_is_left_where_it_was_led_to_its_answer_leaves_what_one_without_drafts_leaves() {
+    let mut led = 0;
+    for (number, budget) in (0..48).step_by(2).flat_map(|number| [(number, 14), (number, 21), (number, 30)]) {
+        let plain = TurnConfig {
+            // So that it begins with any channel, and drafts.
+            sampler: SamplerConfig { seed: number, logit_bias: &[(64, 25.0), (65, 22.0)], ..SamplerConfig::default() },
+            max_tokens: 60,
+            reasoning_tokens: Some(budget),
+            ..TurnConfig { draft_tokens: 0, ..TurnConfig::default() }
+        };
+        // The tokens that lead to the answer come in one step, and have not been taken in after it.
+        let mut before = 0;
+        let mut is_led = |written: usize| {
+            let is_led = written > before + 1;
+            before = written;
+            is_led || written >= 60
+        };
+        let expected = leave(plain, true, &mut is_led);
+        if expected.0 < 60 {
+            let drafted = TurnConfig { draft_tokens: 8, ..plain };
+            assert_eq!(leave(drafted, true, &mut |written| written >= expected.0), expected, "{number} {budget}");
+            led += 1;
+        }
+    }
+    assert!(led > 20, "{led}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The sampler draws from the distribution that its settings describe.
 
 use ossicle_core::error::Error;
+use ossicle_core::kernels::exp;
 use ossicle_core::sampling::{LogProbability, Sampler, SamplerConfig, log_sum_exp, top_log_probabilities};
 use ossicle_tests::numbers::Numbers;
 
@@ -64,6 +65,93 @@ fn draws_follow_the_distribution_that_the_settings_describe() {
             let deviation = (probability * (1.0 - probability) / f64::from(draws)).sqrt();
             let found = f64::from(*count) / f64::from(draws);
             assert!((found - probability).abs() <= 5.0 * deviation, "{config:?}: {token}: {found}, not {probability}");
+        }
+    }
+}
+
+/// The token that is drawn with a number from 0 to below 1, by computing every weight and sorting them.
+fn drawn(logits: &[f32], config: &SamplerConfig<'_>, allowed: impl Fn(u32) -> bool, random: f64) -> u32 {
+    let mut scores: Vec<(u32, f32)> = (0..).zip(logits.iter().copied()).collect();
+    for (token, bias) in config.logit_bias.iter().filter(|(token, _)| (*token as usize) < logits.len()) {
+        scores[*token as usize].1 += bias;
+    }
+    scores.retain(|(token, score)| *score > f32::NEG_INFINITY && allowed(*token));
+    let most = scores.iter().fold(f32::NEG_INFINITY, |most, (_, score)| most.max(*score));
+    let mut kept: Vec<(u32, f32)> =
+        scores.iter().map(|(token, score)| (*token, exp((score - most) / config.temperature))).collect();
+    let sum = |kept: &[(u32, f32)]| kept.iter().map(|(_, weight)| f64::from(*weight)).sum::<f64>();
+    if config.top_k > 0 {
+        kept.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        kept.truncate(config.top_k as usize);
+        kept.sort_by_key(|(token, _)| *token);
+    }
+    if config.top_p < 1.0 {
+        let share = f64::from(config.top_p) * sum(&kept);
+        kept.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        let mut above = 0.0;
+        let enough = kept.iter().position(|(_, weight)| {
+            above += f64::from(*weight);
+            above >= share
+        });
+        kept.truncate(enough.map_or(kept.len(), |last| last + 1));
+        kept.sort_by_key(|(token, _)| *token);
+    }
+    kept.retain(|(_, weight)| *weight >= config.min_p);
+    let mut left = random * sum(&kept);
+    let fallen = kept.iter().find(|(_, weight)| {
+        left -= f64::from(*weight);
+        left < 0.0
+    });
+    fallen.or(kept.last()).expect("the likeliest at least").0
+}
+
+/// The numbers that a sampler with this seed draws by.
+fn random_numbers(seed: u64) -> impl Iterator<Item = f64> {
+    (1_u64..).map(move |number| {
+        let mut bits = seed.wrapping_add(number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((bits ^ (bits >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
+    })
+}
+
+#[test]
+fn whatever_is_left_out_draws_are_those_of_a_sort() {
+    let mut numbers = Numbers::seeded(5);
+    for round in 0..1500 {
+        let len = [1, 2, 63, 64, 65, 129, 1000, 5000][numbers.below(8)];
+        let (spread, shift) = ([0.0, 0.5, 3.0, 20.0, 1e3][numbers.below(5)], [0.0, -50.0, 1e5][numbers.below(3)]);
+        let is_tied = numbers.below(3) == 0;
+        let logits: Vec<f32> = (0..len)
+            .map(|_| match numbers.below(40) {
+                0 => f32::NEG_INFINITY,
+                1 => f32::NAN,
+                _ if is_tied => shift + (spread * numbers.normal()).round(),
+                _ => shift + spread * numbers.normal(),
+            })
+            .collect();
+        let mut biased: Vec<u32> = (0..numbers.below(6)).map(|_| numbers.below(len + 70) as u32).collect();
+        biased.sort_unstable();
+        biased.dedup();
+        let biases: Vec<(u32, f32)> =
+            biased.into_iter().map(|token| (token, [4.0, -1.5, 0.25, f32::NEG_INFINITY][numbers.below(4)])).collect();
+        let config = SamplerConfig {
+            temperature: [1.0, 1.0, 0.7, 2.0, 1e-3, 1e4][numbers.below(6)],
+            top_k: [0, 0, 1, 7, 50, 300][numbers.below(6)],
+            top_p: [1.0, 0.95, 0.8, 0.3, 1e-6][numbers.below(5)],
+            min_p: [0.0, 0.0, 0.05, 1.0][numbers.below(4)],
+            seed: round,
+            logit_bias: &biases,
+        };
+        let divisor = 1 + numbers.below(3) as u32;
+        let allowed = |token: u32| token.is_multiple_of(divisor);
+        let mut sampler = Sampler::new(config).expect("settings in range");
+        for random in random_numbers(round).take(4) {
+            let found = sampler.sample(&logits, allowed);
+            if found == Err(Error::State("at least one allowed token")) {
+                break;
+            }
+            assert_eq!(found, Ok(drawn(&logits, &config, allowed, random)), "{len} {spread} {shift} {config:?}");
         }
     }
 }

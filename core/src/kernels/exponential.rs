@@ -23,6 +23,7 @@ pub(super) fn round(x: f32) -> f32 {
 ///
 /// Method and coefficients of `expf` in the Cephes library (S. Moshier, 1992): x = n ln 2 + r, a polynomial in r, times
 /// 2^n. No operation is fused.
+#[inline]
 pub fn exp(x: f32) -> f32 {
     #[allow(clippy::manual_clamp, reason = "clamp is not the two comparisons that vector code makes")]
     let x = if x < RANGE.0 {

@@ -37,6 +37,9 @@ pub use features::CpuFeatures;
 /// Activations are quantized in blocks of this many.
 pub const QUANTIZED_BLOCK: usize = 32;
 
+/// The most columns that kernels for few tokens take.
+pub const FEW_TOKENS_COLUMNS: usize = 8192;
+
 /// Cached keys are laid out in tiles of this many positions.
 pub const KEY_TILE: usize = 16;
 
@@ -65,6 +68,12 @@ pub struct KernelSet {
     pub matmul_q8_0_quantized: unsafe fn(&arguments::Matmul),
     /// MXFP4 weights, quantized activations.
     pub matmul_mxfp4_quantized: unsafe fn(&arguments::Matmul),
+    /// Up to so many tokens, the next two kernels are faster than the two before.
+    pub few_tokens: usize,
+    /// Q8_0 weights, quantized activations, at most [`FEW_TOKENS_COLUMNS`] columns.
+    pub matmul_q8_0_few: unsafe fn(&arguments::Matmul),
+    /// MXFP4 weights, the same.
+    pub matmul_mxfp4_few: unsafe fn(&arguments::Matmul),
     /// Quantizes activations.
     pub quantize: unsafe fn(&arguments::Quantize),
     /// The gated activation.
@@ -187,12 +196,15 @@ impl Kernels {
             assert!(len <= inputs.quantized.len() && len / QUANTIZED_BLOCK <= inputs.scales.len());
         }
         let set = self.set;
+        let few = tokens <= set.few_tokens && columns <= FEW_TOKENS_COLUMNS;
         let (kernel, weights, blocks) = match matrix.values() {
             Values::F32(data) => (set.matmul_f32, data, None),
             Values::F16(data) => (set.matmul_f16, data, None),
             Values::Bf16(data) => (set.matmul_bf16, data, None),
+            Values::Q8_0(data) if quantized && few => (set.matmul_q8_0_few, data, None),
             Values::Q8_0(data) if quantized => (set.matmul_q8_0_quantized, data, None),
             Values::Q8_0(data) => (set.matmul_q8_0, data, None),
+            Values::Mxfp4(blocks) if quantized && few => (set.matmul_mxfp4_few, blocks.codes, Some(blocks)),
             Values::Mxfp4(blocks) if quantized => (set.matmul_mxfp4_quantized, blocks.codes, Some(blocks)),
             Values::Mxfp4(blocks) => (set.matmul_mxfp4, blocks.codes, Some(blocks)),
         };

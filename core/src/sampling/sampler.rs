@@ -1,3 +1,5 @@
+use core::ops::ControlFlow;
+
 use crate::error::{Error, Result};
 use crate::kernels::exp;
 
@@ -54,53 +56,173 @@ impl<'a> Sampler<'a> {
     /// # Errors
     /// [`Error::State`] if none is allowed, or if the largest logit is infinite.
     pub fn sample(&mut self, logits: &[f32], allowed: impl Fn(u32) -> bool) -> Result<u32> {
-        let scores = || {
-            let mut biases = self.config.logit_bias.iter().peekable();
-            (0..).zip(logits).filter_map(move |(token, logit)| {
-                let bias = biases.next_if(|(biased, _)| *biased == token).map_or(0.0, |(_, bias)| *bias);
-                let score = logit + bias;
-                (score > f32::NEG_INFINITY).then_some((token, score))
-            })
-        };
-        let scores = || scores().filter(|(token, _)| allowed(*token));
-        let (likeliest, most) = scores()
-            .reduce(|best, candidate| if candidate.1 > best.1 { candidate } else { best })
-            .ok_or(Error::State("at least one allowed token"))?;
+        let SamplerConfig { temperature, top_k, top_p, min_p, logit_bias, .. } = self.config;
+        let scores = Scores { logits, biases: logit_bias, allowed };
+        let (likeliest, most) = scores.likeliest().ok_or(Error::State("at least one allowed token"))?;
         if !most.is_finite() {
             return Err(Error::State("logits that are finite numbers"));
         }
-        let temperature = self.config.temperature;
         if temperature == 0.0 {
             return Ok(likeliest);
         }
 
-        // The weight of the likeliest token is 1.
-        let weights = || scores().map(|(token, score)| (token, exp((score - most) / temperature)));
+        let weights = Weights { scores, most, temperature };
         let mut cut = Cut::NOTHING;
-        if self.config.top_k > 0 {
-            cut = cut.after(weights, f64::from(self.config.top_k), |_| 1.0);
+        if top_k > 0 {
+            cut = cut.after(&weights, |_| f64::from(top_k), |_| 1.0);
         }
-        if self.config.top_p < 1.0 {
-            let total: f64 = cut.keep(weights()).map(|(_, weight)| f64::from(weight)).sum();
-            let share = f64::from(self.config.top_p) * total;
-            cut = cut.after(|| cut.keep(weights()), share, f64::from);
+        if top_p < 1.0 {
+            cut = cut.after(&weights, |total| f64::from(top_p) * total, f64::from);
         }
-        let min_p = self.config.min_p;
-        let kept = || cut.keep(weights()).filter(|(_, weight)| *weight >= min_p);
-
-        let total: f64 = kept().map(|(_, weight)| f64::from(weight)).sum();
+        let for_kept = |take: &mut dyn FnMut(u32, &[f32; TOGETHER]) -> ControlFlow<()>| {
+            let mut cut = cut;
+            weights.for_some((cut.weight.max(min_p), f32::INFINITY), |first, weights| {
+                cut.apply(weights);
+                take(first, weights)
+            });
+        };
+        let mut total = 0.0;
+        for_kept(&mut |_, weights| {
+            total = weights.iter().fold(total, |total, weight| total + f64::from(*weight));
+            ControlFlow::Continue(())
+        });
         let mut left = next_random(&mut self.random) * total;
         let mut drawn = likeliest;
-        for (token, weight) in kept() {
-            drawn = token;
-            left -= f64::from(weight);
-            if left < 0.0 {
-                break;
+        for_kept(&mut |first, weights| {
+            let left_before = left;
+            left = weights.iter().fold(left, |left, weight| left - f64::from(*weight));
+            if left >= 0.0 {
+                return ControlFlow::Continue(());
             }
+            let mut left = left_before;
+            let fallen = weights.iter().position(|weight| {
+                left -= f64::from(*weight);
+                left < 0.0
+            });
+            drawn = first + fallen.unwrap_or(0) as u32;
+            ControlFlow::Break(())
+        });
+        if left >= 0.0 {
+            // By roundings nothing has fallen, so it is the last.
+            for_kept(&mut |first, weights| {
+                let last = weights.iter().rposition(|weight| *weight > 0.0);
+                drawn = last.map_or(drawn, |last| first + last as u32);
+                ControlFlow::Continue(())
+            });
         }
         Ok(drawn)
     }
 }
+
+/// So many tokens are looked at together, by a few registers that hold several.
+const TOGETHER: usize = 64;
+
+/// Logits with their biases.
+struct Scores<'s, A> {
+    logits: &'s [f32],
+    biases: &'s [(u32, f32)],
+    allowed: A,
+}
+
+impl<A: Fn(u32) -> bool> Scores<'_, A> {
+    /// Calls `take` with some tokens at a time, the first of them and the scores of all, until it breaks. Whether they are
+    /// allowed is left to it.
+    fn for_some(&self, mut take: impl FnMut(u32, &[f32]) -> ControlFlow<()>) {
+        let mut biases = self.biases;
+        for (first, logits) in (0..).step_by(TOGETHER).zip(self.logits.chunks(TOGETHER)) {
+            let here = biases.iter().take_while(|(token, _)| *token - first < TOGETHER as u32).count();
+            let mut biased = [0.0; TOGETHER];
+            let scores = if here > 0 {
+                let scores = &mut biased[..logits.len()];
+                scores.copy_from_slice(logits);
+                for (token, bias) in &biases[..here] {
+                    if let Some(score) = scores.get_mut((token - first) as usize) {
+                        *score += bias;
+                    }
+                }
+                biases = &biases[here..];
+                scores
+            } else {
+                logits
+            };
+            if take(first, scores).is_break() {
+                break;
+            }
+        }
+    }
+
+    /// The allowed token with the highest score, the lowest among equals.
+    fn likeliest(&self) -> Option<(u32, f32)> {
+        let (mut likeliest, mut most) = (None, f32::NEG_INFINITY);
+        self.for_some(|first, scores| {
+            // Few hold one that is higher than all before.
+            if scores.iter().fold(false, |any, score| any | (*score > most)) {
+                for (token, score) in (first..).zip(scores) {
+                    if *score > most && (self.allowed)(token) {
+                        (likeliest, most) = (Some((token, *score)), *score);
+                    }
+                }
+            }
+            ControlFlow::Continue(())
+        });
+        likeliest
+    }
+}
+
+/// What the draw is by: exponentials of scores, 1 for the likeliest token.
+struct Weights<'s, A> {
+    scores: Scores<'s, A>,
+    /// The highest score.
+    most: f32,
+    temperature: f32,
+}
+
+impl<A: Fn(u32) -> bool> Weights<'_, A> {
+    /// Calls `take` with some tokens at a time, the first of them and the weights of all, until it breaks: 0 for those that
+    /// are not allowed, or have less than the first of these weights, or more than the second. Where that leaves none, it may
+    /// not be called.
+    fn for_some(&self, range: (f32, f32), mut take: impl FnMut(u32, &mut [f32; TOGETHER]) -> ControlFlow<()>) {
+        // Most exponentials need not be computed, once the range is small.
+        let (lowest, highest) = (self.lowest_score(range.0), self.highest_score(range.1));
+        self.scores.for_some(|first, scores| {
+            if !scores.iter().fold(false, |any, score| any | (*score >= lowest) & (*score <= highest)) {
+                return ControlFlow::Continue(());
+            }
+            let mut weights = [0.0; TOGETHER];
+            for (weight, score) in weights.iter_mut().zip(scores) {
+                let exponential = exp((score - self.most) / self.temperature);
+                *weight = if *score >= lowest { exponential } else { 0.0 };
+            }
+            for (token, weight) in (first..).zip(&mut weights) {
+                let stays = (*weight >= range.0) & (*weight <= range.1) & (self.scores.allowed)(token);
+                *weight = if stays { *weight } else { 0.0 };
+            }
+            take(first, &mut weights)
+        });
+    }
+
+    /// No score below this has such a weight; it is above negative infinity.
+    fn lowest_score(&self, weight: f32) -> f32 {
+        // However low a score, its weight is at least this.
+        if weight <= exp(f32::NEG_INFINITY) {
+            return f32::MIN;
+        }
+        self.score(libm::log(f64::from(weight)) - MARGIN).next_down().max(f32::MIN)
+    }
+
+    /// No score above this has such a weight.
+    fn highest_score(&self, weight: f32) -> f32 {
+        self.score(libm::log(f64::from(weight)) + MARGIN).next_up()
+    }
+
+    /// Whose weight has about this logarithm.
+    fn score(&self, logarithm: f64) -> f32 {
+        (f64::from(self.most) + f64::from(self.temperature) * logarithm) as f32
+    }
+}
+
+/// By more than this, roundings do not change the logarithm of a weight.
+const MARGIN: f64 = 1e-3;
 
 /// The least likely tokens left out: those with less than a weight, and all but the first few with exactly that weight.
 #[derive(Clone, Copy)]
@@ -112,39 +234,48 @@ struct Cut {
 impl Cut {
     const NOTHING: Self = Self { weight: 0.0, at_weight: usize::MAX };
 
-    fn keep(self, weights: impl Iterator<Item = (u32, f32)>) -> impl Iterator<Item = (u32, f32)> {
-        let mut at_weight = self.at_weight;
-        weights.filter(move |(_, weight)| {
-            if *weight != self.weight {
-                return *weight > self.weight;
+    /// Makes the next weights 0, if they are left out.
+    fn apply(&mut self, weights: &mut [f32]) {
+        let is_cut = |any, weight: &f32| any | (*weight <= self.weight) & (*weight > 0.0);
+        if !weights.iter().fold(false, is_cut) {
+            return;
+        }
+        for weight in weights {
+            if *weight == self.weight && self.at_weight > 0 {
+                self.at_weight -= 1;
+            } else if *weight <= self.weight {
+                *weight = 0.0;
             }
-            let keeps = at_weight > 0;
-            at_weight = at_weight.saturating_sub(1);
-            keeps
-        })
+        }
     }
 
-    /// The cut that leaves the fewest of the largest weights whose measures add up to `enough`; this cut where all of
-    /// them together do not.
+    /// The cut that leaves the fewest of the largest weights whose measures add up to `enough`, which it is told the sum of
+    /// all measures for; this cut where all of them together do not.
     ///
     /// The weight at which it falls is found a byte at a time, from the top: positive floats are ordered like their bits.
-    /// That takes four passes over the weights, and no memory for candidates.
-    fn after<W: Iterator<Item = (u32, f32)>>(
+    /// That takes four passes over the weights, of which the later ones need few, and no memory for candidates.
+    fn after<A: Fn(u32) -> bool>(
         self,
-        weights: impl Fn() -> W,
-        enough: f64,
+        weights: &Weights<'_, A>,
+        enough: impl Fn(f64) -> f64,
         measure: impl Fn(f32) -> f64,
     ) -> Self {
-        let mut above = 0.0;
+        let (mut above, mut total) = (0.0, 0.0);
         let mut prefix = 0_u32;
         for shift in [24, 16, 8, 0] {
             let mut bins = [0.0_f64; 256];
-            for (_, weight) in weights() {
-                let bits = weight.to_bits();
-                if u64::from(bits) >> (shift + 8) == u64::from(prefix) >> (shift + 8) {
-                    bins[(bits >> shift & 255) as usize] += measure(weight);
+            let mut cut = self;
+            let last = f32::from_bits(prefix | u32::MAX.unbounded_shr(24 - shift)).min(f32::INFINITY);
+            weights.for_some((cut.weight.max(f32::from_bits(prefix)), last), |_, weights| {
+                cut.apply(weights);
+                for weight in &*weights {
+                    let measure = if *weight > 0.0 { measure(*weight) } else { 0.0 };
+                    bins[(weight.to_bits() >> shift & 255) as usize] += measure;
+                    total += if shift == 24 { measure } else { 0.0 };
                 }
-            }
+                ControlFlow::Continue(())
+            });
+            let enough = enough(total);
             let fallen = (0..256).rev().find(|bin| {
                 let reached = above + bins[*bin] >= enough;
                 above += if reached { 0.0 } else { bins[*bin] };
@@ -160,7 +291,7 @@ impl Cut {
         }
         let weight = f32::from_bits(prefix);
         let each = measure(weight);
-        let at_weight = if each > 0.0 { libm::ceil((enough - above) / each).max(1.0) as usize } else { 1 };
+        let at_weight = if each > 0.0 { libm::ceil((enough(total) - above) / each).max(1.0) as usize } else { 1 };
         Self { weight, at_weight }
     }
 }

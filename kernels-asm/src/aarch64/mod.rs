@@ -21,6 +21,8 @@ pub const DOTPROD: KernelSet = KernelSet {
     requires: CpuFeatures::DOTPROD,
     matmul_q8_0_quantized: matmul_q8_0::<Dotprod>,
     matmul_mxfp4_quantized: matmul_mxfp4::<Dotprod>,
+    // Those two choose by themselves.
+    few_tokens: 0,
     ..NEON
 };
 
@@ -30,6 +32,8 @@ pub const I8MM: KernelSet = KernelSet {
     requires: CpuFeatures::I8MM,
     matmul_q8_0_quantized: matmul_q8_0::<I8mm>,
     matmul_mxfp4_quantized: matmul_mxfp4::<I8mm>,
+    // Those two choose by themselves.
+    few_tokens: 0,
     ..NEON
 };
 

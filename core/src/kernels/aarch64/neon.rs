@@ -14,7 +14,7 @@ struct Neon(());
 
 entry_points! {
     Neon(()), "neon", CpuFeatures::NEON, "neon",
-    float tokens 1, integer tokens 4, heads 4
+    float tokens 1, integer tokens 4, few tokens 2, heads 4
 }
 
 /// Sixteen f32.

@@ -27,7 +27,7 @@ macro_rules! operations {
 macro_rules! entry_points {
     (
         $lanes:expr, $name:literal, $requires:expr, $features:literal,
-        float tokens $tokens:literal, integer tokens $integer_tokens:literal, heads $heads:literal
+        float tokens $tokens:literal, integer tokens $integer_tokens:literal, few tokens $few_tokens:literal, heads $heads:literal
     ) => {
         /// The kernels with these instructions.
         pub const SET: KernelSet = KernelSet {
@@ -42,6 +42,9 @@ macro_rules! entry_points {
                 entry_points!(@ $lanes, $features Matmul matmul_q8_0_quantized::<_, $integer_tokens>),
             matmul_mxfp4_quantized:
                 entry_points!(@ $lanes, $features Matmul matmul_mxfp4_quantized::<_, $integer_tokens>),
+            few_tokens: $few_tokens,
+            matmul_q8_0_few: entry_points!(@ $lanes, $features Matmul matmul_q8_0_few::<_>),
+            matmul_mxfp4_few: entry_points!(@ $lanes, $features Matmul matmul_mxfp4_few::<_>),
             quantize: entry_points!(@ $lanes, $features Quantize quantize::<_>),
             swiglu: entry_points!(@ $lanes, $features Swiglu swiglu::<_>),
             attend_f16: entry_points!(@ $lanes, $features Attend attend::<_, u16, $heads>),

@@ -17,7 +17,9 @@ mod quantized;
 pub(super) use activation::{quantize, swiglu};
 pub(super) use attention::attend;
 pub(super) use float::{Bf16, F16, F32, Mxfp4, Q8_0, matmul};
-pub(super) use quantized::{matmul_mxfp4 as matmul_mxfp4_quantized, matmul_q8_0 as matmul_q8_0_quantized};
+pub(super) use quantized::{
+    matmul_mxfp4 as matmul_mxfp4_quantized, matmul_mxfp4_few, matmul_q8_0 as matmul_q8_0_quantized, matmul_q8_0_few,
+};
 
 /// The numbers that a sum is made of before it is folded.
 const LANES: usize = 16;

@@ -2,7 +2,7 @@ use super::panel::many_tokens;
 use super::{LANES, Lanes};
 use crate::format::mxfp4::NibbleOrder;
 use crate::format::q8_0;
-use crate::kernels::{QUANTIZED_BLOCK, arguments, portable};
+use crate::kernels::{FEW_TOKENS_COLUMNS, QUANTIZED_BLOCK, arguments, portable};
 
 /// Weights in blocks of 32 integers with a scale.
 pub trait Blocks {
@@ -138,60 +138,79 @@ impl Blocks for Q8_0 {
     }
 }
 
-/// Rows of Q8_0 times quantized activations; many tokens, `TOKENS` at a time.
+/// Rows of Q8_0 times quantized activations of many tokens, `TOKENS` at a time.
 ///
 /// # Safety
 /// The contract of [`arguments::Matmul`].
 #[inline(always)]
 pub unsafe fn matmul_q8_0<L: Lanes, const TOKENS: usize>(l: L, matmul: &arguments::Matmul) {
     // SAFETY: our own contract.
-    unsafe { matmul_blocks::<L, Q8_0, TOKENS>(l, matmul) }
+    unsafe { many_tokens::<L, Q8_0, TOKENS>(l, matmul) }
 }
 
-/// Rows of MXFP4 times quantized activations; many tokens, `TOKENS` at a time.
+/// Rows of MXFP4 times quantized activations of many tokens, `TOKENS` at a time.
 ///
 /// # Safety
 /// The contract of [`arguments::Matmul`].
 #[inline(always)]
 pub unsafe fn matmul_mxfp4<L: Lanes, const TOKENS: usize>(l: L, matmul: &arguments::Matmul) {
+    // SAFETY: our own contract.
+    unsafe {
+        match is_interleaved(matmul) {
+            Some(true) => many_tokens::<L, Mxfp4<true>, TOKENS>(l, matmul),
+            Some(false) => many_tokens::<L, Mxfp4<false>, TOKENS>(l, matmul),
+            None => portable::matmul_mxfp4_quantized(matmul),
+        }
+    }
+}
+
+/// Rows of Q8_0 times quantized activations of few tokens.
+///
+/// # Safety
+/// The contract of [`arguments::Matmul`], with at most [`FEW_TOKENS_COLUMNS`] columns.
+#[inline(always)]
+pub unsafe fn matmul_q8_0_few<L: Lanes>(l: L, matmul: &arguments::Matmul) {
+    // SAFETY: our own contract.
+    unsafe { few_tokens::<L, Q8_0>(l, matmul) }
+}
+
+/// Rows of MXFP4 times quantized activations of few tokens.
+///
+/// # Safety
+/// The contract of [`arguments::Matmul`], with at most [`FEW_TOKENS_COLUMNS`] columns.
+#[inline(always)]
+pub unsafe fn matmul_mxfp4_few<L: Lanes>(l: L, matmul: &arguments::Matmul) {
+    // SAFETY: our own contract.
+    unsafe {
+        match is_interleaved(matmul) {
+            Some(true) => few_tokens::<L, Mxfp4<true>>(l, matmul),
+            Some(false) => few_tokens::<L, Mxfp4<false>>(l, matmul),
+            None => portable::matmul_mxfp4_quantized(matmul),
+        }
+    }
+}
+
+/// Which of [`Mxfp4`] the weights are, if any.
+fn is_interleaved(matmul: &arguments::Matmul) -> Option<bool> {
     let strides = (matmul.code_stride, matmul.scale_stride);
     let halves = matmul.order == NibbleOrder::Halves as usize;
-    // SAFETY: our own contract.
-    unsafe {
-        if halves && strides == Mxfp4::<true>::STRIDES {
-            matmul_blocks::<L, Mxfp4<true>, TOKENS>(l, matmul);
-        } else if !halves && strides == Mxfp4::<false>::STRIDES {
-            matmul_blocks::<L, Mxfp4<false>, TOKENS>(l, matmul);
-        } else {
-            portable::matmul_mxfp4_quantized(matmul);
-        }
+    match halves {
+        true if strides == Mxfp4::<true>::STRIDES => Some(true),
+        false if strides == Mxfp4::<false>::STRIDES => Some(false),
+        _ => None,
     }
 }
-
-/// # Safety
-/// The contract of [`arguments::Matmul`].
-#[inline(always)]
-unsafe fn matmul_blocks<L: Lanes, B: Blocks, const TOKENS: usize>(l: L, matmul: &arguments::Matmul) {
-    // SAFETY: our own contract.
-    unsafe {
-        if matmul.tokens < FEW_TOKENS && matmul.columns <= GROUP * MOST_GROUPS {
-            for token in 0..matmul.tokens {
-                one_token::<L, B>(l, matmul, token);
-            }
-        } else {
-            many_tokens::<L, B, TOKENS>(l, matmul);
-        }
-    }
-}
-
-/// From so many tokens on it pays to rearrange weights.
-const FEW_TOKENS: usize = 3;
 
 /// Activations that meet one round of blocks: one block in each lane.
 const GROUP: usize = LANES * QUANTIZED_BLOCK;
 
-/// So many groups of rearranged activations fit the stack: about 20 KiB.
-const MOST_GROUPS: usize = 16;
+/// So many groups of rearranged activations fit the stack: about 40 KiB.
+const MOST_GROUPS: usize = 32;
+
+/// Tokens that meet a group of weights together, if their activations fit.
+const TOGETHER: usize = 4;
+
+const _: () = assert!(FEW_TOKENS_COLUMNS <= GROUP * MOST_GROUPS);
 
 /// Weights are asked for so many bytes ahead.
 const AHEAD: usize = 256;
@@ -199,87 +218,116 @@ const AHEAD: usize = 256;
 /// Bytes that memory delivers at a time.
 pub(super) const LINE: usize = 64;
 
-/// The activations of one token, sixteen blocks in a group; zeros where the last has fewer.
-struct Token<L: Lanes> {
-    /// Block 4 j + i of a group is in quarter j of `[i]`.
-    inputs: [[L::Inputs; 4]; MOST_GROUPS],
-    scales: [L::Floats; MOST_GROUPS],
-    number: usize,
+/// Activations of a token: sixteen blocks, zeros where there are fewer.
+#[derive(Clone, Copy)]
+struct Group<L: Lanes> {
+    /// Block 4 j + i is in quarter j of `[i]`.
+    inputs: [L::Inputs; 4],
+    scales: L::Floats,
 }
 
-impl<L: Lanes> Token<L> {
-    /// # Safety
-    /// The contract of [`arguments::Matmul`]; there is such a token, with at most [`MOST_GROUPS`] groups.
+impl<L: Lanes> Group<L> {
     #[inline(always)]
-    unsafe fn read(l: L, matmul: &arguments::Matmul, number: usize) -> Self {
+    fn of(l: L, inputs: &[i16], scales: &[f32]) -> Self {
         let none = [0; QUANTIZED_BLOCK];
-        let mut token =
-            Token { inputs: [[l.rearrange([&none; 4]); 4]; MOST_GROUPS], scales: [l.splat(0.0); MOST_GROUPS], number };
-        let blocks = matmul.columns / QUANTIZED_BLOCK;
-        // SAFETY: our own contract.
-        let (inputs, scales) = unsafe {
-            let row = portable::input_row(matmul, number);
-            let inputs = core::slice::from_raw_parts(matmul.quantized.add(row * matmul.columns), matmul.columns);
-            (inputs, core::slice::from_raw_parts(matmul.input_scales.add(row * blocks), blocks))
-        };
-        for (g, (inputs, scales)) in inputs.chunks(GROUP).zip(scales.chunks(LANES)).enumerate() {
-            let mut group = [&none; LANES];
-            for (block, inputs) in group.iter_mut().zip(inputs.as_chunks().0) {
-                *block = inputs;
-            }
-            for i in 0..4 {
-                token.inputs[g][i] = l.rearrange([group[i], group[4 + i], group[8 + i], group[12 + i]]);
-            }
-            let mut group = [0.0; LANES];
-            group[..scales.len()].copy_from_slice(scales);
-            // SAFETY: sixteen elements.
-            token.scales[g] = unsafe { l.load(group.as_ptr()) };
+        let mut blocks = [&none; LANES];
+        for (block, inputs) in blocks.iter_mut().zip(inputs.as_chunks().0) {
+            *block = inputs;
         }
-        token
+        let mut group = Self { inputs: [l.rearrange([&none; 4]); 4], scales: l.splat(0.0) };
+        for i in 0..4 {
+            group.inputs[i] = l.rearrange([blocks[i], blocks[4 + i], blocks[8 + i], blocks[12 + i]]);
+        }
+        let mut floats = [0.0; LANES];
+        floats[..scales.len()].copy_from_slice(scales);
+        // SAFETY: sixteen elements.
+        group.scales = unsafe { l.load(floats.as_ptr()) };
+        group
     }
 }
 
-/// One token: the lanes are the blocks of a row.
+/// Few tokens: the lanes are the blocks of a row, which is expanded once for all of them.
 ///
 /// # Safety
-/// The contract of [`arguments::Matmul`]; a row has at most [`MOST_GROUPS`] groups.
+/// The contract of [`arguments::Matmul`], with at most [`FEW_TOKENS_COLUMNS`] columns.
 #[inline(always)]
-unsafe fn one_token<L: Lanes, B: Blocks>(l: L, matmul: &arguments::Matmul, token: usize) {
+unsafe fn few_tokens<L: Lanes, B: Blocks>(l: L, matmul: &arguments::Matmul) {
+    let blocks = matmul.columns / QUANTIZED_BLOCK;
+    let in_token = blocks.div_ceil(LANES);
+    let most = (MOST_GROUPS / in_token).min(TOGETHER);
+    let mut groups = [Group::of(l, &[], &[]); MOST_GROUPS];
+    let mut first = 0;
+    while first < matmul.tokens {
+        // Passes of about the same size.
+        let left = matmul.tokens - first;
+        let count = left.div_ceil(left.div_ceil(most));
+        for (token, groups) in (first..first + count).zip(groups.chunks_mut(in_token)) {
+            // SAFETY: our own contract; there is such a token.
+            let (inputs, scales) = unsafe {
+                let row = portable::input_row(matmul, token);
+                let inputs = core::slice::from_raw_parts(matmul.quantized.add(row * matmul.columns), matmul.columns);
+                (inputs, core::slice::from_raw_parts(matmul.input_scales.add(row * blocks), blocks))
+            };
+            for (group, (inputs, scales)) in groups.iter_mut().zip(inputs.chunks(GROUP).zip(scales.chunks(LANES))) {
+                *group = Group::of(l, inputs, scales);
+            }
+        }
+        // SAFETY: our own contract; there are so many tokens.
+        unsafe {
+            match count {
+                1 => all_rows::<L, B, 1>(l, matmul, first, &groups),
+                2 => all_rows::<L, B, 2>(l, matmul, first, &groups),
+                3 => all_rows::<L, B, 3>(l, matmul, first, &groups),
+                _ => all_rows::<L, B, 4>(l, matmul, first, &groups),
+            }
+        }
+        first += count;
+    }
+}
+
+/// Rows times the tokens from `first` on, whose activations follow one another.
+///
+/// # Safety
+/// The contract of [`arguments::Matmul`]; there are so many tokens.
+#[inline(always)]
+unsafe fn all_rows<L: Lanes, B: Blocks, const TOKENS: usize>(
+    l: L,
+    matmul: &arguments::Matmul,
+    first: usize,
+    groups: &[Group<L>; MOST_GROUPS],
+) {
+    // The last group of a row may be read past the row's end, unless the matrix ends there.
+    let blocks = matmul.columns / QUANTIZED_BLOCK;
+    let last = (blocks.next_multiple_of(LANES).div_ceil(blocks) - 1).min(matmul.rows);
+    // Rows far apart: memory delivers several streams faster than one.
+    let apart = (matmul.rows - last) / 4;
     // SAFETY: our own contract; all rows are below their number.
     unsafe {
-        let token = Token::read(l, matmul, token);
-        // The last group of a row may be read past the row's end, unless the matrix ends there.
-        let blocks = matmul.columns / QUANTIZED_BLOCK;
-        let last = (blocks.next_multiple_of(LANES).div_ceil(blocks) - 1).min(matmul.rows);
-        // Rows far apart: memory delivers several streams faster than one.
-        let apart = (matmul.rows - last) / 4;
         for row in 0..apart {
             let rows = [row, apart + row, 2 * apart + row, 3 * apart + row];
-            some_rows::<L, B, 4, false>(l, matmul, &token, rows);
+            some_rows::<L, B, 4, TOKENS, false>(l, matmul, first, groups, rows);
         }
-        for row in 4 * apart..matmul.rows - last {
-            some_rows::<L, B, 1, false>(l, matmul, &token, [row]);
-        }
-        for row in matmul.rows - last..matmul.rows {
-            some_rows::<L, B, 1, true>(l, matmul, &token, [row]);
+        for row in 4 * apart..matmul.rows {
+            some_rows::<L, B, 1, TOKENS, true>(l, matmul, first, groups, [row]);
         }
     }
 }
 
 /// # Safety
-/// The contract of [`arguments::Matmul`]; there are such rows, and unless they are the `LAST` ones, further blocks for the
-/// last group.
+/// The contract of [`arguments::Matmul`]; there are such rows and tokens, and unless the rows may be the `LAST` ones, further
+/// blocks for the last group.
 #[inline(always)]
-unsafe fn some_rows<L: Lanes, B: Blocks, const ROWS: usize, const LAST: bool>(
+unsafe fn some_rows<L: Lanes, B: Blocks, const ROWS: usize, const TOKENS: usize, const LAST: bool>(
     l: L,
     matmul: &arguments::Matmul,
-    token: &Token<L>,
+    first: usize,
+    groups: &[Group<L>; MOST_GROUPS],
     rows: [usize; ROWS],
 ) {
     let blocks = matmul.columns / QUANTIZED_BLOCK;
-    let (whole, rest) = (blocks / LANES, blocks % LANES);
+    let (whole, rest, in_token) = (blocks / LANES, blocks % LANES, blocks.div_ceil(LANES));
     let last = if LAST { rest.wrapping_sub(1) } else { LANES - 1 };
-    let mut lanes = [l.splat(0.0); ROWS];
+    let mut lanes = [[l.splat(0.0); TOKENS]; ROWS];
     // SAFETY: our own contract.
     unsafe {
         let mut places = [(core::ptr::null(), core::ptr::null()); ROWS];
@@ -288,35 +336,38 @@ unsafe fn some_rows<L: Lanes, B: Blocks, const ROWS: usize, const LAST: bool>(
         }
         for g in 0..whole {
             for r in 0..ROWS {
-                let (sums, scales) = group_sums::<L, B>(l, places[r], g, LANES - 1, &token.inputs[g]);
-                lanes[r] = l.fma(sums, l.mul(scales, token.scales[g]), lanes[r]);
+                lanes[r] = add_group::<L, B, TOKENS>(l, places[r], LANES - 1, (groups, in_token, g), lanes[r]);
             }
         }
         if rest > 0 {
             for r in 0..ROWS {
-                let (sums, scales) = group_sums::<L, B>(l, places[r], whole, last, &token.inputs[whole]);
-                lanes[r] = l.first(rest, l.fma(sums, l.mul(scales, token.scales[whole]), lanes[r]), lanes[r]);
+                let added = add_group::<L, B, TOKENS>(l, places[r], last, (groups, in_token, whole), lanes[r]);
+                for t in 0..TOKENS {
+                    lanes[r][t] = l.first(rest, added[t], lanes[r][t]);
+                }
             }
         }
         for r in 0..ROWS {
-            *matmul.outputs.add(token.number * matmul.output_stride + rows[r]) = l.sum(lanes[r]);
+            for t in 0..TOKENS {
+                *matmul.outputs.add((first + t) * matmul.output_stride + rows[r]) = l.sum(lanes[r][t]);
+            }
         }
     }
 }
 
-/// The sums of products of sixteen blocks of a row, and their weights' scales, from the first of the group to number
-/// `last`, which stands in for those after it.
+/// Adds the products of a group of a row's blocks and the same group of each token's to the lanes. The group's block of number
+/// `last` stands in for those after it.
 ///
 /// # Safety
 /// There are such blocks.
 #[inline(always)]
-unsafe fn group_sums<L: Lanes, B: Blocks>(
+unsafe fn add_group<L: Lanes, B: Blocks, const TOKENS: usize>(
     l: L,
     row: (*const u8, *const u8),
-    group: usize,
     last: usize,
-    inputs: &[L::Inputs; 4],
-) -> (L::Floats, L::Floats) {
+    (groups, in_token, group): (&[Group<L>; MOST_GROUPS], usize, usize),
+    lanes: [L::Floats; TOKENS],
+) -> [L::Floats; TOKENS] {
     // SAFETY: our own contract.
     unsafe {
         let first = (row.0.add(group * LANES * B::STRIDES.0), row.1.add(group * LANES * B::STRIDES.1));
@@ -328,12 +379,25 @@ unsafe fn group_sums<L: Lanes, B: Blocks>(
             blocks[b] = first.0.add(b.min(last) * B::STRIDES.0);
             scales[b] = first.1.add(b.min(last) * B::STRIDES.1);
         }
-        let mut sums = [l.splat_integer(0); 4];
+        let (mut weights, mut sums) = ([[l.splat_integer(0); 2]; 4], [l.splat_integer(0); 4]);
         for i in 0..4 {
-            let weights = B::integers(l, [blocks[i], blocks[4 + i], blocks[8 + i], blocks[12 + i]], true);
-            sums[i] = l.dot_blocks(weights, &inputs[i]);
+            weights[i] = B::integers(l, [blocks[i], blocks[4 + i], blocks[8 + i], blocks[12 + i]], true);
+            if TOKENS == 1 {
+                // Alone it meets weights while the next are read.
+                sums[i] = l.dot_blocks(weights[i], &groups[group].inputs[i]);
+            }
         }
         let scales = if last == LANES - 1 { B::scales_in_row(l, first.1) } else { B::scales(l, &scales) };
-        (l.to_floats(l.sum_rows(sums)), scales)
+        let mut added = lanes;
+        for t in 0..TOKENS {
+            let token = &groups[t * in_token + group];
+            if TOKENS > 1 {
+                for i in 0..4 {
+                    sums[i] = l.dot_blocks(weights[i], &token.inputs[i]);
+                }
+            }
+            added[t] = l.fma(l.to_floats(l.sum_rows(sums)), l.mul(scales, token.scales), lanes[t]);
+        }
+        added
     }
 }

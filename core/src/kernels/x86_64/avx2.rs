@@ -28,7 +28,7 @@ impl Products for Words {
 
 entry_points! {
     Avx2(Words(())), "avx2", CpuFeatures::AVX2, "avx2,fma,f16c",
-    float tokens 1, integer tokens 4, heads 4
+    float tokens 1, integer tokens 4, few tokens 2, heads 4
 }
 
 /// # Safety

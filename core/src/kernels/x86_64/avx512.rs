@@ -28,7 +28,7 @@ struct Words(());
 
 entry_points! {
     Avx512(Words(())), "avx512-no-vnni", CpuFeatures::AVX512, "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c",
-    float tokens 4, integer tokens 8, heads 8
+    float tokens 4, integer tokens 8, few tokens 2, heads 8
 }
 
 #[inline]

@@ -14,7 +14,7 @@ struct Vnni(());
 entry_points! {
     Avx512(Vnni(())), "avx512", CpuFeatures::AVX512_VNNI,
     "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c",
-    float tokens 4, integer tokens 8, heads 8
+    float tokens 4, integer tokens 8, few tokens 5, heads 8
 }
 
 /// # Safety

@@ -18,5 +18,5 @@ impl Products for AvxVnni {
 
 entry_points! {
     Avx2(AvxVnni(())), "avx-vnni", CpuFeatures::AVX_VNNI, "avx2,fma,f16c,avxvnni",
-    float tokens 1, integer tokens 4, heads 4
+    float tokens 1, integer tokens 4, few tokens 2, heads 4
 }
