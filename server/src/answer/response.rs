@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use ossicle_core::generation::{MessageKind, Usage};
 use serde_json::{Map, Value, json};
 
@@ -10,7 +12,7 @@ pub type ServerEvent = (&'static str, Value);
 
 /// The response under way, and the events that tell of it. Each answer event is taken as it comes; whatever the model
 /// writes, the events come in the order that clients expect, and exactly one of them ends the stream.
-pub struct ResponseAnswer<'s> {
+pub struct ResponseAnswer {
     /// All of the response but `status` and what depends on it.
     response: Map<String, Value>,
     tools: Tools,
@@ -21,17 +23,17 @@ pub struct ResponseAnswer<'s> {
     /// Tokens whose text has not come yet.
     tokens: Vec<Value>,
     sequence: u64,
-    settings: Presentation<'s>,
+    settings: Presentation,
     is_over: bool,
 }
 
 /// How a response is shown.
-#[derive(Clone, Copy)]
-pub struct Presentation<'s> {
+#[derive(Clone)]
+pub struct Presentation {
     /// Encrypts reasoning.
-    pub seal: &'s Seal,
+    pub seal: Arc<Seal>,
     /// Whose it is.
-    pub owner: &'s str,
+    pub owner: Arc<str>,
     /// Whether reasoning comes in encrypted form.
     pub encrypts_reasoning: bool,
     /// Whether it comes in that form only.
@@ -55,9 +57,9 @@ enum Kind {
     Call { kind: ToolKind, call_id: String, namespace: Option<String>, name: String },
 }
 
-impl<'s> ResponseAnswer<'s> {
+impl ResponseAnswer {
     /// A response to `request`, of which nothing has been told yet.
-    pub fn new(request: &Request, model: &str, id: String, presentation: Presentation<'s>) -> Self {
+    pub fn new(request: &Request, model: &str, id: String, presentation: Presentation) -> Self {
         let mut response = Map::new();
         response.insert("id".into(), id.into());
         response.insert("object".into(), "response".into());
@@ -255,13 +257,14 @@ impl<'s> ResponseAnswer<'s> {
         let id = &open.id;
         match &open.kind {
             Kind::Reasoning { is_shown } => {
-                let Presentation { seal, owner, encrypts_reasoning, .. } = self.settings;
+                let Presentation { seal, owner, encrypts_reasoning, .. } = &self.settings;
                 // What is withheld travels encrypted, so that the model can be told it again.
-                let encrypted = (!is_empty && (encrypts_reasoning || !is_shown)).then(|| seal.close(owner, &open.text));
+                let encrypted =
+                    (!is_empty && (*encrypts_reasoning || !is_shown)).then(|| seal.close(owner, &open.text));
                 let mut item = json!({
                     "id": id, "type": "reasoning", "summary": [], "content": content(), "status": status,
                 });
-                if encrypts_reasoning || encrypted.is_some() {
+                if *encrypts_reasoning || encrypted.is_some() {
                     item["encrypted_content"] = encrypted.into();
                 }
                 item

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use ossicle_core::generation::{MessageKind, Usage};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -22,11 +24,17 @@ fn request(include: &[&str]) -> Request {
     Request::read(&body, &context).expect("a request")
 }
 
-fn presentation(seal: &Seal) -> Presentation<'_> {
-    Presentation { seal, owner: "", encrypts_reasoning: false, withholds_reasoning: false, clock: || 7 }
+fn presentation(seal: &Arc<Seal>) -> Presentation {
+    Presentation {
+        seal: Arc::clone(seal),
+        owner: "".into(),
+        encrypts_reasoning: false,
+        withholds_reasoning: false,
+        clock: || 7,
+    }
 }
 
-fn events(request: &Request, presentation: Presentation<'_>, told: Vec<AnswerEvent>) -> Vec<Value> {
+fn events(request: &Request, presentation: Presentation, told: Vec<AnswerEvent>) -> Vec<Value> {
     let mut events = Vec::new();
     let mut answer = ResponseAnswer::new(request, "m", "resp_1".into(), presentation);
     let mut emit = |(name, event): (&str, Value)| {
@@ -59,7 +67,7 @@ fn names(events: &[Value]) -> Vec<&str> {
 
 #[test]
 fn reasoning_and_an_answer_are_told_in_the_order_that_clients_expect() {
-    let seal = Seal::random();
+    let seal = Arc::new(Seal::random());
     let told = vec![
         AnswerEvent::Begin,
         begin(MessageKind::Reasoning, None),
@@ -111,7 +119,7 @@ fn reasoning_and_an_answer_are_told_in_the_order_that_clients_expect() {
 
 #[test]
 fn calls_come_with_deltas_under_the_names_that_the_client_gave() {
-    let seal = Seal::random();
+    let seal = Arc::new(Seal::random());
     for (recipient, kind, name, namespace) in [
         ("functions.look", "function_call", "look", Value::Null),
         ("functions.patch", "custom_tool_call", "patch", Value::Null),
@@ -142,7 +150,7 @@ fn calls_come_with_deltas_under_the_names_that_the_client_gave() {
 
 #[test]
 fn what_is_cut_off_is_incomplete() {
-    let seal = Seal::random();
+    let seal = Arc::new(Seal::random());
     for (end, event, status, reason) in [
         (End::Length, "response.incomplete", "incomplete", json!("max_output_tokens")),
         (End::Filtered("no".into()), "response.incomplete", "incomplete", json!("content_filter")),
@@ -165,7 +173,7 @@ fn what_is_cut_off_is_incomplete() {
 
 #[test]
 fn withheld_reasoning_travels_encrypted_only() {
-    let seal = Seal::random();
+    let seal = Arc::new(Seal::random());
     let told = vec![
         begin(MessageKind::Reasoning, None),
         delta("Secret"),
@@ -186,7 +194,7 @@ fn withheld_reasoning_travels_encrypted_only() {
 
 #[test]
 fn probabilities_stand_with_the_text_of_their_tokens() {
-    let seal = Seal::random();
+    let seal = Arc::new(Seal::random());
     let token = |text: &str| TokenText { bytes: text.into(), log_probability: -0.5 };
     let drawn = |text: &str| AnswerEvent::Token { drawn: token(text), top: vec![token("x")] };
     let told = vec![
@@ -277,7 +285,7 @@ proptest! {
         withholds_reasoning: bool,
     ) {
         told.push(stop(end));
-        let seal = Seal::new(&[0; 32]);
+        let seal = Arc::new(Seal::new(&[0; 32]));
         let presentation = Presentation { withholds_reasoning, ..presentation(&seal) };
         check(&events(&request(&[]), presentation, told));
     }
