@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -9,7 +10,8 @@ use clap::Args;
 use ossicle_core::model::Config;
 use ossicle_core::transformer::{DRAFT_TOKENS, SessionConfig};
 use ossicle_host::Threads;
-use ossicle_server::{Engine, Script, Server, Settings};
+use ossicle_host::policy::{AuditLog, Gate, ProgramGate};
+use ossicle_server::{Engine, Policy, Script, Server, Settings};
 
 use crate::open::{ComputeOptions, with_model, with_tokenizer};
 
@@ -40,6 +42,15 @@ pub struct Arguments {
     /// Shows reasoning to nobody: it leaves the server encrypted, for clients to send back.
     #[arg(long)]
     withhold_reasoning: bool,
+    /// A program that judges what users and tools say and what the model answers and calls: docs/safety.md says how.
+    #[arg(long, value_name = "PROGRAM")]
+    gate: Option<PathBuf>,
+    /// Seconds that the program may take for each text.
+    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    gate_seconds: u64,
+    /// Adds to this file what was judged, by digests, and how each answer ended.
+    #[arg(long, value_name = "FILE")]
+    audit: Option<PathBuf>,
     /// Keeps responses in this file [default: in memory, until the server ends].
     #[arg(long, value_name = "FILE")]
     store: Option<PathBuf>,
@@ -76,6 +87,7 @@ const REWIND_TOKENS: usize = 2048;
 pub fn run(arguments: &Arguments) -> Result<()> {
     let kernels = arguments.compute.kernels()?;
     let script = arguments.script.as_deref().map(read_script).transpose()?;
+    let policy = policy(arguments)?;
     with_model(&arguments.model, |opened| {
         let address = SocketAddr::new(arguments.host, arguments.port);
         let name = || default_name(opened.model.config(), &arguments.model);
@@ -86,6 +98,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             origins: arguments.cors.clone(),
             hosts: arguments.allow_host.clone(),
             withhold_reasoning: arguments.withhold_reasoning,
+            policy,
             store: arguments.store.clone(),
             store_size: arguments.store_size << 20,
             body_size: arguments.body_size << 20,
@@ -125,6 +138,17 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             Ok(())
         })
     })
+}
+
+fn policy(arguments: &Arguments) -> Result<Policy> {
+    let time = Duration::from_secs(arguments.gate_seconds);
+    let gate =
+        arguments.gate.as_ref().map(|program| Arc::new(ProgramGate::new(program.clone(), time)) as Arc<dyn Gate>);
+    let audit = match &arguments.audit {
+        Some(path) => Some(Arc::new(AuditLog::open(path).with_context(|| path.display().to_string())?)),
+        None => None,
+    };
+    Ok(Policy { gate, audit })
 }
 
 /// Published sizes by their names, others by that of their file.

@@ -10,6 +10,7 @@ mod access;
 pub mod answer;
 pub mod conversation;
 mod error;
+mod gated;
 mod metrics;
 pub mod request;
 mod routes;
@@ -23,6 +24,7 @@ mod stream_rules;
 mod worker;
 
 pub use error::ApiError;
+pub use gated::Policy;
 pub use seal::Seal;
 pub use server::{Server, ServerError, Stop};
 pub use settings::Settings;

@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router, middleware};
-use futures_util::stream::unfold;
+use futures_util::stream::{Stream, StreamExt, unfold};
 use serde_json::{Value, json};
 
 use crate::access::{self, Owner};
@@ -108,9 +108,7 @@ async fn create_response(
             // What the client does not wait for goes on without it.
             let (sender, receiver) = tokio::sync::mpsc::channel(64);
             tokio::spawn(forward(responding, sender));
-            events(unfold(receiver, async |mut receiver| {
-                receiver.recv().await.map(|frames| (Ok::<_, std::io::Error>(frames), receiver))
-            }))
+            events(unfold(receiver, async |mut receiver| receiver.recv().await.map(|frames| (frames, receiver))))
         }
         (false, true) => {
             let response = Json(responding.response()).into_response();
@@ -127,29 +125,28 @@ async fn create_response(
     Ok(warned(response, &warnings))
 }
 
-async fn next_frames(mut responding: Responding) -> Option<(std::io::Result<Bytes>, Responding)> {
-    match tokio::time::timeout(KEEP_ALIVE, responding.next()).await {
-        Err(_) => Some((Ok(Bytes::from_static(b": keep-alive\n\n")), responding)),
-        Ok(None) => None,
-        Ok(Some(told)) => {
-            let frames: String = told.iter().map(|(name, event)| format!("event: {name}\ndata: {event}\n\n")).collect();
-            Some((Ok(frames.into()), responding))
-        }
-    }
+async fn next_frames(mut responding: Responding) -> Option<(Bytes, Responding)> {
+    let told = responding.next().await?;
+    let frames: String = told.iter().map(|(name, event)| format!("event: {name}\ndata: {event}\n\n")).collect();
+    Some((frames.into(), responding))
 }
 
 async fn forward(responding: Responding, sender: tokio::sync::mpsc::Sender<Bytes>) {
     let mut next = next_frames(responding).await;
     while let Some((frames, responding)) = next {
-        if let Ok(frames) = frames {
-            // A client that does not read now misses what comes now; the stored response has it all.
-            let _ = sender.try_send(frames);
-        }
+        // A client that does not read now misses what comes now; the stored response has it all.
+        let _ = sender.try_send(frames);
         next = next_frames(responding).await;
     }
 }
 
-fn events(frames: impl futures_util::Stream<Item = std::io::Result<Bytes>> + Send + 'static) -> Response {
+/// A stream of frames, with comments while nothing comes.
+fn events(frames: impl Stream<Item = Bytes> + Send + 'static) -> Response {
+    let frames =
+        unfold(Box::pin(frames), async |mut frames| match tokio::time::timeout(KEEP_ALIVE, frames.next()).await {
+            Ok(next) => next.map(|next| (Ok::<_, std::io::Error>(next), frames)),
+            Err(_) => Some((Ok(Bytes::from_static(b": keep-alive\n\n")), frames)),
+        });
     let headers = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")];
     (headers, Body::from_stream(frames)).into_response()
 }
@@ -233,11 +230,16 @@ async fn list_input_items(
     Ok(Json(list).into_response())
 }
 
-async fn create_chat_completion(State(service): Shared, JsonBody(body): JsonBody) -> Answered {
+async fn create_chat_completion(
+    State(service): Shared,
+    Extension(owner): Extension<Owner>,
+    JsonBody(body): JsonBody,
+) -> Answered {
     let request = ChatRequest::read(&body)?;
+    let answer = ChatAnswer::new(&request, &service.settings.model_name, now(), service.settings.withhold_reasoning);
     let chatting = Chatting {
-        answer: ChatAnswer::new(&request, &service.settings.model_name, now(), service.settings.withhold_reasoning),
-        events: service.answer(request.task.clone()).await?,
+        events: service.answer(request.task.clone(), answer.id(), &owner.0).await?,
+        answer,
         has_begun: false,
         is_done: false,
     };
@@ -269,7 +271,7 @@ impl Chatting {
     }
 }
 
-async fn next_chunks(mut chatting: Chatting) -> Option<(std::io::Result<Bytes>, Chatting)> {
+async fn next_chunks(mut chatting: Chatting) -> Option<(Bytes, Chatting)> {
     if chatting.is_done {
         return None;
     }
@@ -279,10 +281,8 @@ async fn next_chunks(mut chatting: Chatting) -> Option<(std::io::Result<Bytes>, 
         chatting.has_begun = true;
         chatting.answer.begin(&mut emit);
     } else {
-        match tokio::time::timeout(KEEP_ALIVE, chatting.events.next()).await {
-            Ok(event) => chatting.answer.take(event, &mut emit),
-            Err(_) => frames.push_str(": keep-alive\n\n"),
-        }
+        let event = chatting.events.next().await;
+        chatting.answer.take(event, &mut emit);
         match chatting.answer.end() {
             None => {}
             Some(End::Failed(error)) => {
@@ -296,7 +296,7 @@ async fn next_chunks(mut chatting: Chatting) -> Option<(std::io::Result<Bytes>, 
             }
         }
     }
-    Some((Ok(frames.into()), chatting))
+    Some((frames.into(), chatting))
 }
 
 async fn list_models(State(service): Shared) -> Response {

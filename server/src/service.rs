@@ -1,15 +1,17 @@
 //! What the routes share: the model's thread, the store, and the answers under way.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use serde_json::Value;
+use ossicle_host::policy::Verdict;
+use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::answer::{AnswerEvent, End, Presentation, ResponseAnswer, ServerEvent};
 use crate::error::ApiError;
+use crate::gated::{Held, Next, Policy};
 use crate::metrics::Metrics;
 use crate::request::{Context, Request, Task, previous_response_id};
 use crate::seal::{Seal, new_id};
@@ -20,6 +22,9 @@ use crate::worker::{Command, Job};
 /// How far a client may fall behind, in events. Then it is given up: an answer must not fill the memory.
 const EVENTS_BEHIND: usize = 16_384;
 
+/// How to cancel the responses under way, by owner and id.
+type UnderWay = HashMap<(Arc<str>, String), Arc<AtomicBool>>;
+
 /// What the routes share.
 pub struct Service {
     pub settings: Settings,
@@ -29,8 +34,7 @@ pub struct Service {
     pub begun: u64,
     commands: std::sync::mpsc::Sender<Command>,
     store: Arc<Store>,
-    /// How to cancel the responses under way, by owner and id.
-    under_way: Mutex<HashMap<(Arc<str>, String), Arc<AtomicBool>>>,
+    under_way: Mutex<UnderWay>,
 }
 
 type Result<T> = std::result::Result<T, ApiError>;
@@ -39,13 +43,72 @@ type Result<T> = std::result::Result<T, ApiError>;
 pub struct Events {
     receiver: mpsc::Receiver<AnswerEvent>,
     pub cancelled: Arc<AtomicBool>,
+    policy: Policy,
+    /// The request and whose it is, for the log.
+    request: (String, Arc<str>),
+    /// A message that has to be judged when it is whole.
+    held: Held,
+    /// Events that have been judged.
+    ready: VecDeque<AnswerEvent>,
 }
 
 impl Events {
     /// The next event. Where the model's thread is gone, a failure.
     pub async fn next(&mut self) -> AnswerEvent {
+        loop {
+            let event = match self.ready.pop_front() {
+                Some(event) => event,
+                None => match self.receive().await {
+                    event if self.policy.gate.is_none() => event,
+                    event => match self.held.take(event) {
+                        Next::Pass(event) => event,
+                        Next::Wait => continue,
+                        Next::Judge(message) => {
+                            self.judge(message).await;
+                            continue;
+                        }
+                    },
+                },
+            };
+            if let AnswerEvent::Stop { end, usage } = &event {
+                let entry = json!({
+                    "what": "ended", "end": end.name(), "input_tokens": usage.input_tokens,
+                    "output_tokens": usage.output_tokens,
+                });
+                self.policy.log((&self.request.0, &self.request.1), entry);
+            }
+            return event;
+        }
+    }
+
+    async fn receive(&mut self) -> AnswerEvent {
         let gone = || AnswerEvent::Stop { end: End::Failed(ApiError::unavailable()), usage: Default::default() };
         self.receiver.recv().await.unwrap_or_else(gone)
+    }
+
+    async fn judge(&mut self, message: Held) {
+        let (policy, request) = (self.policy.clone(), self.request.clone());
+        let judged = blocking(move || {
+            let verdict = policy.judge((&request.0, &request.1), &message.subject());
+            Ok((message, verdict))
+        });
+        match judged.await {
+            Ok((message, Verdict::Allow)) => self.ready.extend(message.release()),
+            Ok((message, Verdict::Replace(text))) => self.ready.extend(message.replace(text)),
+            Ok((_, Verdict::Stop(reason))) => self.stop(End::Filtered(reason)).await,
+            Err(error) => self.stop(End::Failed(error)).await,
+        }
+    }
+
+    /// Ends the answer, with what it took until then.
+    async fn stop(&mut self, end: End) {
+        self.cancelled.store(true, Ordering::Relaxed);
+        loop {
+            if let AnswerEvent::Stop { usage, .. } = self.receive().await {
+                self.ready.push_back(AnswerEvent::Stop { end, usage });
+                return;
+            }
+        }
     }
 }
 
@@ -68,17 +131,39 @@ impl Service {
         })
     }
 
-    /// Puts a task in the queue.
-    pub async fn answer(&self, task: Task) -> Result<Events> {
+    /// Puts a task in the queue, if the policy lets it pass; `id` is that of the answer.
+    pub async fn answer(&self, mut task: Task, id: &str, owner: &Arc<str>) -> Result<Events> {
         self.metrics.requests.fetch_add(1, Ordering::Relaxed);
         let (events, receiver) = mpsc::channel(EVENTS_BEHIND);
-        let (admitted, verdict) = oneshot::channel();
         let cancelled = Arc::new(AtomicBool::new(false));
+        let policy = self.settings.policy.clone();
+        let answer = Events {
+            receiver,
+            cancelled: Arc::clone(&cancelled),
+            policy: policy.clone(),
+            request: (id.to_owned(), Arc::clone(owner)),
+            held: Held::default(),
+            ready: VecDeque::new(),
+        };
+        if policy.gate.is_some() {
+            let request = answer.request.clone();
+            let verdict;
+            (task, verdict) = blocking(move || {
+                let verdict = policy.judge_task((&request.0, &request.1), &mut task);
+                Ok((task, verdict))
+            })
+            .await?;
+            if let Err(reason) = verdict {
+                let _ = events.try_send(AnswerEvent::Stop { end: End::Filtered(reason), usage: Default::default() });
+                return Ok(answer);
+            }
+        }
+        let (admitted, verdict) = oneshot::channel();
         let deadline = self.settings.answer_time.map(|time| Instant::now() + time);
-        let job = Job { task, events, cancelled: Arc::clone(&cancelled), deadline };
+        let job = Job { task, events, cancelled, deadline };
         self.commands.send(Command::Answer(job, admitted)).map_err(|_| ApiError::unavailable())?;
         verdict.await.map_err(|_| ApiError::unavailable())??;
-        Ok(Events { receiver, cancelled })
+        Ok(answer)
     }
 
     /// The tokens that a task's prompt has.
@@ -137,7 +222,7 @@ impl Service {
         self.under_way().contains_key(&(Arc::clone(owner), id.to_owned()))
     }
 
-    fn under_way(&self) -> MutexGuard<'_, HashMap<(Arc<str>, String), Arc<AtomicBool>>> {
+    fn under_way(&self) -> MutexGuard<'_, UnderWay> {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -168,8 +253,8 @@ pub struct Responding {
 impl Responding {
     /// Puts the request in the queue.
     pub async fn begin(service: &Arc<Service>, owner: &Arc<str>, request: Request) -> Result<Self> {
-        let events = service.answer(request.task.clone()).await?;
         let id = new_id("resp");
+        let events = service.answer(request.task.clone(), &id, owner).await?;
         let presentation = Presentation {
             seal: Arc::clone(&service.seal),
             owner: Arc::clone(owner),

@@ -2,8 +2,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::gated::Policy;
+
 /// How to serve.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Settings {
     /// Where to listen.
     pub address: SocketAddr,
@@ -27,6 +29,8 @@ pub struct Settings {
     pub request_time: Duration,
     /// How long an answer may take, the time in the queue included.
     pub answer_time: Option<Duration>,
+    /// What users, tools and the model may say.
+    pub policy: Policy,
     /// Most connections at a time.
     pub connections: usize,
     /// How long answers under way may go on once the server is to stop.
@@ -48,6 +52,7 @@ impl Default for Settings {
             body_size: 8 << 20,
             request_time: Duration::from_secs(30),
             answer_time: Some(Duration::from_secs(3600)),
+            policy: Policy::default(),
             connections: 512,
             grace: Duration::from_secs(5),
         }

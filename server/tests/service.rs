@@ -6,7 +6,7 @@ mod stream_rules;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -14,9 +14,10 @@ use ossicle_core::model::Model;
 use ossicle_core::parallel::{Parallel, Stage};
 use ossicle_core::tokenizer::Tokenizer;
 use ossicle_core::transformer::{Precision, SessionConfig};
+use ossicle_host::policy::{AuditLog, Gate, Subject, Verdict};
 use ossicle_host::{Checkpoint, Memory, kernels, vocabulary};
 use ossicle_server::request::{Item, Task};
-use ossicle_server::{Engine, Script, Server, Settings, Stop};
+use ossicle_server::{Engine, Policy, Script, Server, Settings, Stop};
 use serde_json::{Value, json};
 use stream_rules::check;
 use ureq::http::Response;
@@ -577,8 +578,84 @@ fn clients_find_the_model_and_the_servers_numbers() {
     assert!(client.get("/api/version").1["version"].is_string());
     let warned = client.send("/v1/responses", &json!({ "input": "Hi", "tools": [{ "type": "web_search" }] }));
     assert!(warned.headers()["ossicle-warning"].to_str().expect("text").contains("web_search"));
-    assert_eq!((client.metric("requests_total"), client.metric("requests_running")), (1, 0));
+    assert_eq!(client.metric("requests_total"), 1);
+    client.wait_for("requests_running", 0);
     assert!(client.metric("output_tokens_total") > 0);
+}
+
+/// Stops whoever says "bad", and puts "good" in the place of "odd".
+struct Words;
+
+impl Gate for Words {
+    fn judge(&self, subject: &Subject<'_>) -> Verdict {
+        match subject.text() {
+            text if text.contains("bad") => Verdict::Stop(format!("a bad {}", subject.name())),
+            text if text.contains("odd") => Verdict::Replace(text.replace("odd", "good")),
+            _ => Verdict::Allow,
+        }
+    }
+}
+
+#[test]
+fn the_policy_changes_and_stops_whatever_passes() {
+    let said = |text: &str| format!("<|channel|>final<|message|>{text}<|return|>");
+    let script: Script = Box::new(move |task| {
+        Some(match last_text(task) {
+            "call" => CALL.replace("here", "bad"),
+            other => said(&format!("You say {other}")),
+        })
+    });
+    let path = std::env::temp_dir().join(format!("ossicle-audit-{}", std::process::id()));
+    let audit = AuditLog::open(&path).expect("a file");
+    let policy = Policy { gate: Some(Arc::new(Words)), audit: Some(Arc::new(audit)) };
+    let settings = Settings { policy, ..Options::default().settings };
+    let client = serve(Options { settings, script: Some(script), ..Options::default() });
+    let events = |input: &str| {
+        let events = client.events(json!({ "input": input, "tools": [look()] }));
+        check(&events);
+        let response = events.last().expect("events")["response"].clone();
+        (response["output"][0]["content"][0]["text"].clone(), response)
+    };
+    assert_eq!(events("well").0, "You say well");
+    // What the model is told, and what it says of that.
+    assert_eq!(events("odd").0, "You say good");
+    let (text, response) = events("bad");
+    assert_eq!((text, &response["output"]), (Value::Null, &json!([])));
+    assert_eq!(response["incomplete_details"], json!({ "reason": "content_filter", "message": "a bad prompt" }));
+    assert_eq!(response["usage"]["input_tokens"], 0);
+    // The call does not reach the client, the preamble before it does.
+    let (_, response) = events("call");
+    assert_eq!(response["incomplete_details"]["message"], "a bad tool_call");
+    assert!(!response.to_string().contains("here") && response.to_string().contains("I look."), "{response}");
+    assert!(response["usage"]["output_tokens"].as_u64() > Some(0));
+    let chat = json!({ "messages": [{ "role": "user", "content": "bad" }] });
+    assert_eq!(client.post("/v1/chat/completions", chat).1["choices"][0]["finish_reason"], "content_filter");
+
+    let log = std::fs::read_to_string(&path).expect("the log");
+    let entries: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let count = |key: &str, value: &str| entries.iter().filter(|entry| entry[key] == value).count();
+    assert_eq!((count("verdict", "stop"), count("verdict", "replace"), count("what", "ended")), (3, 1, 5), "{log}");
+    assert!(!log.contains("You say"), "the log has digests only");
+    std::fs::remove_file(&path).expect("the file");
+}
+
+#[test]
+fn the_published_document_names_routes_that_exist() {
+    let client = serve(Options { script: saying(HELLO), ..Options::default() });
+    let (_, document) = client.get("/openapi.json");
+    for (path, methods) in document["paths"].as_object().expect("paths") {
+        let url = client.url(&path.replace("{id}", "x"));
+        for method in methods.as_object().expect("methods").keys() {
+            let answer = match &**method {
+                "get" => client.agent.get(&url).call(),
+                "delete" => client.agent.delete(&url).call(),
+                _ => client.agent.post(&url).header("content-type", "application/json").send("{}"),
+            };
+            let mut answer = answer.expect("an answer");
+            let text = answer.body_mut().read_to_string().expect("text");
+            assert!(answer.status() != 405 && !text.contains("no such route"), "{method} {path}: {text}");
+        }
+    }
 }
 
 #[test]

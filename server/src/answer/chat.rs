@@ -45,6 +45,11 @@ impl ChatAnswer {
         }
     }
 
+    /// Its id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
     /// How it ended, if it has.
     pub fn end(&self) -> Option<&End> {
         self.end.as_ref().map(|(end, _)| end)

@@ -58,3 +58,16 @@ pub enum End {
     /// The server failed.
     Failed(ApiError),
 }
+
+impl End {
+    /// In a word.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Length => "length",
+            Self::Cancelled => "cancelled",
+            Self::Filtered(_) => "filtered",
+            Self::Failed(_) => "failed",
+        }
+    }
+}
