@@ -39,7 +39,7 @@ def serve(command, model, answers):
     line = process.stderr.readline()
     address = next((word for word in line.split() if word.startswith("http://")), None)
     assert address, line
-    return process, address.rstrip(";")
+    return process, address.removesuffix("/v1;")
 
 
 def responses(client):

@@ -35,6 +35,7 @@ pub fn router(service: Arc<Service>) -> Router {
         .route("/v1/chat/completions", post(create_chat_completion))
         .route("/v1/models", get(list_models))
         .route("/v1/models/{*id}", get(get_model))
+        .route("/", get(page))
         .route("/health", get(async || Json(json!({ "status": "ok" }))))
         .route("/metrics", get(metrics))
         .route("/openapi.json", get(async || json_text(include_str!("openapi.json"))))
@@ -338,6 +339,14 @@ async fn list_tags(State(service): Shared) -> Response {
 async fn metrics(State(service): Shared) -> Response {
     let headers = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
     (headers, service.metrics.text()).into_response()
+}
+
+/// A page to try the model with. It loads nothing from elsewhere.
+async fn page() -> Response {
+    let policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; \
+                  frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+    let headers = [(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CONTENT_SECURITY_POLICY, policy)];
+    (headers, include_str!("page.html")).into_response()
 }
 
 fn json_text(text: &'static str) -> Response {

@@ -106,7 +106,7 @@ struct Plan {
 self_cell!(
     struct Running {
         owner: Plan,
-        #[covariant]
+        #[not_covariant]
         dependent: Turn,
     }
 );
@@ -298,7 +298,7 @@ fn begin(engine: &mut Engine<'_>, slot: &mut Slot<'_, '_>, waiting: Waiting, met
     let plan = Plan { settings, seed, beginning, arena: Bump::new(), job, begun: Instant::now() };
     match Running::try_new_or_recover(plan, |plan| Turn::new(&mut slot.generation, plan.turn())) {
         Ok(running) => {
-            let usage = running.borrow_dependent().usage();
+            let usage = running.with_dependent(|_, turn| turn.usage());
             metrics.input_tokens.fetch_add(usage.input_tokens as u64, Ordering::Relaxed);
             metrics.cached_tokens.fetch_add(usage.cached_tokens as u64, Ordering::Relaxed);
             let _ = events.try_send(AnswerEvent::Begin);

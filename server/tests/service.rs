@@ -576,6 +576,10 @@ fn clients_find_the_model_and_the_servers_numbers() {
     let (_, tags) = client.get("/api/tags");
     assert!(tags["models"].as_array().expect("models").iter().any(|model| model["name"] == "gpt-oss:20b"));
     assert!(client.get("/api/version").1["version"].is_string());
+    let mut page = client.agent.get(client.url("/")).call().expect("an answer");
+    let policy = page.headers()["content-security-policy"].to_str().expect("text");
+    assert!(policy.starts_with("default-src 'none'"));
+    assert!(page.body_mut().read_to_string().expect("text").starts_with("<!doctype html>"));
     let warned = client.send("/v1/responses", &json!({ "input": "Hi", "tools": [{ "type": "web_search" }] }));
     assert!(warned.headers()["ossicle-warning"].to_str().expect("text").contains("web_search"));
     assert_eq!(client.metric("requests_total"), 1);
