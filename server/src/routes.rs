@@ -301,19 +301,20 @@ async fn next_chunks(mut chatting: Chatting) -> Option<(Bytes, Chatting)> {
 }
 
 async fn list_models(State(service): Shared) -> Response {
-    Json(json!({ "object": "list", "data": [model(&service)] })).into_response()
+    let models: Vec<_> = names(&service).iter().map(|name| model(&service, name)).collect();
+    Json(json!({ "object": "list", "data": models })).into_response()
 }
 
 async fn get_model(State(service): Shared, Path(id): Path<String>) -> Answered {
     if names(&service).contains(&id) {
-        Ok(Json(model(&service)).into_response())
+        Ok(Json(model(&service, &id)).into_response())
     } else {
         Err(ApiError { code: Some("model_not_found"), ..ApiError::not_found(format!("There is no model {id:?}.")) })
     }
 }
 
-fn model(service: &Service) -> Value {
-    json!({ "id": service.settings.model_name, "object": "model", "created": service.begun, "owned_by": "ossicle" })
+fn model(service: &Service, name: &str) -> Value {
+    json!({ "id": name, "object": "model", "created": service.begun, "owned_by": "ossicle" })
 }
 
 /// The names by which clients know the model: its own, and those of hubs that write it in other ways.
@@ -325,8 +326,9 @@ fn names(service: &Service) -> Vec<String> {
             names.extend([format!("gpt-oss-{size}"), format!("openai/gpt-oss-{size}"), format!("gpt-oss:{size}")]);
         }
     }
-    names.sort();
-    names.dedup();
+    // Its own may be among them.
+    let mut seen = std::collections::HashSet::new();
+    names.retain(|name| seen.insert(name.clone()));
     names
 }
 
