@@ -39,9 +39,10 @@ impl ApiError {
         Self { code: Some("server_error"), ..Self::new(500, "server_error", message) }
     }
 
-    /// The server is stopping, or has no model any more.
+    /// The thread of the model has given it up.
     pub fn unavailable() -> Self {
-        Self { code: Some("server_error"), ..Self::new(503, "server_error", "The server is stopping.") }
+        let why = "The answer was given up: the server is stopping, or the client read too slowly.";
+        Self { code: Some("server_error"), ..Self::new(503, "server_error", why) }
     }
 
     /// Too many requests wait already.

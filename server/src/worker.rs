@@ -11,13 +11,14 @@ use std::time::Instant;
 
 use bumpalo::Bump;
 use ossicle_core::error::Error;
-use ossicle_core::generation::{Event, Generation, GenerationConfig, StopReason, Turn, TurnConfig};
+use ossicle_core::generation::{Event, Generation, GenerationConfig, StopReason, Turn, TurnConfig, Usage};
 use ossicle_core::harmony::conversation::Role;
 use ossicle_core::harmony::render::{Ending, Renderer};
 use ossicle_core::kernels::Kernels;
 use ossicle_core::model::Model;
 use ossicle_core::parallel::Parallel;
 use ossicle_core::sampling::{LogProbability, SamplerConfig};
+use ossicle_core::tokenizer::vocabulary::TOKEN_BYTES_MAX;
 use ossicle_core::tokenizer::{Specials, Tokenizer};
 use ossicle_core::transformer::{Progress, Session, SessionConfig};
 use ossicle_host::{Memory, harmony};
@@ -28,7 +29,7 @@ use crate::answer::{AnswerEvent, End, TokenText};
 use crate::conversation::{leading, messages};
 use crate::error::ApiError;
 use crate::metrics::Metrics;
-use crate::request::{Settings, Task};
+use crate::request::{Item, Settings, Task};
 use crate::seal::random;
 
 /// A model, and what it is computed with.
@@ -116,7 +117,7 @@ self_cell!(
 /// # Errors
 /// If there is not enough memory for the sessions, or a configuration is out of range.
 pub fn work(mut engine: Engine<'_>, commands: Receiver<Command>, metrics: &Metrics) -> Result<(), WorkerError> {
-    let config = GenerationConfig { messages: 4096, ..GenerationConfig::default() };
+    let config = GenerationConfig { messages: MESSAGES, ..GenerationConfig::default() };
     let context = engine.session.context_tokens;
     let session_layout = Session::layout(engine.model, &engine.session)?;
     let layout = Generation::layout(&engine.tokenizer, context, &config)?;
@@ -154,6 +155,12 @@ pub fn work(mut engine: Engine<'_>, commands: Receiver<Command>, metrics: &Metri
         }
         while let Some(slot) = free_slot(&slots, &queue) {
             let Some(waiting) = queue.pop_front() else { break };
+            let Job { events, cancelled, .. } = &waiting.job;
+            if events.is_closed() || cancelled.load(Ordering::Relaxed) {
+                metrics.abandoned.fetch_add(u64::from(events.is_closed()), Ordering::Relaxed);
+                let _ = events.try_send(AnswerEvent::Stop { end: End::Cancelled, usage: Usage::default() });
+                continue;
+            }
             pace.requests += 1;
             slots[slot].used = pace.requests;
             begin(&mut engine, &mut slots[slot], waiting, metrics);
@@ -233,28 +240,48 @@ fn prompt(engine: &Engine<'_>, task: &Task) -> Result<(Vec<u32>, usize), ApiErro
     let renderer = Renderer::new(&engine.tokenizer, special);
     // A token to write, and the one that ends its message.
     let most = engine.session.context_tokens.saturating_sub(2);
+    let too_long = |length: String| ApiError {
+        code: Some("context_length_exceeded"),
+        ..ApiError::invalid("input", format!("The context holds {most} tokens of input, and this input has {length}."))
+    };
     let date = today();
     let mut from = leading(task);
     loop {
-        let arena = Bump::new();
-        let messages = messages(&arena, task, &date, from);
-        let tokens = harmony::render(&renderer, messages, Ending::NextMessage(Role::Assistant))
-            .map_err(|error| ApiError::invalid("input", format!("The conversation cannot be rendered: {error}")))?;
-        if tokens.len() <= most && messages.len() < 4096 - 64 {
-            return Ok((tokens, from));
+        // What surely is too long is not encoded: that would keep the model from others.
+        let size = text_size(task, from);
+        let is_surely_too_long = size / TOKEN_BYTES_MAX > most;
+        let mut length = format!("{size} bytes");
+        if !is_surely_too_long {
+            let arena = Bump::new();
+            let messages = messages(&arena, task, &date, from);
+            let tokens = harmony::render(&renderer, messages, Ending::NextMessage(Role::Assistant))
+                .map_err(|error| ApiError::invalid("input", format!("The conversation cannot be rendered: {error}")))?;
+            if tokens.len() <= most && messages.len() < MESSAGES - MESSAGES_OF_A_TURN {
+                return Ok((tokens, from));
+            }
+            length = tokens.len().to_string();
         }
         // The last item is what is asked.
         if !task.settings.may_truncate || from + 1 >= task.items.len() {
-            return Err(ApiError {
-                code: Some("context_length_exceeded"),
-                ..ApiError::invalid(
-                    "input",
-                    format!("The context holds {most} tokens of input, and this input has {}.", tokens.len()),
-                )
-            });
+            return Err(too_long(length));
         }
         from = (from + (task.items.len() - from).div_ceil(8)).min(task.items.len() - 1);
     }
+}
+
+/// Most messages of a conversation, and those of them that are left to a turn.
+const MESSAGES: usize = 4096;
+const MESSAGES_OF_A_TURN: usize = 64;
+
+/// Bytes of the items from the one with index `from` on.
+fn text_size(task: &Task, from: usize) -> usize {
+    let size = |item: &Item| match item {
+        Item::Message { parts, .. } | Item::Reasoning(parts) | Item::CallOutput { parts, .. } => {
+            parts.iter().map(String::len).sum()
+        }
+        Item::Call { argument, .. } => argument.len(),
+    };
+    task.items[..leading(task)].iter().chain(task.items.iter().skip(from)).map(size).sum()
 }
 
 /// Today, as the model is told it.
@@ -277,7 +304,7 @@ fn begin(engine: &mut Engine<'_>, slot: &mut Slot<'_, '_>, waiting: Waiting, met
     let Waiting { job, from, .. } = waiting;
     let failed = |job: &Job, error: Error| {
         let end = End::Failed(ApiError::server(error.to_string()));
-        let _ = job.events.try_send(AnswerEvent::Stop { end, usage: Default::default() });
+        let _ = job.events.try_send(AnswerEvent::Stop { end, usage: Usage::default() });
     };
     let arena = Bump::new();
     let date = today();
@@ -355,6 +382,7 @@ fn advance(engine: &Engine<'_>, slot: &mut Slot<'_, '_>, pace: &mut Pace, metric
             }
         };
         if late || cancelled.load(Ordering::Relaxed) || events.is_closed() {
+            metrics.abandoned.fetch_add(u64::from(events.is_closed()), Ordering::Relaxed);
             turn.cancel(generation, &mut emit);
             return true;
         }
