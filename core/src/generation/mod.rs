@@ -4,12 +4,14 @@
 //! [`Turn`] is one answer: it samples, parses, and tells in [`Event`]s what comes, reasoning apart from what a user may see.
 //! Both are stepped; between steps nothing is owed.
 
+mod constraint;
 mod conversation;
 mod draft;
 mod lookup;
 mod stop_strings;
 mod turn;
 
+pub use constraint::{Constrained, Constraint};
 pub use conversation::{Generation, GenerationConfig};
 pub use draft::Drafter;
 pub use turn::{Event, MessageKind, StopReason, Turn, TurnConfig, Usage};

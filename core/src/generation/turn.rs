@@ -10,6 +10,7 @@ use crate::sampling::{LogProbability, Sampler, SamplerConfig, log_sum_exp, top_l
 use crate::tokenizer::Specials;
 use crate::transformer::{DRAFT_TOKENS, Progress};
 
+use super::constraint::{Constrained, Constraint};
 use super::conversation::{Generation, Open};
 use super::stop_strings::StopStrings;
 
@@ -164,6 +165,9 @@ pub struct Turn<'t> {
     grammar: Option<HeaderGrammar<'t>>,
     rules: Rules<'t>,
     output: Output<'t>,
+    constraints: &'t mut [Constraint<'t>],
+    /// Which of them the message being written keeps to.
+    constrained: Option<usize>,
     usage: Usage,
     /// Whether the turn is over.
     over: bool,
@@ -245,11 +249,28 @@ impl<'t> Turn<'t> {
             grammar: config.constrain_headers.then(|| HeaderGrammar::new(rules)),
             rules,
             output: Output { stop, kind: None, facts: Facts::default(), first_token: 0, ended: None, stopped: false },
+            constraints: &mut [],
+            constrained: None,
             usage,
             over: false,
             version: generation.version,
             config,
         })
+    }
+
+    /// The same turn, whose messages keep to `constraints`: of several for a message, to the first. They are armed by the
+    /// `<|message|>` of its header; the message can then end only where its mask says so. With one for the answer the turn
+    /// ends with one answer. If it ends for another reason than [`StopReason::Finished`] or [`StopReason::ToolCall`], the
+    /// message is not complete.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] without [`TurnConfig::constrain_headers`], since free headers could go around the constraints.
+    pub fn with_constraints(mut self, constraints: &'t mut [Constraint<'t>]) -> Result<Self> {
+        if self.grammar.is_none() && !constraints.is_empty() {
+            return Err(Error::Setting { name: "constrain_headers", expected: "true where there are constraints" });
+        }
+        self.constraints = constraints;
+        Ok(self)
     }
 
     /// What the turn has taken so far.
@@ -340,6 +361,25 @@ impl<'t> Turn<'t> {
             }
         };
         mask.fill(0);
+        let has_answer = self.constraints.iter().any(|constraint| constraint.on == Constrained::Answer);
+        let mut may_end = true;
+        if let Some(constraint) = self.constrained.and_then(|index| self.constraints.get_mut(index)) {
+            may_end = constraint.mask.allowed(mask);
+            mask.iter_mut().zip(&**ordinary).for_each(|(word, ordinary)| *word &= ordinary);
+        }
+        let is_answer = self.output.kind == Some(MessageKind::Answer);
+        // The turn goes on until it has an answer, and not beyond.
+        let may_end_with = |token: u32| match self.constrained {
+            _ if !has_answer => may_end,
+            Some(_) if is_answer => may_end && token == special.return_,
+            Some(_) => may_end,
+            None => token != special.return_ || self.output.kind == Some(MessageKind::ToolCall),
+        };
+        let list = |mask: &mut [u32], token: u32| {
+            if may_end_with(token) {
+                list(mask, token);
+            }
+        };
         let allowed = match &self.grammar {
             Some(grammar) => grammar.allowed(&*tokenizer, &mut |token| list(mask, token)),
             None => {
@@ -347,7 +387,7 @@ impl<'t> Turn<'t> {
                 Allowed::ListedAndOrdinary
             }
         };
-        if allowed == Allowed::ListedAndOrdinary {
+        if allowed == Allowed::ListedAndOrdinary && self.constrained.is_none() {
             mask.iter_mut().zip(&**ordinary).for_each(|(word, ordinary)| *word |= ordinary);
         }
         let (mask, logits) = (&*generation.mask, generation.logits());
@@ -382,8 +422,25 @@ impl<'t> Turn<'t> {
         let in_content = self.output.kind;
         let open = generation.open.unwrap_or(Open { begin: generation.tokens().len(), facts: None });
         let content_end = generation.tokens().len();
-        let output = &mut self.output;
-        self.parser.push(token, &tokenizer, &mut |event| output.take(event, open.begin + 1..content_end, emit));
+        let (output, constraints, constrained) = (&mut self.output, &mut *self.constraints, &mut self.constrained);
+        if let Some(constraint) = constrained.and_then(|index| constraints.get_mut(index))
+            && !tokenizer.is_special(token)
+        {
+            constraint.mask.accept(token);
+        }
+        self.parser.push(token, &tokenizer, &mut |event| {
+            match &event {
+                parse::Event::Header(header) => {
+                    *constrained = constraints.iter().position(|one| one.is_on(header.recipient, header.channel));
+                    if let Some(constraint) = constrained.and_then(|index| constraints.get_mut(index)) {
+                        constraint.mask.begin();
+                    }
+                }
+                parse::Event::End(_) => *constrained = None,
+                parse::Event::Content(_) | parse::Event::Diagnostic(_) => {}
+            }
+            output.take(event, open.begin + 1..content_end, emit);
+        });
         if in_content == Some(MessageKind::Reasoning) && output.kind == in_content {
             self.usage.reasoning_tokens += 1;
         }
