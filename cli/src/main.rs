@@ -13,6 +13,7 @@ mod logits;
 mod open;
 mod profile;
 mod run;
+mod serve;
 mod synth;
 mod talk;
 mod tokenize;
@@ -38,6 +39,8 @@ enum Command {
     Run(run::Arguments),
     /// Holds a conversation.
     Chat(chat::Arguments),
+    /// Serves a model over OpenAI's Responses API, and over Chat Completions.
+    Serve(serve::Arguments),
     /// Shows what a model is: its numbers, its tensors, and the memory that it takes.
     Info(info::Arguments),
     /// Writes the logits after each token of a list.
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Run(arguments) => run::run(&arguments),
         Command::Chat(arguments) => chat::run(&arguments),
+        Command::Serve(arguments) => serve::run(&arguments),
         Command::Info(arguments) => info::run(&arguments),
         Command::Logits(arguments) => logits::run(&arguments),
         Command::Tokenize(arguments) => tokenize::run(&arguments),

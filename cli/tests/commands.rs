@@ -195,3 +195,32 @@ fn what_fails_is_told_on_standard_error_with_exit_code_1_and_wrong_usage_with_2(
         assert!(succeeds(&[command, "--help"], "").contains("Usage"), "{command}");
     }
 }
+
+#[test]
+fn serve_answers_over_http_until_it_is_interrupted() {
+    use std::io::{BufRead, BufReader, Read};
+    use std::net::TcpStream;
+
+    let script = Scratch::new("script");
+    fs::write(script.path(), r#"["<|channel|>final<|message|>Hello.<|return|>"]"#).expect("a file");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_ossicle"))
+        .args(["serve", "--model", &tiny(), "--port", "0", "--threads", "1", "--context", "2000"])
+        .args(["--script", script.path()])
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the command");
+    let mut line = String::new();
+    BufReader::new(child.stderr.take().expect("a pipe")).read_line(&mut line).expect("a line");
+    let address = line.split("http://").nth(1).and_then(|rest| rest.split('/').next()).expect("an address");
+    let body = r#"{"input":"Hi"}"#;
+    let mut stream = TcpStream::connect(address).expect("a connection");
+    let head =
+        "POST /v1/responses HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n";
+    write!(stream, "{head}Content-Length: {}\r\n\r\n{body}", body.len()).expect("written");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("Hello."), "{answer}");
+    let interrupted = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill");
+    assert!(interrupted.success() && child.wait().expect("an end").success());
+    assert_eq!(ossicle(&["serve", "--model", &tiny(), "--script", &tiny()], "").status.code(), Some(1));
+}

@@ -130,6 +130,15 @@ impl<'r> Carver<'r> {
         Ok(Growing { memory: self.reserve(shape)?, live: 0 })
     }
 
+    /// An empty list with room for `capacity` elements. Memory that is never filled is never touched. While measuring, the
+    /// list has no room.
+    ///
+    /// # Errors
+    /// [`Error::RegionTooSmall`] if the region ends before, or if the size overflows.
+    pub fn list<T: Copy>(&mut self, capacity: usize) -> Result<List<'r, T>> {
+        Ok(List { memory: self.reserve(capacity)?, len: 0 })
+    }
+
     fn reserve<T>(&mut self, shape: impl Shape) -> Result<&'r mut [MaybeUninit<T>]> {
         const { assert!(align_of::<T>() <= ALIGN) };
         let len = shape.elements();
@@ -190,5 +199,54 @@ impl<T: Zeroable + Copy> Growing<'_, T> {
     pub fn live_mut(&mut self) -> &mut [T] {
         // SAFETY: `grow` initialized the first `live` elements; the borrow is exclusive.
         unsafe { core::slice::from_raw_parts_mut(self.memory.as_mut_ptr().cast(), self.live) }
+    }
+}
+
+/// A list that grows within the memory carved for it.
+pub struct List<'r, T> {
+    memory: &'r mut [MaybeUninit<T>],
+    len: usize,
+}
+
+impl<'r, T: Copy> List<'r, T> {
+    /// How many elements there is room for.
+    pub fn capacity(&self) -> usize {
+        self.memory.len()
+    }
+
+    /// Adds an element at the end. False if there is no room.
+    #[must_use]
+    pub fn push(&mut self, element: T) -> bool {
+        let Some(place) = self.memory.get_mut(self.len) else { return false };
+        place.write(element);
+        self.len += 1;
+        true
+    }
+
+    /// Forgets all elements from `len` on, if there are so many.
+    pub fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+    }
+
+    /// The elements, which then stay as they are.
+    pub fn freeze(self) -> &'r [T] {
+        // SAFETY: `push` initialized the first `len` elements, and `truncate` only lowers it.
+        unsafe { core::slice::from_raw_parts(self.memory.as_ptr().cast(), self.len) }
+    }
+}
+
+impl<T> core::ops::Deref for List<'_, T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        // SAFETY: `push` initialized the first `len` elements, and `truncate` only lowers it.
+        unsafe { core::slice::from_raw_parts(self.memory.as_ptr().cast(), self.len) }
+    }
+}
+
+impl<T> core::ops::DerefMut for List<'_, T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        // SAFETY: as for `deref`; the borrow is exclusive.
+        unsafe { core::slice::from_raw_parts_mut(self.memory.as_mut_ptr().cast(), self.len) }
     }
 }

@@ -357,3 +357,59 @@ fn growing_and_replacing_a_conversation_leave_the_same_past() {
         }
     }
 }
+
+#[test]
+fn a_turn_that_must_call_ends_with_a_call_or_in_the_middle() {
+    let mut calls = 0;
+    for (seed, budget) in (0..30).flat_map(|seed| [(seed, None), (seed, Some(0)), (seed, Some(9))]) {
+        with_generation(History::Documented, |generation| {
+            begin(generation);
+            let config = TurnConfig {
+                recipients: &["functions.look"],
+                must_call: true,
+                reasoning_tokens: budget,
+                ..seeded(seed, 300)
+            };
+            let told = turn(generation, config);
+            assert_eq!(told.diagnostics, 0);
+            assert!([StopReason::ToolCall, StopReason::MaxTokens].contains(&told.reason()), "{told:?}");
+            let is_call_or_reasoning = |kind| matches!(kind, MessageKind::ToolCall | MessageKind::Reasoning);
+            assert!(told.messages.iter().all(|message| is_call_or_reasoning(message.0)), "{told:?}");
+            calls += usize::from(told.reason() == StopReason::ToolCall);
+        });
+    }
+    assert!(calls > 20, "{calls}");
+    with_generation(History::Documented, |generation| {
+        begin(generation);
+        for config in [
+            TurnConfig { must_call: true, ..seeded(0, 9) },
+            TurnConfig { must_call: true, recipients: &["python"], constrain_headers: false, ..seeded(0, 9) },
+        ] {
+            assert!(matches!(Turn::new(generation, config), Err(Error::Setting { name: "must_call", .. })));
+        }
+    });
+}
+
+#[test]
+fn a_turn_can_begin_with_given_tokens_and_goes_on_by_itself() {
+    with_generation(History::Documented, |generation| {
+        begin(generation);
+        let whole = turn(generation, TurnConfig { recipients: &["functions.look"], ..seeded(3, 80) });
+        let begin = whole.usage().input_tokens;
+        let written = generation.tokens()[begin..].to_vec();
+        for (kept, seed) in [(written.len() - 1, 4), (20, 3)] {
+            turns::begin(generation);
+            let beginning = &written[..kept];
+            let config = TurnConfig { recipients: &["functions.look"], beginning, ..seeded(seed, 80) };
+            let told = turn(generation, config);
+            assert_eq!(&generation.tokens()[told.usage().input_tokens..][..kept], beginning);
+        }
+        turns::begin(generation);
+        for wrong in [generation.special().message, u32::MAX] {
+            let beginning = [wrong];
+            let config = TurnConfig { beginning: &beginning, ..seeded(0, 9) };
+            let mut turn = Turn::new(generation, config).expect("a turn");
+            assert!(matches!(turn.run(generation, &Alone, &mut |_| {}), Err(Error::State(_))));
+        }
+    });
+}

@@ -4,6 +4,7 @@
 //! [`Turn`] is one answer: it samples, parses, and tells in [`Event`]s what comes, reasoning apart from what a user may see.
 //! Both are stepped; between steps nothing is owed.
 
+mod constraint;
 mod conversation;
 mod draft;
 mod lookup;
@@ -11,6 +12,7 @@ mod snapshot;
 mod stop_strings;
 mod turn;
 
+pub use constraint::{Constrained, Constraint};
 pub use conversation::{Generation, GenerationConfig};
 pub use draft::Drafter;
 pub use turn::{Event, MessageKind, StopReason, Turn, TurnConfig, Usage};

@@ -1,7 +1,7 @@
 use core::ops::Range;
 
 use crate::error::{Error, Result};
-use crate::harmony::conversation::{CHANNELS, COMMENTARY, FINAL, PLAIN_TYPES, Role};
+use crate::harmony::conversation::{ANALYSIS, CHANNELS, COMMENTARY, FINAL, PLAIN_TYPES, Role};
 use crate::harmony::grammar::{Allowed, HeaderGrammar, Rules};
 use crate::harmony::history::Facts;
 use crate::harmony::parse::{self, Diagnostic, Header, Parser, Stop};
@@ -10,6 +10,7 @@ use crate::sampling::{LogProbability, Sampler, SamplerConfig, log_sum_exp, top_l
 use crate::tokenizer::Specials;
 use crate::transformer::{DRAFT_TOKENS, Progress};
 
+use super::constraint::{Constrained, Constraint};
 use super::conversation::{Generation, Open};
 use super::stop_strings::StopStrings;
 
@@ -27,6 +28,11 @@ pub struct TurnConfig<'t> {
     pub stop: &'t [&'t str],
     /// The tools that may be called, by their full names: `functions.f`, `python`.
     pub recipients: &'t [&'t str],
+    /// Whether the turn can end only with a call. Takes tools that may be called, and constrained headers.
+    pub must_call: bool,
+    /// The first tokens that the model writes, taken as they are instead of being drawn: how an answer is to begin, or all of
+    /// one that was recorded.
+    pub beginning: &'t [u32],
     /// Whether the model can write only headers that are well-formed, with known channels and tools. Costs nothing.
     pub constrain_headers: bool,
     /// Whether each token is told with its logarithmic probability, and with those of so many of the likeliest tokens.
@@ -45,6 +51,8 @@ impl Default for TurnConfig<'_> {
             reasoning_tokens: None,
             stop: &[],
             recipients: &[],
+            must_call: false,
+            beginning: &[],
             constrain_headers: true,
             log_probabilities: None,
             draft_tokens: DRAFT_TOKENS,
@@ -157,6 +165,9 @@ pub struct Turn<'t> {
     grammar: Option<HeaderGrammar<'t>>,
     rules: Rules<'t>,
     output: Output<'t>,
+    constraints: &'t mut [Constraint<'t>],
+    /// Which of them the message being written keeps to.
+    constrained: Option<usize>,
     usage: Usage,
     /// Whether the turn is over.
     over: bool,
@@ -178,20 +189,30 @@ struct Output<'t> {
     stopped: bool,
 }
 
-/// The channels that are left once all reasoning is spent.
-const WITHOUT_REASONING: [&str; 2] = [COMMENTARY, FINAL];
+/// The channels of a turn: without reasoning once all of it is spent, without answers where a tool must be called.
+fn channels(may_reason: bool, must_call: bool) -> &'static [&'static str] {
+    match (may_reason, must_call) {
+        (true, false) => &CHANNELS,
+        (true, true) => &[ANALYSIS, COMMENTARY],
+        (false, false) => &[COMMENTARY, FINAL],
+        (false, true) => &[COMMENTARY],
+    }
+}
 
 impl<'t> Turn<'t> {
     /// Begins an answer: the prompt is the conversation, and the beginning of a message of the assistant.
     ///
     /// # Errors
-    /// [`Error::Setting`] if a number is outside its range; [`Error::Capacity`] if the context is full. The conversation is
-    /// as before, besides an unfinished message that is ended.
+    /// [`Error::Setting`] if a number is outside its range, or no tool can be called where one must be; [`Error::Capacity`] if
+    /// the context is full. The conversation is as before, besides an unfinished message that is ended.
     pub fn new(generation: &mut Generation<'_, '_>, config: TurnConfig<'t>) -> Result<Self> {
         let sampler = Sampler::new(config.sampler)?;
         let stop = StopStrings::new(config.stop)?;
         if config.log_probabilities.is_some_and(|count| count > TOP_MAX) {
             return Err(Error::Setting { name: "log_probabilities", expected: "a number from 0 to 20" });
+        }
+        if config.must_call && (config.recipients.is_empty() || !config.constrain_headers) {
+            return Err(Error::Setting { name: "must_call", expected: "tools to call, and constrained headers" });
         }
         generation.close()?;
         let begin = generation.tokens().len();
@@ -214,11 +235,11 @@ impl<'t> Turn<'t> {
             generation.rewind_to(input_tokens - 1);
         }
         let usage = Usage { input_tokens, cached_tokens: generation.session.position(), ..Usage::default() };
-        let channels: &[&str] = if config.reasoning_tokens == Some(0) { &WITHOUT_REASONING } else { &CHANNELS };
         let rules = Rules {
             special: generation.special,
-            channels,
+            channels: channels(config.reasoning_tokens != Some(0), config.must_call),
             channel_required: true,
+            call_required: config.must_call,
             recipients: config.recipients,
             content_types: &PLAIN_TYPES,
         };
@@ -228,11 +249,28 @@ impl<'t> Turn<'t> {
             grammar: config.constrain_headers.then(|| HeaderGrammar::new(rules)),
             rules,
             output: Output { stop, kind: None, facts: Facts::default(), first_token: 0, ended: None, stopped: false },
+            constraints: &mut [],
+            constrained: None,
             usage,
             over: false,
             version: generation.version,
             config,
         })
+    }
+
+    /// The same turn, whose messages keep to `constraints`: of several for a message, to the first. They are armed by the
+    /// `<|message|>` of its header; the message can then end only where its mask says so. With one for the answer the turn
+    /// ends with one answer. If it ends for another reason than [`StopReason::Finished`] or [`StopReason::ToolCall`], the
+    /// message is not complete.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] without [`TurnConfig::constrain_headers`], since free headers could go around the constraints.
+    pub fn with_constraints(mut self, constraints: &'t mut [Constraint<'t>]) -> Result<Self> {
+        if self.grammar.is_none() && !constraints.is_empty() {
+            return Err(Error::Setting { name: "constrain_headers", expected: "true where there are constraints" });
+        }
+        self.constraints = constraints;
+        Ok(self)
     }
 
     /// What the turn has taken so far.
@@ -244,7 +282,8 @@ impl<'t> Turn<'t> {
     ///
     /// # Errors
     /// [`Error::NotFinite`] as [`crate::transformer::Session::step`]: the turn can be stepped again, or cancelled.
-    /// [`Error::State`] if no token is allowed, or if the conversation has changed since the turn began.
+    /// [`Error::State`] if no token is allowed, or not that of [`TurnConfig::beginning`], or if the conversation has changed
+    /// since the turn began.
     pub fn step(
         &mut self,
         generation: &mut Generation<'_, '_>,
@@ -322,6 +361,25 @@ impl<'t> Turn<'t> {
             }
         };
         mask.fill(0);
+        let has_answer = self.constraints.iter().any(|constraint| constraint.on == Constrained::Answer);
+        let mut may_end = true;
+        if let Some(constraint) = self.constrained.and_then(|index| self.constraints.get_mut(index)) {
+            may_end = constraint.mask.allowed(mask);
+            mask.iter_mut().zip(&**ordinary).for_each(|(word, ordinary)| *word &= ordinary);
+        }
+        let is_answer = self.output.kind == Some(MessageKind::Answer);
+        // The turn goes on until it has an answer, and not beyond.
+        let may_end_with = |token: u32| match self.constrained {
+            _ if !has_answer => may_end,
+            Some(_) if is_answer => may_end && token == special.return_,
+            Some(_) => may_end,
+            None => token != special.return_ || self.output.kind == Some(MessageKind::ToolCall),
+        };
+        let list = |mask: &mut [u32], token: u32| {
+            if may_end_with(token) {
+                list(mask, token);
+            }
+        };
         let allowed = match &self.grammar {
             Some(grammar) => grammar.allowed(&*tokenizer, &mut |token| list(mask, token)),
             None => {
@@ -329,12 +387,16 @@ impl<'t> Turn<'t> {
                 Allowed::ListedAndOrdinary
             }
         };
-        if allowed == Allowed::ListedAndOrdinary {
+        if allowed == Allowed::ListedAndOrdinary && self.constrained.is_none() {
             mask.iter_mut().zip(&**ordinary).for_each(|(word, ordinary)| *word |= ordinary);
         }
         let (mask, logits) = (&*generation.mask, generation.logits());
         let is_allowed = |token: u32| mask.get(token as usize / 32).is_some_and(|word| word >> (token % 32) & 1 == 1);
-        let token = self.sampler.sample(logits, is_allowed)?;
+        let token = match self.config.beginning.get(self.usage.output_tokens) {
+            Some(&token) if is_allowed(token) => token,
+            Some(_) => return Err(Error::State("a beginning of tokens that can come where they stand")),
+            None => self.sampler.sample(logits, is_allowed)?,
+        };
         if let Some(count) = self.config.log_probabilities {
             let mut top = [LogProbability::default(); TOP_MAX];
             let found = top_log_probabilities(logits, &mut top[..count]);
@@ -360,8 +422,25 @@ impl<'t> Turn<'t> {
         let in_content = self.output.kind;
         let open = generation.open.unwrap_or(Open { begin: generation.tokens().len(), facts: None });
         let content_end = generation.tokens().len();
-        let output = &mut self.output;
-        self.parser.push(token, &tokenizer, &mut |event| output.take(event, open.begin + 1..content_end, emit));
+        let (output, constraints, constrained) = (&mut self.output, &mut *self.constraints, &mut self.constrained);
+        if let Some(constraint) = constrained.and_then(|index| constraints.get_mut(index))
+            && !tokenizer.is_special(token)
+        {
+            constraint.mask.accept(token);
+        }
+        self.parser.push(token, &tokenizer, &mut |event| {
+            match &event {
+                parse::Event::Header(header) => {
+                    *constrained = constraints.iter().position(|one| one.is_on(header.recipient, header.channel));
+                    if let Some(constraint) = constrained.and_then(|index| constraints.get_mut(index)) {
+                        constraint.mask.begin();
+                    }
+                }
+                parse::Event::End(_) => *constrained = None,
+                parse::Event::Content(_) | parse::Event::Diagnostic(_) => {}
+            }
+            output.take(event, open.begin + 1..content_end, emit);
+        });
         if in_content == Some(MessageKind::Reasoning) && output.kind == in_content {
             self.usage.reasoning_tokens += 1;
         }
@@ -439,15 +518,19 @@ impl<'t> Turn<'t> {
         self.usage.reasoning_tokens >= budget && (reasons || budget == 0 && at_beginning)
     }
 
-    /// Ends the reasoning, if there is some, and begins the answer. No more reasoning can come.
+    /// Ends the reasoning, if there is some, and begins the answer, unless it must be a call. No more reasoning can come.
     fn lead_to_answer(&mut self, generation: &mut Generation<'_, '_>, emit: &mut dyn FnMut(Event<'_>)) -> Result<()> {
         let special = generation.special;
-        self.rules.channels = &WITHOUT_REASONING;
+        self.rules.channels = channels(false, self.config.must_call);
         if self.output.kind.is_some() {
             self.accept(generation, special.end, emit)?;
             if self.grammar.is_none() {
                 self.accept_header(generation, &[special.start], Role::Assistant.name(), &[], emit)?;
             }
+        }
+        if self.config.must_call {
+            // The header grammar leads on to a call.
+            return Ok(());
         }
         self.accept_header(generation, &[special.channel], FINAL, &[special.message], emit)
     }

@@ -29,6 +29,8 @@ pub struct Rules<'g> {
     pub channels: &'g [&'g str],
     /// Whether every message must have one.
     pub channel_required: bool,
+    /// Whether the turn can end only with a call: what is not reasoning must have a recipient.
+    pub call_required: bool,
     /// The tools that may be called, by their full names: `functions.f`, `python`. Names with white space or braces cannot
     /// be.
     pub recipients: &'g [&'g str],
@@ -39,7 +41,14 @@ pub struct Rules<'g> {
 impl<'g> Rules<'g> {
     /// The default channels and content types.
     pub fn new(special: SpecialTokens, recipients: &'g [&'g str]) -> Self {
-        Self { special, channels: &CHANNELS, channel_required: true, recipients, content_types: &PLAIN_TYPES }
+        Self {
+            special,
+            channels: &CHANNELS,
+            channel_required: true,
+            call_required: false,
+            recipients,
+            content_types: &PLAIN_TYPES,
+        }
     }
 }
 
@@ -184,11 +193,12 @@ impl<'g> HeaderGrammar<'g> {
             Place::Role | Place::Channel | Place::Constrained => {}
             Place::BeforeChannel => {
                 emit(special.channel);
-                if !self.rules.channel_required {
+                if !self.rules.channel_required && !self.needs_recipient() {
                     emit(special.constrain);
                     emit(special.message);
                 }
             }
+            Place::AfterChannel if self.needs_recipient() => {}
             Place::AfterChannel => {
                 emit(special.constrain);
                 emit(special.message);
@@ -218,7 +228,8 @@ impl<'g> HeaderGrammar<'g> {
         let place = match self.place {
             Place::Role => Place::BeforeChannel,
             Place::Channel => {
-                next.is_reasoning = name == ANALYSIS && self.rules.channels.contains(&FINAL);
+                let has_more = self.rules.call_required || self.rules.channels.contains(&FINAL);
+                next.is_reasoning = name == ANALYSIS && has_more;
                 Place::AfterChannel
             }
             place if prefix == TO => {
@@ -249,7 +260,7 @@ impl<'g> HeaderGrammar<'g> {
     /// The text with this number.
     fn text(&self, candidate: usize) -> Option<Candidate<'g>> {
         let Rules { channels, recipients, content_types, channel_required, .. } = self.rules;
-        let has_type = self.place == Place::AfterChannel || !channel_required;
+        let has_type = (self.place == Place::AfterChannel || !channel_required) && !self.needs_recipient();
         let text = match self.place {
             Place::Role => Some(("", Role::Assistant.name())),
             Place::Channel => channels.get(candidate).map(|&name| ("", name)),
@@ -264,6 +275,11 @@ impl<'g> HeaderGrammar<'g> {
             },
         };
         text.filter(|(_, name)| !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || "{}".contains(c)))
+    }
+
+    /// Whether a recipient has to come before the content.
+    fn needs_recipient(&self) -> bool {
+        self.rules.call_required && !self.has_recipient && !self.is_reasoning
     }
 
     fn bytes(&self, candidate: usize) -> impl Iterator<Item = u8> + use<'g> {

@@ -1,0 +1,172 @@
+//! `ossicle serve`: a model over HTTP.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use ossicle_core::model::Config;
+use ossicle_core::transformer::{DRAFT_TOKENS, SessionConfig};
+use ossicle_host::Threads;
+use ossicle_host::policy::{AuditLog, Gate, ProgramGate};
+use ossicle_server::{Engine, Policy, Script, Server, Settings};
+
+use crate::open::{ComputeOptions, with_model, with_tokenizer};
+
+/// Arguments of `ossicle serve`.
+#[derive(Args)]
+pub struct Arguments {
+    /// A GGUF file, a safetensors file or index, or the folder of a checkpoint.
+    #[arg(long)]
+    model: PathBuf,
+    /// Address to listen on. Any but the default can be reached by other machines.
+    #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
+    host: IpAddr,
+    /// Port to listen on; 0 for a free one.
+    #[arg(long, default_value_t = 8000)]
+    port: u16,
+    /// What the model is called [default: by its size, or else its file].
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// A key that clients must send; may be given several times. Clients with different keys see nothing of each other.
+    #[arg(long, value_name = "KEY", env = "OSSICLE_API_KEY", hide_env_values = true)]
+    api_key: Vec<String>,
+    /// An origin whose pages may use the server, such as https://example.org; may be given several times.
+    #[arg(long, value_name = "ORIGIN")]
+    cors: Vec<String>,
+    /// A name by which clients on this machine call the server, besides localhost; may be given several times.
+    #[arg(long, value_name = "NAME")]
+    allow_host: Vec<String>,
+    /// Shows reasoning to nobody: it leaves the server encrypted, for clients to send back.
+    #[arg(long)]
+    withhold_reasoning: bool,
+    /// A program that judges what users and tools say and what the model answers and calls: docs/safety.md says how.
+    #[arg(long, value_name = "PROGRAM")]
+    gate: Option<PathBuf>,
+    /// Seconds that the program may take for each text.
+    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    gate_seconds: u64,
+    /// Adds to this file what was judged, by digests, and how each answer ended.
+    #[arg(long, value_name = "FILE")]
+    audit: Option<PathBuf>,
+    /// Keeps responses in this file [default: in memory, until the server ends].
+    #[arg(long, value_name = "FILE")]
+    store: Option<PathBuf>,
+    /// Most megabytes of stored responses; the ones unused for longest go first.
+    #[arg(long, default_value_t = 64, value_name = "MEGABYTES")]
+    store_size: u64,
+    /// Positions of each session [default: 8192, or as many as the model has].
+    #[arg(long, value_name = "TOKENS")]
+    context: Option<usize>,
+    /// Requests answered at a time; each takes the memory of a session.
+    #[arg(long, default_value_t = 2, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=256))]
+    sessions: u16,
+    /// Requests that may wait; more are told to come back later.
+    #[arg(long, default_value_t = 32, value_name = "COUNT")]
+    queue: u16,
+    /// Most megabytes of a request.
+    #[arg(long, default_value_t = 8, value_name = "MEGABYTES")]
+    body_size: usize,
+    /// Seconds that an answer may take, the time in the queue included; 0 for any.
+    #[arg(long, default_value_t = 3600, value_name = "SECONDS")]
+    answer_seconds: u64,
+    /// Says what a file says in place of what the model would, to test clients: a JSON list of texts in the chat format, as
+    /// "<|channel|>final<|message|>Hello<|return|>", one for each request, over and over.
+    #[arg(long, value_name = "FILE")]
+    script: Option<PathBuf>,
+    #[command(flatten)]
+    compute: ComputeOptions,
+}
+
+/// How far back a conversation can go without being computed anew: the reasoning and the answer of a turn, as a rule.
+const REWIND_TOKENS: usize = 2048;
+
+/// Runs `ossicle serve` until Ctrl-C.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let kernels = arguments.compute.kernels()?;
+    let script = arguments.script.as_deref().map(read_script).transpose()?;
+    let policy = policy(arguments)?;
+    with_model(&arguments.model, |opened| {
+        let address = SocketAddr::new(arguments.host, arguments.port);
+        let name = || default_name(opened.model.config(), &arguments.model);
+        let settings = Settings {
+            address,
+            model_name: arguments.name.clone().unwrap_or_else(name),
+            api_keys: arguments.api_key.clone(),
+            origins: arguments.cors.clone(),
+            hosts: arguments.allow_host.clone(),
+            withhold_reasoning: arguments.withhold_reasoning,
+            policy,
+            store: arguments.store.clone(),
+            store_size: arguments.store_size << 20,
+            body_size: arguments.body_size << 20,
+            answer_time: (arguments.answer_seconds > 0).then(|| Duration::from_secs(arguments.answer_seconds)),
+            ..Settings::default()
+        };
+        if !address.ip().is_loopback() && settings.api_keys.is_empty() {
+            eprintln!("ossicle: other machines can reach {address}, and no --api-key keeps them out");
+        }
+        let model_name = settings.model_name.clone();
+        let server = Server::bind(settings).with_context(|| address.to_string())?;
+        let stop = server.stop();
+        ctrlc::set_handler(move || stop.stop())?;
+        let default = SessionConfig::within(opened.model.config());
+        let context_tokens = arguments.context.unwrap_or(default.context_tokens);
+        let session = SessionConfig {
+            context_tokens,
+            logits_rows: 1 + DRAFT_TOKENS.min(context_tokens.saturating_sub(1)),
+            rewind_tokens: REWIND_TOKENS.min(context_tokens),
+            precision: arguments.compute.precision(),
+            ..default
+        };
+        let threads = Threads::new(arguments.compute.threads());
+        with_tokenizer(&opened, |tokenizer| {
+            let url = format!("http://{}", server.address()?);
+            eprintln!("{model_name} answers at {url}/v1; a page to try it: {url}");
+            server.run(Engine {
+                model: opened.model,
+                tokenizer,
+                kernels,
+                threads: &threads,
+                session,
+                sessions: arguments.sessions.into(),
+                queue: arguments.queue.into(),
+                script,
+            })?;
+            Ok(())
+        })
+    })
+}
+
+fn policy(arguments: &Arguments) -> Result<Policy> {
+    let time = Duration::from_secs(arguments.gate_seconds);
+    let gate =
+        arguments.gate.as_ref().map(|program| Arc::new(ProgramGate::new(program.clone(), time)) as Arc<dyn Gate>);
+    let audit = match &arguments.audit {
+        Some(path) => Some(Arc::new(AuditLog::open(path).with_context(|| path.display().to_string())?)),
+        None => None,
+    };
+    Ok(Policy { gate, audit })
+}
+
+/// Published sizes by their names, others by that of their file.
+fn default_name(config: &Config, path: &Path) -> String {
+    match (config.layers, config.hidden) {
+        (24, 2880) => "gpt-oss-20b".to_owned(),
+        (36, 2880) => "gpt-oss-120b".to_owned(),
+        _ => path.file_stem().map_or_else(|| "model".to_owned(), |stem| stem.to_string_lossy().into_owned()),
+    }
+}
+
+fn read_script(path: &Path) -> Result<Script> {
+    let text = std::fs::read(path).with_context(|| path.display().to_string())?;
+    let answers: Vec<String> =
+        serde_json::from_slice(&text).with_context(|| format!("{}: expected a list of texts", path.display()))?;
+    if answers.is_empty() {
+        bail!("{}: expected at least one text", path.display());
+    }
+    let mut next = answers.into_iter().cycle();
+    Ok(Box::new(move |_| next.next()))
+}

@@ -1,0 +1,14 @@
+/// Which tokens may come next in the content of one message.
+///
+/// A turn begins it where the content begins, and tells it each token of the content. Hosts may bring their own.
+pub trait TokenMask {
+    /// The content of a message begins; whatever came before is forgotten.
+    fn begin(&mut self);
+
+    /// Sets in `mask` the bit of each ordinary token that may come next, token 0 in the lowest bit of the first word, and
+    /// clears all others. Returns whether the content may end here.
+    fn allowed(&mut self, mask: &mut [u32]) -> bool;
+
+    /// Takes the token that was written. False if it was not allowed; then nothing is allowed any more.
+    fn accept(&mut self, token: u32) -> bool;
+}

@@ -1,0 +1,354 @@
+use std::sync::Arc;
+
+use ossicle_core::generation::{MessageKind, Usage};
+use serde_json::{Map, Value, json};
+
+use super::event::{AnswerEvent, End, TokenText};
+use crate::request::{Request, ToolKind, Tools};
+use crate::seal::{Seal, new_id};
+
+/// An event of a stream: its type, and its JSON.
+pub type ServerEvent = (&'static str, Value);
+
+/// The response under way, and the events that tell of it. Each answer event is taken as it comes; whatever the model
+/// writes, the events come in the order that clients expect, and exactly one of them ends the stream.
+pub struct ResponseAnswer {
+    /// All of the response but `status` and what depends on it.
+    response: Map<String, Value>,
+    tools: Tools,
+    output: Vec<Value>,
+    open: Option<Open>,
+    /// The message is over, but whether it is complete is known when the next event comes.
+    has_ended: bool,
+    /// Tokens whose text has not come yet.
+    tokens: Vec<Value>,
+    sequence: u64,
+    settings: Presentation,
+    is_over: bool,
+}
+
+/// How a response is shown.
+#[derive(Clone)]
+pub struct Presentation {
+    /// Encrypts reasoning.
+    pub seal: Arc<Seal>,
+    /// Whose it is.
+    pub owner: Arc<str>,
+    /// Whether reasoning comes in encrypted form.
+    pub encrypts_reasoning: bool,
+    /// Whether it comes in that form only.
+    pub withholds_reasoning: bool,
+    /// The time, in seconds since 1970.
+    pub clock: fn() -> u64,
+}
+
+/// The item that the model is writing.
+struct Open {
+    kind: Kind,
+    id: String,
+    text: String,
+    log_probabilities: Vec<Value>,
+}
+
+#[derive(Clone, PartialEq)]
+enum Kind {
+    Reasoning { is_shown: bool },
+    Message { phase: &'static str },
+    Call { kind: ToolKind, call_id: String, namespace: Option<String>, name: String },
+}
+
+impl ResponseAnswer {
+    /// A response to `request`, of which nothing has been told yet.
+    pub fn new(request: &Request, model: &str, id: String, presentation: Presentation) -> Self {
+        let mut response = Map::new();
+        response.insert("id".into(), id.into());
+        response.insert("object".into(), "response".into());
+        response.insert("created_at".into(), (presentation.clock)().into());
+        response.insert("completed_at".into(), Value::Null);
+        response.insert("status".into(), "queued".into());
+        response.insert("error".into(), Value::Null);
+        response.insert("incomplete_details".into(), Value::Null);
+        response.insert("model".into(), model.into());
+        response.insert("output".into(), json!([]));
+        response.insert("usage".into(), Value::Null);
+        response.extend(request.echo.clone());
+        Self {
+            response,
+            tools: request.task.tools.clone(),
+            output: Vec::new(),
+            open: None,
+            has_ended: false,
+            tokens: Vec::new(),
+            sequence: 0,
+            settings: presentation,
+            is_over: false,
+        }
+    }
+
+    /// The response as it is now.
+    pub fn response(&self) -> Value {
+        let mut response = self.response.clone();
+        response.insert("output".into(), self.output.clone().into());
+        Value::Object(response)
+    }
+
+    /// Whether all has been told.
+    pub fn is_over(&self) -> bool {
+        self.is_over
+    }
+
+    /// The first events of a stream. A response in the background waits first.
+    pub fn begin(&mut self, is_queued: bool, emit: &mut dyn FnMut(ServerEvent)) {
+        if is_queued {
+            self.tell_response("response.queued", emit);
+        }
+        self.response.insert("status".into(), "in_progress".into());
+        if !is_queued {
+            self.tell_response("response.created", emit);
+        }
+        self.tell_response("response.in_progress", emit);
+    }
+
+    /// Takes what the model did. After the end nothing is taken.
+    pub fn take(&mut self, event: AnswerEvent, emit: &mut dyn FnMut(ServerEvent)) {
+        if self.is_over {
+            return;
+        }
+        if core::mem::take(&mut self.has_ended) {
+            let is_cut = matches!(&event, AnswerEvent::Stop { end, .. } if *end != End::Completed);
+            self.close(if is_cut { "incomplete" } else { "completed" }, emit);
+        }
+        match event {
+            AnswerEvent::Begin => {}
+            AnswerEvent::Token { drawn, top } => self.tokens.push(log_probability(&drawn, &top)),
+            AnswerEvent::MessageBegin { kind, recipient } => self.open(kind, recipient, emit),
+            AnswerEvent::Delta(text) => self.delta(text, emit),
+            AnswerEvent::MessageEnd => self.has_ended = true,
+            AnswerEvent::Stop { end, usage } => self.stop(end, usage, emit),
+        }
+    }
+
+    fn tell(&mut self, name: &'static str, mut event: Value, emit: &mut dyn FnMut(ServerEvent)) {
+        let all = json!({ "type": name, "sequence_number": self.sequence });
+        if let (Value::Object(mut all), Value::Object(event)) = (all, &mut event) {
+            all.append(event);
+            self.sequence += 1;
+            emit((name, Value::Object(all)));
+        }
+    }
+
+    fn tell_response(&mut self, name: &'static str, emit: &mut dyn FnMut(ServerEvent)) {
+        let response = self.response();
+        self.tell(name, json!({ "response": response }), emit);
+    }
+
+    /// Tells something about the open item, whose index and id are added.
+    fn tell_item(&mut self, name: &'static str, mut event: Value, emit: &mut dyn FnMut(ServerEvent)) {
+        if let Some(open) = &self.open {
+            event["item_id"] = (&*open.id).into();
+            event["output_index"] = self.output.len().into();
+            self.tell(name, event, emit);
+        }
+    }
+
+    fn open(&mut self, kind: MessageKind, recipient: Option<String>, emit: &mut dyn FnMut(ServerEvent)) {
+        // A message that had no end is over all the same.
+        self.close("completed", emit);
+        // Those so far were of the header.
+        self.tokens.clear();
+        let kind = match kind {
+            MessageKind::Reasoning => Kind::Reasoning { is_shown: !self.settings.withholds_reasoning },
+            MessageKind::Preamble => Kind::Message { phase: "commentary" },
+            MessageKind::Answer => Kind::Message { phase: "final_answer" },
+            MessageKind::ToolCall => self.call(&recipient.unwrap_or_default()),
+        };
+        let id = new_id(match &kind {
+            Kind::Reasoning { .. } => "rs",
+            Kind::Message { .. } => "msg",
+            Kind::Call { kind: ToolKind::Function, .. } => "fc",
+            Kind::Call { kind: ToolKind::Custom, .. } => "ctc",
+        });
+        let open = Open { kind, id, text: String::new(), log_probabilities: Vec::new() };
+        let (item, part) = (self.item(&open, "in_progress", true), part(&open));
+        self.open = Some(open);
+        let index = self.output.len();
+        self.tell("response.output_item.added", json!({ "output_index": index, "item": item }), emit);
+        if let Some(part) = part {
+            self.tell_item("response.content_part.added", json!({ "content_index": 0, "part": part }), emit);
+        }
+    }
+
+    fn call(&self, recipient: &str) -> Kind {
+        let call_id = new_id("call");
+        match self.tools.find(recipient) {
+            Some(tool) => Kind::Call {
+                kind: tool.kind,
+                call_id,
+                namespace: tool.given_namespace().map(str::to_owned),
+                name: tool.name.clone(),
+            },
+            // The model called what nobody defined: the client is told, as far as the API has words for it.
+            None => {
+                let name = recipient.strip_prefix("functions.").unwrap_or(recipient).to_owned();
+                Kind::Call { kind: ToolKind::Function, call_id, namespace: None, name }
+            }
+        }
+    }
+
+    fn delta(&mut self, text: String, emit: &mut dyn FnMut(ServerEvent)) {
+        let Some(open) = &mut self.open else { return };
+        open.text.push_str(&text);
+        let (name, event) = match &open.kind {
+            Kind::Reasoning { is_shown: false } => return,
+            Kind::Reasoning { is_shown: true } => {
+                ("response.reasoning_text.delta", json!({ "content_index": 0, "delta": text }))
+            }
+            Kind::Message { .. } => {
+                let tokens = core::mem::take(&mut self.tokens);
+                open.log_probabilities.extend_from_slice(&tokens);
+                ("response.output_text.delta", json!({ "content_index": 0, "delta": text, "logprobs": tokens }))
+            }
+            Kind::Call { kind: ToolKind::Function, .. } => {
+                ("response.function_call_arguments.delta", json!({ "delta": text }))
+            }
+            Kind::Call { kind: ToolKind::Custom, .. } => {
+                ("response.custom_tool_call_input.delta", json!({ "delta": text }))
+            }
+        };
+        self.tell_item(name, event, emit);
+    }
+
+    /// Ends the open item, if there is one.
+    fn close(&mut self, status: &str, emit: &mut dyn FnMut(ServerEvent)) {
+        let Some(open) = &self.open else { return };
+        let (item, part, text) = (self.item(open, status, false), part(open), open.text.clone());
+        let log_probabilities = &open.log_probabilities;
+        let done = match &open.kind {
+            Kind::Reasoning { is_shown: false } => None,
+            Kind::Reasoning { is_shown: true } => {
+                Some(("response.reasoning_text.done", json!({ "content_index": 0, "text": text })))
+            }
+            Kind::Message { .. } => {
+                let event = json!({ "content_index": 0, "text": text, "logprobs": log_probabilities });
+                Some(("response.output_text.done", event))
+            }
+            Kind::Call { kind: ToolKind::Function, name, .. } => {
+                Some(("response.function_call_arguments.done", json!({ "name": name, "arguments": text })))
+            }
+            Kind::Call { kind: ToolKind::Custom, .. } => {
+                Some(("response.custom_tool_call_input.done", json!({ "input": text })))
+            }
+        };
+        if let Some((name, event)) = done {
+            self.tell_item(name, event, emit);
+        }
+        if let Some(part) = part {
+            self.tell_item("response.content_part.done", json!({ "content_index": 0, "part": part }), emit);
+        }
+        let index = self.output.len();
+        self.tell("response.output_item.done", json!({ "output_index": index, "item": item }), emit);
+        self.open = None;
+        self.output.push(item);
+    }
+
+    /// The open item as the API shows it.
+    fn item(&self, open: &Open, status: &str, is_empty: bool) -> Value {
+        let content = || if is_empty { json!([]) } else { part(open).map_or(json!([]), |part| json!([part])) };
+        let id = &open.id;
+        match &open.kind {
+            Kind::Reasoning { is_shown } => {
+                let Presentation { seal, owner, encrypts_reasoning, .. } = &self.settings;
+                // What is withheld travels encrypted, so that the model can be told it again.
+                let encrypted =
+                    (!is_empty && (*encrypts_reasoning || !is_shown)).then(|| seal.close(owner, &open.text));
+                let mut item = json!({
+                    "id": id, "type": "reasoning", "summary": [], "content": content(), "status": status,
+                });
+                if *encrypts_reasoning || encrypted.is_some() {
+                    item["encrypted_content"] = encrypted.into();
+                }
+                item
+            }
+            Kind::Message { phase } => json!({
+                "id": id, "type": "message", "role": "assistant", "status": status, "phase": phase, "content": content(),
+            }),
+            Kind::Call { kind, call_id, namespace, name } => {
+                let (item_type, argument) = match kind {
+                    ToolKind::Function => ("function_call", "arguments"),
+                    ToolKind::Custom => ("custom_tool_call", "input"),
+                };
+                let mut item = json!({
+                    "id": id, "type": item_type, "status": status, "call_id": call_id, "name": name,
+                    argument: open.text,
+                });
+                if let Some(namespace) = namespace {
+                    item["namespace"] = (&**namespace).into();
+                }
+                item
+            }
+        }
+    }
+
+    fn stop(&mut self, end: End, usage: Usage, emit: &mut dyn FnMut(ServerEvent)) {
+        self.close(if end == End::Completed { "completed" } else { "incomplete" }, emit);
+        let mut set = |key: &str, value: Value| {
+            self.response.insert(key.into(), value);
+        };
+        let reason = |reason: &str| json!({ "reason": reason });
+        let (name, status) = match end {
+            End::Completed => ("response.completed", "completed"),
+            End::Length => {
+                set("incomplete_details", reason("max_output_tokens"));
+                ("response.incomplete", "incomplete")
+            }
+            End::Filtered(why) => {
+                set("incomplete_details", json!({ "reason": "content_filter", "message": why }));
+                ("response.incomplete", "incomplete")
+            }
+            End::Cancelled => ("response.incomplete", "cancelled"),
+            End::Failed(error) => {
+                set("error", json!({ "code": error.code.unwrap_or("server_error"), "message": error.message }));
+                ("response.failed", "failed")
+            }
+        };
+        set("status", status.into());
+        if status == "completed" {
+            set("completed_at", (self.settings.clock)().into());
+        }
+        self.response.insert("usage".into(), shown_usage(usage));
+        self.is_over = true;
+        self.tell_response(name, emit);
+    }
+}
+
+/// The only part of the content of an item, if its kind has such.
+fn part(open: &Open) -> Option<Value> {
+    match &open.kind {
+        Kind::Reasoning { is_shown: true } => Some(json!({ "type": "reasoning_text", "text": open.text })),
+        Kind::Message { .. } => Some(json!({
+            "type": "output_text", "text": open.text, "annotations": [], "logprobs": open.log_probabilities,
+        })),
+        _ => None,
+    }
+}
+
+fn shown_usage(usage: Usage) -> Value {
+    json!({
+        "input_tokens": usage.input_tokens,
+        "input_tokens_details": { "cached_tokens": usage.cached_tokens, "cache_write_tokens": 0 },
+        "output_tokens": usage.output_tokens,
+        "output_tokens_details": { "reasoning_tokens": usage.reasoning_tokens },
+        "total_tokens": usage.input_tokens + usage.output_tokens,
+    })
+}
+
+/// A token and its rivals, in the form that both APIs share.
+pub fn log_probability(drawn: &TokenText, top: &[TokenText]) -> Value {
+    let shown = |token: &TokenText| {
+        let text = String::from_utf8_lossy(&token.bytes);
+        json!({ "token": text, "bytes": token.bytes, "logprob": token.log_probability })
+    };
+    let mut value = shown(drawn);
+    value["top_logprobs"] = top.iter().map(shown).collect();
+    value
+}

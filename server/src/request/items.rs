@@ -1,0 +1,156 @@
+//! The items of a conversation.
+
+use ossicle_core::harmony::conversation::{ANALYSIS, COMMENTARY, FINAL, Role};
+
+use super::Warnings;
+use super::field::Field;
+use super::tools::{ToolKind, recipient};
+use crate::error::ApiError;
+use crate::seal::Seal;
+
+/// An item of the conversation, as the model is told it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Item {
+    /// Somebody says something.
+    Message {
+        /// Who: the developer, the user or the assistant.
+        role: Role,
+        /// Of the assistant's messages: the channel.
+        channel: Option<&'static str>,
+        /// The texts.
+        parts: Vec<String>,
+    },
+    /// The model thought something.
+    Reasoning(Vec<String>),
+    /// The model called a tool.
+    Call {
+        /// What the answer refers to.
+        call_id: String,
+        /// The tool, by the name by which the model calls it.
+        recipient: String,
+        /// What it takes.
+        kind: ToolKind,
+        /// With what.
+        argument: String,
+    },
+    /// The tool answered.
+    CallOutput {
+        /// The tool.
+        recipient: String,
+        /// With what.
+        parts: Vec<String>,
+    },
+}
+
+/// Reads items. `seal` opens the reasoning that this server once encrypted for `owner`.
+pub fn read(
+    fields: &[Field<'_>],
+    (seal, owner): (&Seal, &str),
+    warnings: &mut Warnings,
+) -> Result<Vec<Item>, ApiError> {
+    let mut items: Vec<Item> = Vec::new();
+    for field in fields {
+        let item = match field.get("type").text()?.unwrap_or("message") {
+            "message" => message(field)?,
+            "reasoning" => match reasoning(field, seal, owner)? {
+                Some(item) => item,
+                None => continue,
+            },
+            "function_call" => call(field, ToolKind::Function, "arguments")?,
+            "custom_tool_call" => call(field, ToolKind::Custom, "input")?,
+            "function_call_output" | "custom_tool_call_output" => output(field, &items)?,
+            other => {
+                warnings.add(format!("{}: items of type {other:?} are unknown and were left out", field.path()));
+                continue;
+            }
+        };
+        items.push(item);
+    }
+    Ok(items)
+}
+
+fn message(field: &Field<'_>) -> Result<Item, ApiError> {
+    let roles = [
+        ("user", Role::User),
+        ("assistant", Role::Assistant),
+        ("developer", Role::Developer),
+        ("system", Role::Developer),
+    ];
+    let role = field.get("role");
+    let role = role.choice(&roles)?.ok_or_else(|| role.refuse("user, assistant, developer or system"))?;
+    let channel = match role {
+        Role::Assistant => {
+            field.get("phase").choice(&[("commentary", COMMENTARY), ("final_answer", FINAL)])?.or(Some(FINAL))
+        }
+        _ => None,
+    };
+    Ok(Item::Message { role, channel, parts: texts(&field.get("content"))? })
+}
+
+fn reasoning(field: &Field<'_>, seal: &Seal, owner: &str) -> Result<Option<Item>, ApiError> {
+    let content = field.get("content");
+    let parts = if content.value().is_some() { texts(&content)? } else { Vec::new() };
+    if !parts.is_empty() {
+        return Ok(Some(Item::Reasoning(parts)));
+    }
+    let encrypted = field.get("encrypted_content");
+    let Some(text) = encrypted.text()? else { return Ok(None) };
+    match seal.open(owner, text) {
+        Some(text) => Ok(Some(Item::Reasoning(vec![text]))),
+        None => Err(ApiError {
+            code: Some("invalid_encrypted_content"),
+            ..ApiError::invalid(encrypted.path(), "The encrypted content was not made by this server for this client.")
+        }),
+    }
+}
+
+fn call(field: &Field<'_>, kind: ToolKind, argument: &str) -> Result<Item, ApiError> {
+    let namespace = field.get("namespace").text()?;
+    Ok(Item::Call {
+        call_id: field.get("call_id").required_text()?.to_owned(),
+        recipient: recipient(namespace, field.get("name").required_text()?),
+        kind,
+        argument: field.get(argument).required_text()?.to_owned(),
+    })
+}
+
+fn output(field: &Field<'_>, items: &[Item]) -> Result<Item, ApiError> {
+    let id = field.get("call_id");
+    let wanted = id.required_text()?;
+    let found = items.iter().rev().find_map(|item| match item {
+        Item::Call { call_id, recipient, .. } if call_id == wanted => Some(recipient.clone()),
+        _ => None,
+    });
+    let recipient = found.ok_or_else(|| id.refuse("the call_id of a call before it"))?;
+    Ok(Item::CallOutput { recipient, parts: texts(&field.get("output"))? })
+}
+
+/// A string, or a list of parts with texts.
+pub fn texts(field: &Field<'_>) -> Result<Vec<String>, ApiError> {
+    if let Some(text) = field.value().and_then(|value| value.as_str()) {
+        return Ok(vec![text.to_owned()]);
+    }
+    let parts = field.list()?.ok_or_else(|| field.refuse("a string or a list of parts"))?;
+    let text = |part: &Field<'_>| {
+        let kind = part.get("type");
+        match kind.text()?.unwrap_or("text") {
+            "text" | "input_text" | "output_text" | "reasoning_text" | "summary_text" => {
+                Ok(part.get("text").required_text()?.to_owned())
+            }
+            "refusal" => Ok(part.get("refusal").required_text()?.to_owned()),
+            other => Err(kind.unsupported(&format!("the model reads text only, not {other:?}"))),
+        }
+    };
+    parts.iter().map(text).collect()
+}
+
+impl Item {
+    /// The channel on which the assistant's item stands.
+    pub fn channel(&self) -> Option<&'static str> {
+        match self {
+            Self::Message { channel, .. } => *channel,
+            Self::Reasoning(_) => Some(ANALYSIS),
+            Self::Call { .. } | Self::CallOutput { .. } => Some(COMMENTARY),
+        }
+    }
+}

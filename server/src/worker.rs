@@ -1,0 +1,439 @@
+//! The thread that owns the model and its sessions.
+//!
+//! Requests wait in one queue, in their order. As many as there are sessions are answered at a time; each in turn gets the
+//! time of a token or a batch. A request goes to the free session that holds most of its beginning already.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::time::Instant;
+
+use bumpalo::Bump;
+use ossicle_core::error::Error;
+use ossicle_core::generation::{Event, Generation, GenerationConfig, StopReason, Turn, TurnConfig, Usage};
+use ossicle_core::harmony::conversation::Role;
+use ossicle_core::harmony::render::{Ending, Renderer};
+use ossicle_core::kernels::Kernels;
+use ossicle_core::model::Model;
+use ossicle_core::parallel::Parallel;
+use ossicle_core::sampling::{LogProbability, SamplerConfig};
+use ossicle_core::tokenizer::vocabulary::TOKEN_BYTES_MAX;
+use ossicle_core::tokenizer::{Specials, Tokenizer};
+use ossicle_core::transformer::{Progress, Session, SessionConfig};
+use ossicle_host::{Memory, harmony};
+use self_cell::self_cell;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::answer::{AnswerEvent, End, TokenText};
+use crate::conversation::{leading, messages};
+use crate::error::ApiError;
+use crate::metrics::Metrics;
+use crate::request::{Item, Settings, Task};
+use crate::seal::random;
+
+/// A model, and what it is computed with.
+pub struct Engine<'a> {
+    /// The weights.
+    pub model: &'a Model<'a, 'a>,
+    /// Its vocabulary.
+    pub tokenizer: Tokenizer<'a>,
+    /// The kernels to compute with.
+    pub kernels: Kernels,
+    /// The threads to compute with.
+    pub threads: &'a dyn Parallel,
+    /// How large each session is.
+    pub session: SessionConfig,
+    /// How many requests are answered at a time. Each takes the memory of a session.
+    pub sessions: usize,
+    /// How many more may wait.
+    pub queue: usize,
+    /// What the model says in place of what it would: a test double.
+    pub script: Option<Script>,
+}
+
+/// What is said to a task, as the text of Harmony; `None` leaves it to the model.
+pub type Script = Box<dyn FnMut(&Task) -> Option<String> + Send>;
+
+/// What the thread is asked to do.
+pub enum Command {
+    /// Answers, and tells whether there is room for it.
+    Answer(Job, oneshot::Sender<Result<(), ApiError>>),
+    /// Counts the tokens of a prompt.
+    Count(Task, oneshot::Sender<Result<usize, ApiError>>),
+    /// Ends the thread.
+    Stop,
+}
+
+/// A request for an answer.
+pub struct Job {
+    /// What is asked for.
+    pub task: Task,
+    /// Told what happens. If nobody listens any more, or too slowly, the answer ends.
+    pub events: mpsc::Sender<AnswerEvent>,
+    /// Set by whoever wants it to end.
+    pub cancelled: Arc<AtomicBool>,
+    /// When it has to be over.
+    pub deadline: Option<Instant>,
+}
+
+/// A request in the queue.
+struct Waiting {
+    job: Job,
+    /// The prompt.
+    tokens: Vec<u32>,
+    /// How many items are left out at the beginning.
+    from: usize,
+}
+
+/// A session, and what it works on.
+struct Slot<'r, 'w> {
+    generation: Generation<'r, 'w>,
+    running: Option<Running>,
+    /// When it was last given work, counted in requests.
+    used: u64,
+}
+
+/// What a turn borrows.
+struct Plan {
+    settings: Settings,
+    seed: u64,
+    beginning: Vec<u32>,
+    arena: Bump,
+    job: Job,
+    begun: Instant,
+}
+
+self_cell!(
+    struct Running {
+        owner: Plan,
+        #[not_covariant]
+        dependent: Turn,
+    }
+);
+
+/// Serves until it is told to stop, or nobody is left to tell it.
+///
+/// # Errors
+/// If there is not enough memory for the sessions, or a configuration is out of range.
+pub fn work(mut engine: Engine<'_>, commands: Receiver<Command>, metrics: &Metrics) -> Result<(), WorkerError> {
+    let config = GenerationConfig { messages: MESSAGES, ..GenerationConfig::default() };
+    let context = engine.session.context_tokens;
+    let session_layout = Session::layout(engine.model, &engine.session)?;
+    let layout = Generation::layout(&engine.tokenizer, context, &config)?;
+    let mut memories = Vec::new();
+    for _ in 0..engine.sessions.max(1) {
+        memories.push((Memory::new(session_layout)?, Memory::new(layout)?));
+    }
+    let mut slots = Vec::new();
+    for (session_memory, memory) in &mut memories {
+        let session = Session::new(session_memory.region(), engine.model, engine.kernels, &engine.session)?;
+        let generation = Generation::new(memory.region(), session, engine.tokenizer, &config)?;
+        slots.push(Slot { generation, running: None, used: 0 });
+    }
+    let mut queue = VecDeque::new();
+    let mut pace = Pace { seconds: 1.0, requests: 0 };
+    loop {
+        let is_idle = queue.is_empty() && slots.iter().all(|slot| slot.running.is_none());
+        loop {
+            let command =
+                if is_idle { commands.recv().map_err(|_| TryRecvError::Disconnected) } else { commands.try_recv() };
+            match command {
+                Ok(Command::Answer(job, reply)) => {
+                    let _ = reply.send(admit(&engine, job, &mut queue, &slots, &pace, metrics));
+                }
+                Ok(Command::Count(task, reply)) => {
+                    let _ = reply.send(prompt(&engine, &task).map(|(tokens, _)| tokens.len()));
+                    continue;
+                }
+                Err(TryRecvError::Empty) => break,
+                Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return Ok(()),
+            }
+            if is_idle {
+                break;
+            }
+        }
+        while let Some(slot) = free_slot(&slots, &queue) {
+            let Some(waiting) = queue.pop_front() else { break };
+            let Job { events, cancelled, .. } = &waiting.job;
+            if events.is_closed() || cancelled.load(Ordering::Relaxed) {
+                metrics.abandoned.fetch_add(u64::from(events.is_closed()), Ordering::Relaxed);
+                let _ = events.try_send(AnswerEvent::Stop { end: End::Cancelled, usage: Usage::default() });
+                continue;
+            }
+            pace.requests += 1;
+            slots[slot].used = pace.requests;
+            begin(&mut engine, &mut slots[slot], waiting, metrics);
+        }
+        for slot in &mut slots {
+            advance(&engine, slot, &mut pace, metrics);
+        }
+        metrics.waiting.store(queue.len() as u64, Ordering::Relaxed);
+        let running = slots.iter().filter(|slot| slot.running.is_some()).count();
+        metrics.running.store(running as u64, Ordering::Relaxed);
+    }
+}
+
+/// Why the thread could not begin.
+#[derive(Debug)]
+pub enum WorkerError {
+    /// A configuration is out of range.
+    Core(Error),
+    /// There is not enough memory.
+    Memory(std::io::Error),
+}
+
+impl From<Error> for WorkerError {
+    fn from(error: Error) -> Self {
+        Self::Core(error)
+    }
+}
+
+impl From<std::io::Error> for WorkerError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Memory(error)
+    }
+}
+
+impl std::fmt::Display for WorkerError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Core(error) => error.fmt(f),
+            Self::Memory(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for WorkerError {}
+
+/// How long requests take, to say when there may be room again.
+struct Pace {
+    seconds: f64,
+    requests: u64,
+}
+
+fn admit(
+    engine: &Engine<'_>,
+    job: Job,
+    queue: &mut VecDeque<Waiting>,
+    slots: &[Slot<'_, '_>],
+    pace: &Pace,
+    metrics: &Metrics,
+) -> Result<(), ApiError> {
+    // Nobody waits for what nobody wants any more.
+    queue.retain(|waiting| !waiting.job.events.is_closed());
+    let free = slots.iter().filter(|slot| slot.running.is_none()).count();
+    if queue.len() >= engine.queue + free {
+        metrics.refused.fetch_add(1, Ordering::Relaxed);
+        let rounds = (queue.len() / slots.len().max(1) + 1) as f64;
+        return Err(ApiError::busy((pace.seconds * rounds).clamp(1.0, 600.0) as u64));
+    }
+    let (tokens, from) = prompt(engine, &job.task)?;
+    queue.push_back(Waiting { job, tokens, from });
+    Ok(())
+}
+
+/// The tokens of a prompt, and how many items are left out of it.
+fn prompt(engine: &Engine<'_>, task: &Task) -> Result<(Vec<u32>, usize), ApiError> {
+    let special = ossicle_core::harmony::SpecialTokens::of(&engine.tokenizer);
+    let special = special.map_err(|error| ApiError::server(error.to_string()))?;
+    let renderer = Renderer::new(&engine.tokenizer, special);
+    // A token to write, and the one that ends its message.
+    let most = engine.session.context_tokens.saturating_sub(2);
+    let too_long = |length: String| ApiError {
+        code: Some("context_length_exceeded"),
+        ..ApiError::invalid("input", format!("The context holds {most} tokens of input, and this input has {length}."))
+    };
+    let date = today();
+    let mut from = leading(task);
+    loop {
+        // What surely is too long is not encoded: that would keep the model from others.
+        let size = text_size(task, from);
+        let is_surely_too_long = size / TOKEN_BYTES_MAX > most;
+        let mut length = format!("{size} bytes");
+        if !is_surely_too_long {
+            let arena = Bump::new();
+            let messages = messages(&arena, task, &date, from);
+            let tokens = harmony::render(&renderer, messages, Ending::NextMessage(Role::Assistant))
+                .map_err(|error| ApiError::invalid("input", format!("The conversation cannot be rendered: {error}")))?;
+            if tokens.len() <= most && messages.len() < MESSAGES - MESSAGES_OF_A_TURN {
+                return Ok((tokens, from));
+            }
+            length = tokens.len().to_string();
+        }
+        // The last item is what is asked.
+        if !task.settings.may_truncate || from + 1 >= task.items.len() {
+            return Err(too_long(length));
+        }
+        from = (from + (task.items.len() - from).div_ceil(8)).min(task.items.len() - 1);
+    }
+}
+
+/// Most messages of a conversation, and those of them that are left to a turn.
+const MESSAGES: usize = 4096;
+const MESSAGES_OF_A_TURN: usize = 64;
+
+/// Bytes of the items from the one with index `from` on.
+fn text_size(task: &Task, from: usize) -> usize {
+    let size = |item: &Item| match item {
+        Item::Message { parts, .. } | Item::Reasoning(parts) | Item::CallOutput { parts, .. } => {
+            parts.iter().map(String::len).sum()
+        }
+        Item::Call { argument, .. } => argument.len(),
+    };
+    task.items[..leading(task)].iter().chain(task.items.iter().skip(from)).map(size).sum()
+}
+
+/// Today, as the model is told it.
+fn today() -> String {
+    time::OffsetDateTime::now_utc().date().to_string()
+}
+
+/// The free session that holds most of the beginning of the next request; among equals the one unused for longest.
+fn free_slot(slots: &[Slot<'_, '_>], queue: &VecDeque<Waiting>) -> Option<usize> {
+    let waiting = queue.front()?;
+    let shared = |slot: &Slot<'_, '_>| {
+        let held = slot.generation.tokens().iter().zip(&waiting.tokens);
+        held.take_while(|(held, wanted)| held == wanted).count()
+    };
+    let free = slots.iter().enumerate().filter(|(_, slot)| slot.running.is_none());
+    free.max_by_key(|(_, slot)| (shared(slot), u64::MAX - slot.used)).map(|(index, _)| index)
+}
+
+fn begin(engine: &mut Engine<'_>, slot: &mut Slot<'_, '_>, waiting: Waiting, metrics: &Metrics) {
+    let Waiting { job, from, .. } = waiting;
+    let failed = |job: &Job, error: Error| {
+        let end = End::Failed(ApiError::server(error.to_string()));
+        let _ = job.events.try_send(AnswerEvent::Stop { end, usage: Usage::default() });
+    };
+    let arena = Bump::new();
+    let date = today();
+    let messages = messages(&arena, &job.task, &date, from);
+    let renderer = Renderer::new(&engine.tokenizer, *slot.generation.special());
+    let written =
+        renderer.scratch_size(messages).and_then(|size| slot.generation.replace(messages, &mut vec![0; size]));
+    if let Err(error) = written {
+        return failed(&job, error);
+    }
+    let mut beginning = Vec::new();
+    if let Some(text) = engine.script.as_mut().and_then(|script| script(&job.task)) {
+        engine.tokenizer.encode(&text, Specials::All, |token| beginning.push(token));
+    }
+    let settings = job.task.settings.clone();
+    let seed = settings.seed.unwrap_or_else(|| u64::from_le_bytes(random()));
+    let events = job.events.clone();
+    let plan = Plan { settings, seed, beginning, arena: Bump::new(), job, begun: Instant::now() };
+    match Running::try_new_or_recover(plan, |plan| Turn::new(&mut slot.generation, plan.turn())) {
+        Ok(running) => {
+            let usage = running.with_dependent(|_, turn| turn.usage());
+            metrics.input_tokens.fetch_add(usage.input_tokens as u64, Ordering::Relaxed);
+            metrics.cached_tokens.fetch_add(usage.cached_tokens as u64, Ordering::Relaxed);
+            let _ = events.try_send(AnswerEvent::Begin);
+            slot.running = Some(running);
+        }
+        Err((plan, error)) => failed(&plan.job, error),
+    }
+}
+
+impl Plan {
+    fn turn(&self) -> TurnConfig<'_> {
+        let settings = &self.settings;
+        let texts = |list| -> &[&str] {
+            let list: &Vec<String> = list;
+            self.arena.alloc_slice_fill_iter(list.iter().map(String::as_str))
+        };
+        TurnConfig {
+            sampler: SamplerConfig {
+                temperature: settings.temperature,
+                top_p: settings.top_p,
+                seed: self.seed,
+                logit_bias: &settings.logit_bias,
+                ..SamplerConfig::default()
+            },
+            max_tokens: settings.max_tokens.unwrap_or(0),
+            reasoning_tokens: settings.reasoning_tokens,
+            stop: texts(&settings.stop),
+            recipients: texts(&settings.tool_choice.callable),
+            must_call: settings.tool_choice.required,
+            beginning: &self.beginning,
+            log_probabilities: settings.log_probabilities,
+            ..TurnConfig::default()
+        }
+    }
+}
+
+/// Gives a session the time of a token or a batch.
+fn advance(engine: &Engine<'_>, slot: &mut Slot<'_, '_>, pace: &mut Pace, metrics: &Metrics) {
+    let Slot { generation, running, .. } = slot;
+    let Some(active) = running else { return };
+    let tokenizer = engine.tokenizer;
+    let is_over = active.with_dependent_mut(|plan, turn| {
+        let Job { events, cancelled, deadline, .. } = &plan.job;
+        let mut has_listener = !events.is_closed();
+        let mut is_over = false;
+        let late = deadline.is_some_and(|deadline| Instant::now() > deadline);
+        let mut emit = |event: Event<'_>| {
+            if let Event::Stop { usage, .. } = &event {
+                is_over = true;
+                metrics.output_tokens.fetch_add(usage.output_tokens as u64, Ordering::Relaxed);
+            }
+            if let Some(event) = answer_event(event, &tokenizer, late) {
+                has_listener &= events.try_send(event).is_ok();
+            }
+        };
+        if late || cancelled.load(Ordering::Relaxed) || events.is_closed() {
+            metrics.abandoned.fetch_add(u64::from(events.is_closed()), Ordering::Relaxed);
+            turn.cancel(generation, &mut emit);
+            return true;
+        }
+        for _ in 0..engine.model.config().layers + 2 {
+            match turn.step(generation, engine.threads, &mut emit) {
+                Ok(Progress::More) => {}
+                Ok(Progress::Done) => return true,
+                Err(error) => {
+                    let end = End::Failed(ApiError::server(error.to_string()));
+                    let _ = events.try_send(AnswerEvent::Stop { end, usage: turn.usage() });
+                    return true;
+                }
+            }
+        }
+        // Whoever does not keep up must not hold the model.
+        if !has_listener {
+            metrics.abandoned.fetch_add(1, Ordering::Relaxed);
+            turn.cancel(generation, &mut |_| {});
+        }
+        !has_listener
+    });
+    if is_over && let Some(running) = running.take() {
+        let seconds = running.borrow_owner().begun.elapsed().as_secs_f64();
+        pace.seconds += (seconds - pace.seconds) / 8.0;
+    }
+}
+
+fn answer_event(event: Event<'_>, tokenizer: &Tokenizer<'_>, late: bool) -> Option<AnswerEvent> {
+    let token = |found: &LogProbability| TokenText {
+        bytes: tokenizer.token_bytes(found.token).unwrap_or_default().to_vec(),
+        log_probability: found.value,
+    };
+    Some(match event {
+        Event::Token { drawn, .. } if tokenizer.is_special(drawn.token) => return None,
+        Event::Token { drawn, top } => {
+            AnswerEvent::Token { drawn: token(&drawn), top: top.iter().map(token).collect() }
+        }
+        Event::MessageBegin { kind, header } => {
+            AnswerEvent::MessageBegin { kind, recipient: header.recipient.map(str::to_owned) }
+        }
+        Event::Delta { text, .. } => AnswerEvent::Delta(text.to_owned()),
+        Event::MessageEnd { .. } => AnswerEvent::MessageEnd,
+        Event::Diagnostic(_) => return None,
+        Event::Stop { reason, usage } => {
+            let end = match reason {
+                StopReason::Finished | StopReason::ToolCall | StopReason::StopString => End::Completed,
+                StopReason::MaxTokens | StopReason::ContextFull => End::Length,
+                StopReason::Cancelled if late => End::Failed(ApiError::server("The time for an answer is over.")),
+                StopReason::Cancelled => End::Cancelled,
+            };
+            AnswerEvent::Stop { end, usage }
+        }
+    })
+}
