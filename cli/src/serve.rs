@@ -13,14 +13,14 @@ use ossicle_host::Threads;
 use ossicle_host::policy::{AuditLog, Gate, ProgramGate};
 use ossicle_server::{Engine, Policy, Script, Server, Settings};
 
-use crate::open::{ComputeOptions, with_model, with_tokenizer};
+use crate::open::{ComputeOptions, with_model_or_toy, with_tokenizer};
 
 /// Arguments of `ossicle serve`.
 #[derive(Args)]
 pub struct Arguments {
-    /// A GGUF file, a safetensors file or index, or the folder of a checkpoint.
+    /// A GGUF file, a safetensors file or index, or the folder of a checkpoint [default: a toy model that is built in].
     #[arg(long)]
-    model: PathBuf,
+    model: Option<PathBuf>,
     /// Address to listen on. Any but the default can be reached by other machines.
     #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
     host: IpAddr,
@@ -88,9 +88,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let kernels = arguments.compute.kernels()?;
     let script = arguments.script.as_deref().map(read_script).transpose()?;
     let policy = policy(arguments)?;
-    with_model(&arguments.model, |opened| {
+    with_model_or_toy(arguments.model.as_deref(), |opened| {
         let address = SocketAddr::new(arguments.host, arguments.port);
-        let name = || default_name(opened.model.config(), &arguments.model);
+        let name = || default_name(opened.model.config(), &opened.checkpoint.paths()[0]);
         let settings = Settings {
             address,
             model_name: arguments.name.clone().unwrap_or_else(name),
