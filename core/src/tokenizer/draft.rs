@@ -1,8 +1,8 @@
 //! Building the index of a vocabulary: see [`super::tables`].
 
-use super::lookup::{EMPTY, NO_ID, Pairs, SHORT, insert_long, insert_pair, insert_short};
+use super::lookup::{Bucket, EMPTY, EMPTY_BUCKET, NO_ID, Pairs, insert_long, insert_pair, insert_short, short_key};
 use super::merge::Merger;
-use super::tables::{Counts, HEADER_LEN, LOOKAHEAD_MAX, Special, border, filter_words, name, short_slots, slots};
+use super::tables::{Counts, HEADER_LEN, LOOKAHEAD_MAX, Special, border, buckets, filter_words, name, slots};
 use super::vocabulary::{IDS_MAX, Kind, Source, TOKEN_BYTES_MAX, Token};
 use crate::error::{Error, Result};
 use crate::region::Carver;
@@ -19,7 +19,7 @@ pub struct Draft<'r> {
     pub characters: &'r mut [u32],
     pub across: &'r mut [u32],
     pub filter: &'r mut [u64],
-    pub short: &'r mut [[u64; 2]],
+    pub short: &'r mut [Bucket],
     pub long: &'r mut [u64],
     pub pairs: &'r mut [u64],
     /// See [`super::merge`]; only needed to build.
@@ -40,7 +40,7 @@ impl<'r> Draft<'r> {
             characters: carver.filled(1 << 16, NO_ID)?,
             across: carver.filled(256 * 256, NO_ID)?,
             filter: carver.filled(filter_words(counts.pairs()), 0)?,
-            short: carver.filled(short_slots(counts.short), [0; 2])?,
+            short: carver.filled(buckets(counts.short), EMPTY_BUCKET)?,
             long: carver.filled(slots(counts.long), EMPTY)?,
             pairs: carver.filled(slots(counts.pairs()), EMPTY)?,
             reach: carver.filled(counts.ids, 0)?,
@@ -120,7 +120,7 @@ impl<'r> Draft<'r> {
                 && self.byte_ids[byte as usize] == NO_ID
             {
                 self.byte_ids[byte as usize] = id as u32;
-                insert_short(self.short, &[byte], id as u32);
+                insert_short(self.short, short_key(&[byte], 0, 1), id as u32);
             }
         }
         match self.byte_ids.iter().position(|id| *id == NO_ID) {
@@ -154,10 +154,9 @@ impl<'r> Draft<'r> {
             if let [left, right] = *bytes {
                 self.byte_pairs[usize::from(left) << 8 | usize::from(right)] = id as u32;
             }
-            if bytes.len() <= SHORT {
-                insert_short(self.short, bytes, id as u32);
-            } else {
-                insert_long(self.long, bytes, id as u32);
+            match short_key(bytes, 0, bytes.len()) {
+                0 => insert_long(self.long, bytes, id as u32),
+                key => insert_short(self.short, key, id as u32),
             }
             if let Ok(text) = core::str::from_utf8(bytes)
                 && let Some(character) = text.chars().next()

@@ -2,11 +2,14 @@
 
 use super::Specials;
 use super::cache::Cache;
-use super::lookup::Key;
+use super::lookup::{Key, NO_ID};
 use super::merge::{Merger, WINDOW};
-use super::split::Pieces;
+use super::split::{Piece, Pieces};
 use super::tables::Tables;
 use super::utf8::{self, character};
+
+/// Pieces that are looked up together.
+const BATCH: usize = 64;
 
 /// One encoding: the tables, and the memory to work in.
 pub struct Encoding<'e, 'r> {
@@ -45,13 +48,42 @@ impl Encoding<'_, '_> {
     }
 
     fn ordinary(&mut self, text: &[u8], emit: &mut impl FnMut(u32)) {
-        for piece in Pieces::new(text) {
-            let key = Key::of(text, piece.start, piece.end);
-            match self.cache.get(&key) {
-                Some(entry) if piece.valid => entry.ids().iter().for_each(|id| emit(*id)),
-                _ if piece.valid => self.new_piece(text, &key, emit),
-                _ => self.ill_formed(&text[piece.start..piece.end], emit),
+        let mut pieces = Pieces::new(text);
+        let mut batch = [Piece::default(); BATCH];
+        let mut ids = [NO_ID; BATCH];
+        loop {
+            let mut len = 0;
+            for (place, piece) in batch.iter_mut().zip(&mut pieces) {
+                *place = piece;
+                len += 1;
             }
+            // Most pieces are short tokens. Nothing here depends on which, so the CPU waits for many of them at once.
+            for (id, piece) in ids.iter_mut().zip(&batch[..len]) {
+                *id = self.tables.at_once(text, piece.start, piece.end);
+            }
+            for (id, piece) in ids.iter().zip(&batch[..len]) {
+                if *id != NO_ID && piece.valid {
+                    emit(*id);
+                } else {
+                    self.other(text, piece, emit);
+                }
+            }
+            if len < BATCH {
+                return;
+            }
+        }
+    }
+
+    /// Encodes a piece that was not found at once.
+    #[inline(never)]
+    fn other(&mut self, text: &[u8], piece: &Piece, emit: &mut impl FnMut(u32)) {
+        if !piece.valid {
+            return self.ill_formed(&text[piece.start..piece.end], emit);
+        }
+        let key = Key::of(text, piece.start, piece.end);
+        match self.cache.get(&key) {
+            Some(entry) => entry.ids().iter().for_each(|id| emit(*id)),
+            None => self.new_piece(text, &key, emit),
         }
     }
 

@@ -4,8 +4,15 @@
 
 use super::vocabulary::IDS_MAX;
 
-/// Bytes that fit into a key of the table `short`.
-pub const SHORT: usize = 8;
+/// One cache line of the table `short`: five keys (see [`short_key`]), their ids at half the size, and 1 in the last half if a
+/// token found no place.
+pub type Bucket = [u64; 8];
+
+/// Tokens that a bucket holds.
+pub const PLACES: usize = 5;
+
+/// A bucket without a token.
+pub const EMPTY_BUCKET: Bucket = [0, 0, 0, 0, 0, u64::MAX, u64::MAX, NO_ID as u64];
 
 /// Bytes that fit into a key.
 pub const WORD: usize = 16;
@@ -73,16 +80,58 @@ impl Key {
     }
 }
 
-/// The token with this key among the short ones.
+/// What `text[start..end]` is looked up by in the table `short`: its bytes and, if there is room, their number. 0 for what is never
+/// there: nothing, more than eight bytes, and eight bytes that could be taken for fewer and their number.
 #[inline]
-pub fn find_short(table: &[[u64; 2]], key: &Key) -> Option<u32> {
-    let mut slot = slot_of(key.hash, table.len());
-    for _ in 0..table.len() {
-        let [word, entry] = table[slot];
-        if word == key.word as u64 && entry >> 32 == key.size() as u64 {
-            return Some(entry as u32);
+pub fn short_key(text: &[u8], start: usize, end: usize) -> u64 {
+    /// By the size of a piece: the bits of the word that are its own, and the size in the last byte.
+    const OWN: [[u64; 2]; 10] = {
+        let mut own = [[0; 2]; 10];
+        let mut size = 1;
+        while size < 8 {
+            own[size] = [(1 << (8 * size)) - 1, (size as u64) << 56];
+            size += 1;
         }
-        if entry == 0 {
+        own[8] = [u64::MAX, 0];
+        own
+    };
+    let rest = &text[start..];
+    let bytes = rest.first_chunk().copied().unwrap_or_else(|| {
+        let mut bytes = [0; 8];
+        bytes[..rest.len()].copy_from_slice(rest);
+        bytes
+    });
+    let [own, size] = OWN[(end - start).min(9)];
+    let key = u64::from_le_bytes(bytes) & own | size;
+    if size == 0 && key >> 56 < 8 { 0 } else { key }
+}
+
+/// The token with this key, if it is in its own bucket of the table `short`; [`NO_ID`] if it is in none, or in a later one.
+#[inline]
+pub fn at_home(table: &[Bucket], key: u64) -> u32 {
+    table.get(slot_of(pair_hash(key), table.len())).map_or(NO_ID, |bucket| within(bucket, key))
+}
+
+/// The token with this key in a bucket. Looks at all, since which one it is cannot be predicted.
+#[inline]
+fn within(bucket: &Bucket, key: u64) -> u32 {
+    (0..PLACES).fold(NO_ID, |id, place| if bucket[place] == key { id_in(bucket, place) } else { id })
+}
+
+#[inline]
+fn id_in(bucket: &Bucket, place: usize) -> u32 {
+    (bucket[PLACES + place / 2] >> (place % 2 * 32)) as u32
+}
+
+/// The token with this key among the short ones.
+pub fn find_short(table: &[Bucket], key: u64) -> Option<u32> {
+    let mut slot = slot_of(pair_hash(key), table.len());
+    for _ in 0..table.len() {
+        let id = within(&table[slot], key);
+        if id != NO_ID {
+            return Some(id);
+        }
+        if table[slot][7] >> 32 == 0 {
             break;
         }
         slot = next_slot(slot, table.len());
@@ -170,18 +219,22 @@ pub fn insert_pair(filter: &mut [u64], table: &mut [u64], [left, right, id]: [u3
     table[slot] = key << ID_BITS | u64::from(id);
 }
 
-/// Adds a token of at most [`SHORT`] bytes.
-pub fn insert_short(table: &mut [[u64; 2]], bytes: &[u8], id: u32) {
-    let Key { hash, word, .. } = Key::of(bytes, 0, bytes.len());
-    let word = word as u64;
-    let mut slot = slot_of(hash, table.len());
-    while table[slot][1] != 0 {
+/// Adds a token that has this key. Where a bucket is full, those that come later, and are rarer, have to go to the next.
+pub fn insert_short(table: &mut [Bucket], key: u64, id: u32) {
+    let mut slot = slot_of(pair_hash(key), table.len());
+    loop {
+        let bucket = &mut table[slot];
+        if let Some(place) = bucket[..PLACES].iter().position(|other| *other == 0) {
+            bucket[place] = key;
+            bucket[PLACES + place / 2] ^= u64::from(NO_ID ^ id) << (place % 2 * 32);
+            return;
+        }
+        bucket[7] |= 1 << 32;
         slot = next_slot(slot, table.len());
     }
-    table[slot] = [word, (bytes.len() as u64) << 32 | u64::from(id)];
 }
 
-/// Adds a longer token.
+/// Adds a token without a key among the short ones.
 pub fn insert_long(table: &mut [u64], bytes: &[u8], id: u32) {
     let hash = long_hash(&Key::of(bytes, 0, bytes.len()), bytes);
     let mut slot = slot_of(hash, table.len());

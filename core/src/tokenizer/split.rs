@@ -23,7 +23,7 @@ use super::classes::{LOWER, MARK, NUMBER, OTHER, SPACE, UNCASED, UPPER, class};
 use super::utf8::character;
 
 /// A piece of text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Piece {
     /// Its first byte.
     pub start: usize,

@@ -4,7 +4,7 @@
 //! | --- | --- | --- |
 //! | `bytes`, `offsets` | the bytes of all tokens in the order of their ids, and where each starts | 2.2 MB |
 //! | `pairs` | two adjacent tokens, or bytes, to the token that they merge to | 3.7 MB |
-//! | `short` | up to 8 bytes to the token they are | 4.7 MB |
+//! | `short` | up to 8 bytes to the token they are | 2.7 MB |
 //! | `long` | more bytes to the token they are | 0.7 MB |
 //! | `characters` | characters of two or three bytes to the token they are | 0.3 MB |
 //! | `across` | which characters are sure to become tokens first (see [`super::merge`]) | 0.3 MB |
@@ -20,7 +20,7 @@
 //! is not encoded to it.
 
 use super::draft::{Draft, wrong};
-use super::lookup::{Key, NO_ID, Pairs, SHORT, find_long, find_short, long_hash};
+use super::lookup::{Bucket, Key, NO_ID, PLACES, Pairs, at_home, find_long, find_short, long_hash, short_key};
 use super::merge::WINDOW;
 use super::vocabulary::{IDS_MAX, Kind, Source, TOKEN_BYTES_MAX};
 use crate::error::{Error, FileError, Result};
@@ -39,9 +39,9 @@ pub struct Counts {
     pub bytes: usize,
     /// Names of special tokens.
     pub specials: usize,
-    /// Ordinary tokens of at most [`SHORT`] bytes.
+    /// Ordinary tokens that have a [`short_key`].
     pub short: usize,
-    /// Longer ones.
+    /// The others.
     pub long: usize,
 }
 
@@ -58,7 +58,7 @@ pub struct Tables<'r> {
     specials: &'r [Special],
     /// The bytes with which names of special tokens start, one bit each.
     special_leads: [u64; 4],
-    short: &'r [[u64; 2]],
+    short: &'r [Bucket],
     long: &'r [u64],
     /// The token that is the character with this code point, if it takes two or three bytes; [`NO_ID`] for all others.
     characters: &'r [u32; 1 << 16],
@@ -72,7 +72,7 @@ pub struct Tables<'r> {
 }
 
 /// "OSTX" and the version of the index's form.
-const HEADER: [u32; 2] = [0x4F53_5458, 3];
+const HEADER: [u32; 2] = [0x4F53_5458, 4];
 /// Numbers in the header: what it is, the counts, and last the lookahead.
 pub const HEADER_LEN: usize = 8;
 
@@ -81,9 +81,9 @@ pub fn slots(entries: usize) -> usize {
     entries + entries * 3 / 5 + 1
 }
 
-/// Slots for so many short tokens: at most half are taken, because nearly every piece is looked up there first.
-pub fn short_slots(entries: usize) -> usize {
-    2 * entries + 1
+/// Buckets for so many short tokens: full by 70 %, so that few are turned away from their own.
+pub fn buckets(entries: usize) -> usize {
+    entries * 10 / (7 * PLACES) + 1
 }
 
 /// Words of the filter for so many pairs: about ten bits each.
@@ -98,11 +98,11 @@ impl Counts {
             super::draft::check(&token)?;
             counts.ids = counts.ids.max(token.id as usize + 1);
             counts.bytes += token.bytes.len();
-            match (token.kind, token.bytes.len()) {
-                (Kind::Special, _) => counts.specials += 1,
-                (Kind::Ordinary, 1..=SHORT) => counts.short += 1,
-                (Kind::Ordinary, _) => counts.long += 1,
-                (Kind::Unused, _) => {}
+            match token.kind {
+                Kind::Special => counts.specials += 1,
+                Kind::Ordinary if short_key(token.bytes, 0, token.bytes.len()) == 0 => counts.long += 1,
+                Kind::Ordinary => counts.short += 1,
+                Kind::Unused => {}
             }
             // So that offsets fit.
             if counts.bytes > u32::MAX as usize || counts.specials > u32::MAX as usize {
@@ -202,7 +202,7 @@ impl<'r> Tables<'r> {
         let characters = cutter.cut(1 << 16)?.first_chunk().expect("65536 were cut");
         let across = cutter.cut(256 * 256)?.first_chunk().expect("65536 were cut");
         let filter = cutter.cut(filter_words(counts.pairs()))?;
-        let short = cutter.cut(short_slots(counts.short))?;
+        let short = cutter.cut(buckets(counts.short))?;
         let long = cutter.cut(slots(counts.long))?;
         let table = cutter.cut(slots(counts.pairs()))?;
         let pairs = Pairs { byte_ids, byte_pairs, filter, table };
@@ -289,12 +289,19 @@ impl<'r> Tables<'r> {
     /// The token that is the piece with this key, if merging gives it.
     #[inline]
     pub fn whole(&self, text: &[u8], key: &Key) -> Option<u32> {
-        if key.size() <= SHORT {
-            find_short(self.short, key)
-        } else {
-            let piece = &text[key.start..key.end];
-            find_long(self.long, long_hash(key, piece), |id| self.token(id) == Some(piece))
+        match short_key(text, key.start, key.end) {
+            0 => {
+                let piece = &text[key.start..key.end];
+                find_long(self.long, long_hash(key, piece), |id| self.token(id) == Some(piece))
+            }
+            short => find_short(self.short, short),
         }
+    }
+
+    /// The token that is `text[start..end]`, if one look into the table of short ones finds it; [`NO_ID`] if not.
+    #[inline]
+    pub fn at_once(&self, text: &[u8], start: usize, end: usize) -> u32 {
+        at_home(self.short, short_key(text, start, end))
     }
 
     /// Id and size of the character at byte `at`, if its bytes are merged to one token before any of them can be merged with
@@ -304,7 +311,7 @@ impl<'r> Tables<'r> {
         let (id, size) = match text[at..] {
             [lead @ 0xC2..=0xDF, second, ..] => (self.characters[code_point([lead & 0x1F, second])], 2),
             [lead @ 0xE0..=0xEF, second, third, ..] => (self.characters[code_point([lead & 0xF, second, third])], 3),
-            [0xF0..=0xF4, _, _, _, ..] => (find_short(self.short, &Key::of(text, at, at + 4))?, 4),
+            [0xF0..=0xF4, _, _, _, ..] => (find_short(self.short, short_key(text, at, at + 4))?, 4),
             _ => return None,
         };
         if id == NO_ID {

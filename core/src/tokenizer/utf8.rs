@@ -18,7 +18,28 @@ pub struct Character {
 }
 
 /// The character that `text` has at byte `at`, which lies within it.
+#[inline]
 pub fn character(text: &[u8], at: usize) -> Character {
+    let bits = |byte: u8| u32::from(byte & 0x3F);
+    // Nearly all that is not ASCII takes two or three bytes.
+    match text[at..] {
+        [lead @ 0xC2..=0xDF, second @ 0x80..=0xBF, ..] => {
+            Character { code_point: u32::from(lead & 0x1F) << 6 | bits(second), size: 2, valid: true }
+        }
+        [lead @ 0xE0..=0xEF, second @ 0x80..=0xBF, third @ 0x80..=0xBF, ..] => {
+            let code_point = u32::from(lead & 0xF) << 12 | bits(second) << 6 | bits(third);
+            match code_point {
+                0x800..=0xD7FF | 0xE000.. => Character { code_point, size: 3, valid: true },
+                _ => any_character(text, at),
+            }
+        }
+        _ => any_character(text, at),
+    }
+}
+
+/// What [`character`] gives.
+#[inline(never)]
+fn any_character(text: &[u8], at: usize) -> Character {
     let ill_formed = |size| Character { code_point: 0xFFFD, size, valid: false };
     let lead = text[at];
     // The bytes that may follow the lead byte (The Unicode Standard, table 3-7).
