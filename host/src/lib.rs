@@ -5,6 +5,7 @@ mod checkpoint;
 pub mod harmony;
 pub mod kernels;
 mod memory;
+pub mod schema;
 mod threads;
 pub mod vocabulary;
 
