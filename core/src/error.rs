@@ -7,6 +7,7 @@ use core::fmt;
 use crate::file::{MAX_RANK, TensorType};
 use crate::harmony::render::RenderError;
 use crate::model::TensorId;
+use crate::schema::SchemaError;
 
 /// The result of everything here that can fail.
 pub type Result<T> = core::result::Result<T, Error>;
@@ -87,6 +88,8 @@ pub enum Error {
     },
     /// A conversation that cannot be rendered.
     Render(RenderError),
+    /// A schema that is none, or cannot be enforced.
+    Schema(SchemaError),
 }
 
 /// A place in a file where something else was expected.
@@ -217,6 +220,7 @@ impl fmt::Display for Error {
                 write!(f, "the buffer has room for {have} elements; it takes {need}")
             }
             Self::Render(error) => error.fmt(f),
+            Self::Schema(error) => error.fmt(f),
         }
     }
 }
@@ -232,5 +236,11 @@ impl From<FileError> for Error {
 impl From<RenderError> for Error {
     fn from(error: RenderError) -> Self {
         Self::Render(error)
+    }
+}
+
+impl From<SchemaError> for Error {
+    fn from(error: SchemaError) -> Self {
+        Self::Schema(error)
     }
 }

@@ -15,6 +15,7 @@
 //! * [`sampling`]: from logits to a token.
 //! * [`tokenizer`]: text to token ids and back.
 //! * [`harmony`]: conversations to tokens, and tokens to messages.
+//! * [`schema`]: answers and arguments that meet a JSON schema.
 //! * [`generation`]: a conversation turned into events.
 #![no_std]
 #![deny(unsafe_code)]
@@ -32,5 +33,6 @@ pub mod parallel;
 #[allow(unsafe_code)]
 pub mod region;
 pub mod sampling;
+pub mod schema;
 pub mod tokenizer;
 pub mod transformer;

@@ -6,6 +6,7 @@ pub mod harmony;
 pub mod kernels;
 mod memory;
 pub mod policy;
+pub mod schema;
 mod threads;
 pub mod vocabulary;
 

@@ -510,6 +510,23 @@ fn what_is_stored_can_be_deleted_and_makes_room() {
 }
 
 #[test]
+fn a_file_carries_conversations_over_a_restart() {
+    let path = std::env::temp_dir().join(format!("ossicle-restart-{}", std::process::id()));
+    let begin = || {
+        let settings = Settings { store: Some(path.clone()), ..Options::default().settings };
+        serve(Options { settings, script: saying(HELLO), ..Options::default() })
+    };
+    let first = begin().respond(json!({ "input": "Hi", "include": ["reasoning.encrypted_content"] }));
+    let client = begin();
+    let second = client.respond(json!({ "input": "And?", "previous_response_id": first["id"] }));
+    assert!(second["usage"]["input_tokens"].as_u64() > first["usage"]["input_tokens"].as_u64());
+    let encrypted = &first["output"][0]["encrypted_content"];
+    client.respond(json!({ "input": [{ "type": "reasoning", "summary": [], "encrypted_content": encrypted }] }));
+    drop(client);
+    std::fs::remove_file(&path).expect("the file");
+}
+
+#[test]
 fn keys_keep_strangers_out_and_clients_apart() {
     let settings = Settings { api_keys: vec!["one".into(), "two".into()], ..Options::default().settings };
     let client = serve(Options { settings, script: saying(HELLO), ..Options::default() });

@@ -1,0 +1,346 @@
+//! Deterministic automata over code points: made from nondeterministic ones, or from a rule.
+
+use super::regex::{Nfa, Parsed, Step};
+use super::table::{Table, mix};
+use crate::region::{Carver, List};
+
+/// No state, no label.
+pub const NONE: u32 = u32::MAX;
+
+/// A state.
+#[derive(Clone, Copy, Debug)]
+pub struct State {
+    /// Where its edges begin.
+    pub first: u32,
+    /// How many there are, by ascending characters.
+    pub count: u32,
+    /// What a text that ends here is; [`NONE`] if none may.
+    pub label: u32,
+    /// Whether every text may follow, and leads back here.
+    pub is_free: bool,
+}
+
+/// Characters that lead to another state.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Edge {
+    pub low: u32,
+    pub high: u32,
+    pub target: u32,
+}
+
+/// Many automata side by side. From every state a text that ends can be completed.
+pub struct Automata<S, E> {
+    pub states: S,
+    pub edges: E,
+}
+
+impl<S: core::ops::Deref<Target = [State]>, E: core::ops::Deref<Target = [Edge]>> Automata<S, E> {
+    pub fn edges_of(&self, state: u32) -> &[Edge] {
+        let State { first, count, .. } = self.states[state as usize];
+        &self.edges[first as usize..(first + count) as usize]
+    }
+
+    /// Where a character leads.
+    pub fn next(&self, state: u32, character: u32) -> Option<u32> {
+        let edges = self.edges_of(state);
+        let edge = edges.get(edges.partition_point(|edge| edge.high < character))?;
+        (edge.low <= character).then_some(edge.target)
+    }
+
+    /// Where a text leads.
+    pub fn run(&self, state: u32, text: impl Iterator<Item = char>) -> Option<u32> {
+        text.into_iter().try_fold(state, |state, character| self.next(state, character.into()))
+    }
+
+    /// What a text that ends here is.
+    pub fn label(&self, state: u32) -> u32 {
+        self.states[state as usize].label
+    }
+}
+
+/// The automata of a schema, being built.
+pub type Drafts<'r> = Automata<List<'r, State>, List<'r, Edge>>;
+
+/// Memory to build one automaton in.
+pub struct Workshop<'r> {
+    pub nfa: Nfa<'r>,
+    /// The states found so far: of the elements of its subset the first and how many, and its hash; or its key.
+    found: List<'r, (u32, u32, u64)>,
+    members: List<'r, u32>,
+    table: Table<'r>,
+    /// Edges of each state found, by its number.
+    drafts: List<'r, (u32, Edge)>,
+    /// What a text that ends in each of these states is, and whether it can end at all.
+    labels: List<'r, (u32, bool)>,
+    pending: List<'r, u32>,
+    bounds: List<'r, u32>,
+    /// When each step of the nondeterministic automaton was last visited.
+    visited: List<'r, u32>,
+    visit: u32,
+}
+
+const TOO_MANY: &str = "patterns that take fewer states";
+
+impl<'r> Workshop<'r> {
+    /// For patterns and names of so many bytes in all.
+    pub fn carve(carver: &mut Carver<'r>, size: usize) -> crate::error::Result<Self> {
+        let steps = 8192 + 3 * size;
+        let states = 4096 + size;
+        let mut visited = carver.list(steps)?;
+        while visited.push(0) {}
+        Ok(Self {
+            nfa: Nfa { steps: carver.list(steps)?, ranges: carver.list(steps)? },
+            found: carver.list(states)?,
+            members: carver.list(16 * states)?,
+            table: Table::new(carver.filled(2 * states, 0)?),
+            drafts: carver.list(12 * states)?,
+            labels: carver.list(states)?,
+            pending: carver.list(steps)?,
+            bounds: carver.list(2 * steps)?,
+            visited,
+            visit: 0,
+        })
+    }
+
+    fn begin(&mut self) {
+        self.found.truncate(0);
+        self.members.truncate(0);
+        self.table.clear();
+        self.drafts.truncate(0);
+        self.labels.truncate(0);
+    }
+
+    /// Adds a step and all that it leads to without a character to the members of a subset.
+    fn close(&mut self, step: u32, at_start: bool, at_end: bool) -> Parsed<()> {
+        self.pending.truncate(0);
+        let push = |pending: &mut List<'_, u32>, step: u32| pending.push(step).then_some(()).ok_or(TOO_MANY);
+        push(&mut self.pending, step)?;
+        while let Some(&step) = self.pending.last() {
+            let len = self.pending.len();
+            self.pending.truncate(len - 1);
+            if core::mem::replace(&mut self.visited[step as usize], self.visit) == self.visit {
+                continue;
+            }
+            match self.nfa.steps[step as usize] {
+                Step::Empty(next) => push(&mut self.pending, next)?,
+                Step::Split(left, right) => {
+                    push(&mut self.pending, right)?;
+                    push(&mut self.pending, left)?;
+                }
+                Step::Start(next) if at_start => push(&mut self.pending, next)?,
+                Step::Start(_) => {}
+                Step::End(next) => {
+                    if at_end {
+                        push(&mut self.pending, next)?;
+                    }
+                    push(&mut self.members, step)?;
+                }
+                Step::Take(..) | Step::Accept(_) => push(&mut self.members, step)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The number of the state whose subset is at the end of the members, new or not.
+    fn state(&mut self, first: usize) -> Parsed<u32> {
+        self.members[first..].sort_unstable();
+        let hash = self.members[first..].iter().fold(1, |hash, step| mix(hash, (*step).into()));
+        let new = self.found.len() as u32;
+        let (found, members) = (&*self.found, &*self.members);
+        let subset = |state: u32| {
+            let (first, count, _) = found[state as usize];
+            &members[first as usize..(first + count) as usize]
+        };
+        let is_it = |state: u32| found[state as usize].2 == hash && *subset(state) == members[first..];
+        let (state, fits) = self.table.get_or_put(hash, new, is_it);
+        if !fits {
+            return Err(TOO_MANY);
+        }
+        if state != new {
+            self.members.truncate(first);
+        } else if !self.found.push((first as u32, (self.members.len() - first) as u32, hash)) {
+            return Err(TOO_MANY);
+        }
+        Ok(state)
+    }
+
+    /// The automaton for the texts that `starts` lead to: what a text is follows from the labels that it is accepted
+    /// under, one bit each.
+    pub fn determinize(
+        &mut self,
+        starts: &[u32],
+        drafts: &mut Drafts<'_>,
+        label_of: &dyn Fn(u32) -> u32,
+    ) -> Parsed<u32> {
+        self.begin();
+        self.visit += 1;
+        for start in starts {
+            self.close(*start, true, false)?;
+        }
+        self.state(0)?;
+        let mut at = 0;
+        while at < self.found.len() {
+            let (first, count, _) = self.found[at];
+            let subset = first as usize..(first + count) as usize;
+            // Labels, at the end of the text.
+            self.visit += 1;
+            let before = self.members.len();
+            for index in subset.clone() {
+                let step = self.members[index];
+                self.close(step, false, true)?;
+            }
+            let accepted = self.members[before..].iter().fold(0, |labels, step| match self.nfa.steps[*step as usize] {
+                Step::Accept(label) => labels | 1 << label,
+                _ => labels,
+            });
+            self.members.truncate(before);
+            let label = label_of(accepted);
+            if !self.labels.push((label, label != NONE)) {
+                return Err(TOO_MANY);
+            }
+            // The characters that make a difference.
+            self.bounds.truncate(0);
+            for index in subset.clone() {
+                if let Step::Take(first, count, _) = self.nfa.steps[self.members[index] as usize] {
+                    for range in first..first + count {
+                        let [low, high] = self.nfa.ranges[range as usize];
+                        if !self.bounds.push(low) || !self.bounds.push(high + 1) {
+                            return Err(TOO_MANY);
+                        }
+                    }
+                }
+            }
+            self.bounds.sort_unstable();
+            let mut last: Option<Edge> = None;
+            for bound in 0..self.bounds.len().saturating_sub(1) {
+                let (low, end) = (self.bounds[bound], self.bounds[bound + 1]);
+                if low == end {
+                    continue;
+                }
+                self.visit += 1;
+                let before = self.members.len();
+                for index in subset.clone() {
+                    let Step::Take(first, count, next) = self.nfa.steps[self.members[index] as usize] else { continue };
+                    let ranges = &self.nfa.ranges[first as usize..(first + count) as usize];
+                    if ranges.iter().any(|[from, to]| (*from..=*to).contains(&low)) {
+                        self.close(next, false, false)?;
+                    }
+                }
+                if self.members.len() == before {
+                    continue;
+                }
+                let target = self.state(before)?;
+                match &mut last {
+                    Some(edge) if edge.target == target && edge.high + 1 == low => edge.high = end - 1,
+                    _ => {
+                        self.keep_edge(at, last.take())?;
+                        last = Some(Edge { low, high: end - 1, target });
+                    }
+                }
+            }
+            self.keep_edge(at, last)?;
+            at += 1;
+        }
+        self.finish(drafts)
+    }
+
+    fn keep_edge(&mut self, from: usize, edge: Option<Edge>) -> Parsed<()> {
+        match edge {
+            Some(edge) if !self.drafts.push((from as u32, edge)) => Err(TOO_MANY),
+            _ => Ok(()),
+        }
+    }
+
+    /// The automaton whose states are keys, by a rule: where a character leads, and what a text that ends there is.
+    pub fn explore(
+        &mut self,
+        start: u64,
+        characters: &[u8],
+        drafts: &mut Drafts<'_>,
+        next: &dyn Fn(u64, u8) -> Option<u64>,
+        is_end: &dyn Fn(u64) -> bool,
+    ) -> Parsed<u32> {
+        self.begin();
+        self.state_of(start)?;
+        let mut at = 0;
+        while at < self.found.len() {
+            let key = self.found[at].2;
+            let label = if is_end(key) { 0 } else { NONE };
+            if !self.labels.push((label, label != NONE)) {
+                return Err(TOO_MANY);
+            }
+            let mut last: Option<Edge> = None;
+            for &character in characters {
+                let Some(key) = next(key, character) else { continue };
+                let target = self.state_of(key)?;
+                let character = u32::from(character);
+                match &mut last {
+                    Some(edge) if edge.target == target && edge.high + 1 == character => edge.high = character,
+                    _ => {
+                        self.keep_edge(at, last.take())?;
+                        last = Some(Edge { low: character, high: character, target });
+                    }
+                }
+            }
+            self.keep_edge(at, last)?;
+            at += 1;
+        }
+        self.finish(drafts)
+    }
+
+    fn state_of(&mut self, key: u64) -> Parsed<u32> {
+        let new = self.found.len() as u32;
+        let found = &*self.found;
+        let (state, fits) = self.table.get_or_put(mix(1, key), new, |state| found[state as usize].2 == key);
+        if !fits || state == new && !self.found.push((0, 0, key)) {
+            return Err(TOO_MANY);
+        }
+        Ok(state)
+    }
+
+    /// Keeps the states from which a text can be completed. Returns the first; [`NONE`] if no text can.
+    fn finish(&mut self, drafts: &mut Drafts<'_>) -> Parsed<u32> {
+        loop {
+            let mut changed = false;
+            for &(from, edge) in self.drafts.iter().rev() {
+                let lives = self.labels[edge.target as usize].1;
+                changed |= lives && !core::mem::replace(&mut self.labels[from as usize].1, true);
+            }
+            if !changed {
+                break;
+            }
+        }
+        // Their places among all.
+        let base = drafts.states.len() as u32;
+        self.pending.truncate(0);
+        let mut live = base;
+        for (_, lives) in self.labels.iter() {
+            if !self.pending.push(if *lives { live } else { NONE }) {
+                return Err(TOO_MANY);
+            }
+            live += u32::from(*lives);
+        }
+        let mut edges = self.drafts.iter().peekable();
+        for (at, &(label, lives)) in self.labels.iter().enumerate() {
+            let first = drafts.edges.len() as u32;
+            while let Some((_, edge)) = edges.next_if(|(from, _)| *from as usize == at) {
+                let target = self.pending[edge.target as usize];
+                if lives && target != NONE && !drafts.edges.push(Edge { target, ..*edge }) {
+                    return Err(TOO_MANY);
+                }
+            }
+            if !lives {
+                continue;
+            }
+            let own = &drafts.edges[first as usize..];
+            let this = self.pending[at];
+            let is_free =
+                label != NONE && matches!(own, [Edge { low: 0, high: super::regex::LAST, target }] if *target == this);
+            let state = State { first, count: own.len() as u32, label, is_free };
+            if !drafts.states.push(state) {
+                return Err(TOO_MANY);
+            }
+        }
+        Ok(self.pending.first().copied().unwrap_or(NONE))
+    }
+}

@@ -1,0 +1,247 @@
+//! From the automaton of a schema to the tokens that may come next.
+
+use core::mem::MaybeUninit;
+
+use super::Schema;
+use super::dfa::NONE;
+use super::index::{Sorted, TokenIndex};
+use super::machine::{Machine, Phase, Thread, hash, is_free};
+use super::program::{COUNT_MAX, Node, Program};
+use super::table::mix;
+use crate::error::Result;
+use crate::region::{Carver, Layout};
+use crate::sampling::TokenMask;
+use crate::tokenizer::vocabulary::TOKEN_BYTES_MAX;
+
+/// Masks that are kept, by the state that they belong to.
+const CACHED: usize = 48;
+
+/// Follows one text that meets a schema. It is a [`TokenMask`], so a turn can be made to keep to it.
+///
+/// Whatever tokens it allows, the text can be completed; where it may end, it is a value that meets the schema.
+pub struct SchemaMask<'r> {
+    program: Program<'r>,
+    index: TokenIndex<'r>,
+    machine: Machine<'r>,
+    /// The current threads are the first of the machine's.
+    current: usize,
+    /// Keys of the masks; 0 for none.
+    keys: &'r mut [[u64; 2]],
+    masks: &'r mut [u32],
+    oldest: usize,
+}
+
+/// The automaton, the keys of masks, and the masks.
+type Parts<'r> = (Machine<'r>, &'r mut [[u64; 2]], &'r mut [u32]);
+
+impl<'r> SchemaMask<'r> {
+    /// The memory that [`SchemaMask::new`] needs: some 2 MB with the vocabulary of gpt-oss.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::RegionTooSmall`] if it is more than an address space.
+    pub fn layout(index: &TokenIndex<'_>) -> Result<Layout> {
+        let mut carver = Carver::measuring();
+        Self::carve(&mut carver, index)?;
+        Ok(carver.layout())
+    }
+
+    fn carve(carver: &mut Carver<'r>, index: &TokenIndex<'_>) -> Result<Parts<'r>> {
+        let words = index.tokenizer.vocabulary_len().div_ceil(32);
+        Ok((Machine::carve(carver)?, carver.filled(CACHED, [0; 2])?, carver.filled([CACHED, words], 0)?))
+    }
+
+    /// At the beginning of a text.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::RegionTooSmall`], [`crate::error::Error::RegionAlign`].
+    pub fn new(region: &'r mut [MaybeUninit<u8>], schema: &Schema<'r>, index: TokenIndex<'r>) -> Result<Self> {
+        let (machine, keys, masks) = Self::carve(&mut Carver::placing(region)?, &index)?;
+        let mut mask = Self { program: schema.program, index, machine, current: 0, keys, masks, oldest: 0 };
+        mask.begin();
+        Ok(mask)
+    }
+
+    /// Takes bytes of the text. False if they were not allowed; then nothing is allowed any more.
+    pub fn accept_bytes(&mut self, bytes: &[u8]) -> bool {
+        self.make_room();
+        let mut set = 0..self.current;
+        for byte in bytes {
+            set = self.machine.step(&self.program, set, *byte);
+        }
+        self.current = set.len();
+        self.machine.threads.copy_within(set, 0);
+        self.machine.threads.truncate(self.current);
+        self.current > 0
+    }
+
+    /// Whether the text may end here.
+    pub fn can_end(&self) -> bool {
+        self.machine.can_end(&self.program, 0..self.current)
+    }
+
+    fn make_room(&mut self) {
+        if self.machine.is_full() {
+            self.machine.compact(0..self.current);
+            // Keys are made of the numbers of frames.
+            self.keys.fill([0; 2]);
+        }
+    }
+
+    /// What the mask depends on.
+    fn key(&self) -> [u64; 2] {
+        let mut key = [1_u64, 1];
+        for thread in &self.machine.threads[..self.current] {
+            let mut thread = *thread;
+            if let Some(Node::String(index)) = self.program.nodes.get(thread.node as usize) {
+                let strings = &self.program.strings[*index as usize];
+                let is_far = strings.max.saturating_sub(thread.count) as usize > TOKEN_BYTES_MAX;
+                if strings.words == 0 && strings.max < COUNT_MAX && thread.count >= strings.min && is_far {
+                    // No token reaches the end, so it makes no difference how far it is.
+                    thread.count = u32::MAX;
+                }
+            }
+            let hash = hash(&thread);
+            key[0] = key[0].wrapping_add(mix(11, hash));
+            key[1] = key[1].wrapping_add(mix(0x5EED, hash.rotate_left(17)));
+        }
+        key
+    }
+
+    /// Fills `mask`.
+    fn compute(&mut self, mask: &mut [u32]) {
+        mask.fill(0);
+        // Free strings are dealt with one by one; all other threads together, behind them.
+        let threads = self.current;
+        let is_plain = |thread: &Thread, program: &Program<'_>| match program.nodes.get(thread.node as usize) {
+            Some(Node::String(index)) if thread.phase == Phase::Body => {
+                is_free(program, &program.strings[*index as usize], thread.place)
+            }
+            _ => false,
+        };
+        for index in 0..threads {
+            let thread = self.machine.threads[index];
+            if is_plain(&thread, &self.program) {
+                self.add_string(thread, mask);
+            }
+        }
+        let begin = self.machine.threads.len();
+        for index in 0..threads {
+            let thread = self.machine.threads[index];
+            if !is_plain(&thread, &self.program) {
+                let _ = self.machine.threads.push(thread);
+            }
+        }
+        self.walk(self.index.all, begin, &mut |entry, mask| allow(mask, entry.id), mask);
+        self.machine.threads.truncate(threads);
+    }
+
+    /// The tokens that may follow within a free string, and those that close it.
+    fn add_string(&mut self, thread: Thread, mask: &mut [u32]) {
+        let Some(Node::String(index)) = self.program.nodes.get(thread.node as usize) else { return };
+        let strings = self.program.strings[*index as usize];
+        let left = if strings.max == COUNT_MAX { COUNT_MAX } else { strings.max - thread.count };
+        self.index.add_plain(left, mask);
+        let label = if thread.place == NONE { 0 } else { self.program.automata().label(thread.place) };
+        let behind = self.machine.threads.len();
+        if label != NONE {
+            let resumed = self.machine.resumed(thread.parent, label);
+            let _ = self.machine.threads.push(resumed);
+            let fits =
+                move |characters: u16| (strings.min..=strings.max).contains(&(thread.count + u32::from(characters)));
+            let mut close = |entry: &super::index::Entry, mask: &mut [u32]| {
+                if fits(entry.characters) {
+                    allow(mask, entry.id);
+                }
+            };
+            self.walk(self.index.closing, behind, &mut close, mask);
+            self.machine.threads.truncate(behind);
+        }
+        let _ = self.machine.threads.push(thread);
+        self.walk(self.index.escaping, behind, &mut |entry, mask| allow(mask, entry.id), mask);
+        self.machine.threads.truncate(behind);
+    }
+
+    /// Finds the texts that the threads from `begin` on can take.
+    fn walk(
+        &mut self,
+        sorted: Sorted<'_>,
+        begin: usize,
+        found: &mut dyn FnMut(&super::index::Entry, &mut [u32]),
+        mask: &mut [u32],
+    ) {
+        // Behind each byte of the text: where its threads end, and those of the next byte begin.
+        let mut ends = [0; TOKEN_BYTES_MAX + 2];
+        ends[0] = begin;
+        ends[1] = self.machine.threads.len();
+        let mut at = 0;
+        if ends[1] == begin {
+            return;
+        }
+        'texts: while at < sorted.entries.len() {
+            let shared = usize::from(sorted.shared[at]);
+            self.machine.threads.truncate(ends[shared + 1]);
+            let text = sorted.bytes(&self.index.tokenizer, at);
+            for (depth, byte) in text.iter().enumerate().skip(shared) {
+                let next = self.machine.step(&self.program, ends[depth]..ends[depth + 1], *byte);
+                if next.is_empty() {
+                    // No text that goes on like this can be taken.
+                    at += 1;
+                    while sorted.shared.get(at).is_some_and(|shared| usize::from(*shared) > depth) {
+                        at = sorted.next[at] as usize;
+                    }
+                    continue 'texts;
+                }
+                ends[depth + 2] = next.end;
+            }
+            found(&sorted.entries[at], mask);
+            at += 1;
+        }
+    }
+}
+
+fn allow(mask: &mut [u32], token: u32) {
+    if let Some(word) = mask.get_mut(token as usize / 32) {
+        *word |= 1 << (token % 32);
+    }
+}
+
+impl TokenMask for SchemaMask<'_> {
+    fn begin(&mut self) {
+        self.keys.fill([0; 2]);
+        self.current = self.machine.begin(&self.program).len();
+    }
+
+    fn allowed(&mut self, mask: &mut [u32]) -> bool {
+        self.make_room();
+        let key = self.key();
+        let words = self.masks.len() / CACHED;
+        let slot = match self.keys.iter().position(|kept| *kept == key) {
+            Some(slot) => slot,
+            None => {
+                let slot = self.oldest;
+                self.oldest = (self.oldest + 1) % CACHED;
+                let masks = core::mem::take(&mut self.masks);
+                self.compute(&mut masks[slot * words..(slot + 1) * words]);
+                self.masks = masks;
+                self.keys[slot] = key;
+                slot
+            }
+        };
+        let kept = &self.masks[slot * words..(slot + 1) * words];
+        mask.fill(0);
+        mask.iter_mut().zip(kept).for_each(|(word, kept)| *word = *kept);
+        self.can_end()
+    }
+
+    fn accept(&mut self, token: u32) -> bool {
+        let tokenizer = self.index.tokenizer;
+        match tokenizer.token_bytes(token).filter(|_| !tokenizer.is_special(token)) {
+            Some(bytes) => self.accept_bytes(bytes),
+            None => {
+                self.current = 0;
+                self.machine.threads.truncate(0);
+                false
+            }
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! What schemas allow, byte by byte; what is refused, and where; and turns that keep to one.
+
+use std::sync::LazyLock;
+
+use ossicle_core::error::Error;
+use ossicle_core::generation::{Constrained, Constraint, MessageKind, StopReason, Turn, TurnConfig};
+use ossicle_core::harmony::history::History;
+use ossicle_core::parallel::Alone;
+use ossicle_core::sampling::{SamplerConfig, TokenMask};
+use ossicle_core::schema::{JsonPath, Schema, TokenIndex, Unsupported};
+use ossicle_host::schema::{Arena, explain};
+use ossicle_host::vocabulary::o200k_harmony;
+use ossicle_tests::engine::fastest;
+use ossicle_tests::turns::{SESSION, Told, begin, with_generation};
+
+static INDEX: LazyLock<TokenIndex<'static>> =
+    LazyLock::new(|| Box::leak(Box::new(Arena::new())).index(o200k_harmony()).unwrap());
+
+/// Texts that a schema allows, and those that it does not.
+fn check(schema: &str, allowed: &[&str], forbidden: &[&str]) {
+    let arena = Arena::new();
+    let compiled = arena.schema(schema, Unsupported::Refuse);
+    let compiled = compiled.unwrap_or_else(|error| panic!("{schema}: {}", explain(&error, schema)));
+    let mask = arena.mask(&compiled, *INDEX).unwrap();
+    for (texts, expected) in [(allowed, true), (forbidden, false)] {
+        for text in texts {
+            mask.begin();
+            let found = mask.accept_bytes(text.as_bytes()) && mask.can_end();
+            assert_eq!(found, expected, "{schema}: {text}");
+        }
+    }
+}
+
+#[test]
+fn types_are_kept() {
+    check(
+        "{}",
+        &["null", "true", "-1.5e3", r#""x""#, "[]", r#"{"a":[{}, 1]}"#],
+        &["", "nul", "01", "[1,]", " 1", "1 "],
+    );
+    check(r#"{"type":"integer"}"#, &["0", "-12"], &["1.0", "1e2", r#""1""#, "-0"]);
+    check(r#"{"type":["string","null"]}"#, &["null", r#""""#, r#""\u00e9é\"""#], &["1", r#""\ud800""#, "\"\n\""]);
+    check(r#"{"type":"string","nullable":true}"#, &["null", r#""a""#], &["1"]);
+    check(r#"{"not":{"type":"string"}}"#, &["null", "[]"], &[r#""a""#]);
+}
+
+#[test]
+fn objects_have_their_properties_in_order() {
+    let schema = r#"{"type":"object","properties":{"a":{"type":"integer"},"b":{"type":"null"}},"required":["b"]}"#;
+    check(
+        schema,
+        &[r#"{"a":1,"b":null}"#, r#"{"b":null,"c":[]}"#, "{\n  \"a\": 1,\n  \"b\": null\n}", r#"{"b":null,"aa":1}"#],
+        &["{}", r#"{"a":1}"#, r#"{"b":null,"a":1}"#, r#"{"a":"x","b":null}"#, r#"{"b":null,"\u0061":1}"#],
+    );
+    let schema = r#"{"type":"object","properties":{"a":{}},"additionalProperties":false,"maxProperties":1}"#;
+    check(schema, &["{}", r#"{"a":[1]}"#], &[r#"{"b":1}"#, r#"{"a":1,}"#, r#"{"a" :1}"#]);
+    let schema =
+        r#"{"type":"object","patternProperties":{"^x":{"type":"integer"}},"additionalProperties":{"type":"null"}}"#;
+    check(schema, &[r#"{"x1":2,"y":null}"#], &[r#"{"x1":null}"#, r#"{"y":2}"#]);
+}
+
+#[test]
+fn arrays_have_their_items_and_lengths() {
+    check(
+        r#"{"type":"array","items":{"type":"boolean"},"minItems":1,"maxItems":2}"#,
+        &["[true]", "[true, false]"],
+        &["[]", "[true,true,true]", "[1]"],
+    );
+    check(
+        r#"{"type":"array","prefixItems":[{"const":1},{"const":"x"}],"items":false}"#,
+        &["[]", r#"[1,"x"]"#],
+        &["[2]", r#"[1,"x",1]"#],
+    );
+}
+
+#[test]
+fn numbers_are_within_bounds_to_the_digit() {
+    check(
+        r#"{"type":"integer","minimum":-12,"maximum":107}"#,
+        &["-12", "-1", "0", "99", "107"],
+        &["-13", "108", "1000"],
+    );
+    check(
+        r#"{"type":"number","minimum":-1.5,"exclusiveMaximum":2.25}"#,
+        &["-1.5", "-1.50", "2.2499", "2", "0"],
+        &["-1.51", "2.25", "2.250", "2.3", "-2"],
+    );
+    check(r#"{"type":"number","exclusiveMinimum":0,"maximum":1e-2}"#, &["0.01", "0.00001"], &["0", "0.0", "0.011"]);
+    check(r#"{"type":"integer","multipleOf":7,"minimum":1}"#, &["7", "49", "7000"], &["0", "8", "-7"]);
+    check(r#"{"type":"number","multipleOf":0.25}"#, &["0.25", "1.5", "-3"], &["0.2", "0.375"]);
+}
+
+#[test]
+fn strings_are_measured_in_characters_and_match_patterns() {
+    check(
+        r#"{"type":"string","minLength":2,"maxLength":3}"#,
+        &[r#""aé""#, r#""\u00e9\n日""#],
+        &[r#""a""#, r#""aaaa""#],
+    );
+    check(r#"{"type":"string","pattern":"^a[^b]{1,2}$"}"#, &[r#""axé""#, r#""a\n""#], &[r#""ab""#, r#""axxx""#]);
+    check(r#"{"type":"string","pattern":"[0-9]{3}"}"#, &[r#""x123y""#], &[r#""x12y3""#]);
+    check(
+        r#"{"type":"string","pattern":"^(a|bc)*$","minLength":3,"maxLength":3}"#,
+        &[r#""abc""#, r#""aaa""#],
+        &[r#""bcbc""#, r#""bc""#],
+    );
+    check(r#"{"type":"string","format":"date"}"#, &[r#""2024-02-29""#], &[r#""2023-02-29""#, r#""2024-13-01""#]);
+    check(
+        r#"{"type":"string","pattern":"^a","format":"uuid"}"#,
+        &[r#""a23e4567-e89b-12d3-a456-426614174000""#],
+        &[r#""123e4567-e89b-12d3-a456-426614174000""#],
+    );
+}
+
+#[test]
+fn choices_and_combinations_merge() {
+    check(
+        r#"{"enum":["a",1.0,null,{"k":[1]}]}"#,
+        &[r#""a""#, "1", "null", r#"{"k": [1]}"#],
+        &[r#""b""#, r#"{"k":[]}"#],
+    );
+    check(r#"{"enum":["a","bb","ccc"],"maxLength":2}"#, &[r#""bb""#], &[r#""ccc""#]);
+    check(r#"{"allOf":[{"minimum":2},{"type":"integer","maximum":3}]}"#, &["2", "3"], &["1", "4", "2.5"]);
+    check(r##"{"anyOf":[{"type":"string"},{"type":"array","items":{"$ref":"#"}}]}"##, &[r#"[["x"],[]]"#], &["[1]"]);
+    let shapes = r#"{"oneOf":[{"properties":{"t":{"const":"a"},"x":{"type":"null"}},"required":["t","x"],"type":"object"},
+        {"properties":{"t":{"const":"b"}},"required":["t"],"type":"object","additionalProperties":false}]}"#;
+    check(shapes, &[r#"{"t":"a","x":null}"#, r#"{"t":"b"}"#], &[r#"{"t":"a"}"#, r#"{"t":"b","x":null}"#]);
+    let list = r##"{"$defs":{"n":{"type":"object","properties":{"next":{"anyOf":[{"$ref":"#/$defs/n"},{"type":"null"}]}},
+        "required":["next"],"additionalProperties":false}},"$ref":"#/$defs/n"}"##;
+    check(list, &[r#"{"next":{"next":null}}"#], &["{}", "null"]);
+}
+
+#[test]
+fn what_cannot_be_enforced_is_refused_with_keyword_and_path() {
+    for (schema, keyword, path) in [
+        (r#"{"properties":{"a/b":{"not":{"minimum":1}}}}"#, "not", "#/properties/a~1b/not"),
+        (r#"{"items":{"pattern":"(?=a)"}}"#, "pattern", "#/items/pattern"),
+        (r#"{"items":{"pattern":"(a{4000}){4000}"}}"#, "pattern", "#/items/pattern"),
+        (r#"{"format":"telephone"}"#, "format", "#/format"),
+        (r##"{"$ref":"#/$defs/none"}"##, "$ref", "#/$ref"),
+        (r#"{"$ref":"http://example.com"}"#, "$ref", "#/$ref"),
+        (r#"{"type":"strin"}"#, "type", "#/type"),
+        (r#"{"oneOf":[{"type":"number"},{"type":"integer"}]}"#, "oneOf", "#/oneOf"),
+        (r#"{"type":"string","minLength":3,"maxLength":2}"#, "schema", "#"),
+        (r##"{"anyOf":[{"$ref":"#"}]}"##, "$ref", "#/anyOf/0/$ref"),
+        (r##"{"anyOf":[{"type":"null"},{"$ref":"#"}]}"##, "$ref", "#/anyOf/1/$ref"),
+        (r#"{"type":"array","uniqueItems":true}"#, "uniqueItems", "#/uniqueItems"),
+        ("[1", "json", "#"),
+    ] {
+        let arena = Arena::new();
+        match arena.schema(schema, Unsupported::Refuse).map(|_| ()) {
+            Err(Error::Schema(error)) => {
+                let found = JsonPath { text: schema, offset: error.offset }.to_string();
+                assert_eq!((error.keyword, found.as_str()), (keyword, path), "{schema}: {error}");
+            }
+            other => panic!("{schema}: {other:?}"),
+        }
+    }
+    let schema = r#"{"type":"array","items":{"type":"integer"},"uniqueItems":true}"#;
+    let arena = Arena::new();
+    let compiled: Schema<'_> = arena.schema(schema, Unsupported::Ignore).unwrap();
+    assert_eq!(compiled.warnings().iter().map(|warning| warning.keyword).collect::<Vec<_>>(), ["uniqueItems"]);
+}
+
+#[test]
+fn a_mask_holds_exactly_the_tokens_whose_bytes_are_allowed() {
+    let schema = r#"{"type":"object","properties":{"s":{"type":"string","minLength":3,"maxLength":9},
+        "p":{"type":"string","pattern":"^[a-f]+-"},"e":{"enum":["red","green"]},"n":{"type":"number"}},
+        "required":["s","p"]}"#;
+    let arena = Arena::new();
+    let compiled = arena.schema(schema, Unsupported::Refuse).unwrap();
+    let mask = arena.mask(&compiled, *INDEX).unwrap();
+    let probe = arena.mask(&compiled, *INDEX).unwrap();
+    let tokenizer = o200k_harmony();
+    let mut words = vec![0; tokenizer.vocabulary_len().div_ceil(32)];
+    let text = r#"{"s":"ab\n日本","p":"cafe-\"x","e":"red","n":-1.5,"zz":[1]}"#;
+    for end in (0..text.len()).filter(|end| text.is_char_boundary(*end)) {
+        mask.begin();
+        assert!(mask.accept_bytes(&text.as_bytes()[..end]));
+        mask.allowed(&mut words);
+        for id in 0..tokenizer.vocabulary_len() as u32 {
+            // All of them at one place in eight, one in sixteen at the others.
+            if !end.is_multiple_of(8) && !id.is_multiple_of(16) {
+                continue;
+            }
+            let expected = !tokenizer.is_special(id)
+                && tokenizer.token_bytes(id).is_some_and(|bytes| {
+                    probe.begin();
+                    probe.accept_bytes(&text.as_bytes()[..end]) && probe.accept_bytes(bytes)
+                });
+            let found = words[id as usize / 32] >> (id % 32) & 1 == 1;
+            assert_eq!(found, expected, "{:?} after {}", tokenizer.token_bytes(id), &text[..end]);
+        }
+    }
+}
+
+#[test]
+fn a_turn_keeps_to_its_schemas_and_reasons_freely() {
+    let schema = r#"{"type":"object","properties":{"ok":{"type":"boolean"},"n":{"type":"integer","minimum":0,"maximum":9}},
+        "required":["ok","n"],"additionalProperties":false}"#;
+    let call =
+        r#"{"type":"object","properties":{"q":{"enum":["x","y"]}},"required":["q"],"additionalProperties":false}"#;
+    let (mut answers, mut calls) = (0, 0);
+    for seed in 0..30 {
+        with_generation((fastest(), &SESSION), History::Documented, |generation| {
+            begin(generation);
+            let arena = Arena::new();
+            let index = arena.index(*generation.tokenizer()).unwrap();
+            let (answer, call) = (arena.schema(schema, Unsupported::Refuse), arena.schema(call, Unsupported::Refuse));
+            let mut constraints = [
+                Constraint { on: Constrained::Answer, mask: arena.mask(&answer.unwrap(), index).unwrap() },
+                Constraint {
+                    on: Constrained::Call("functions.look"),
+                    mask: arena.mask(&call.unwrap(), index).unwrap(),
+                },
+            ];
+            let config = TurnConfig {
+                sampler: SamplerConfig { seed, ..SamplerConfig::default() },
+                recipients: if seed % 2 == 0 { &["functions.look"] } else { &[] },
+                reasoning_tokens: Some(8),
+                max_tokens: 200,
+                ..TurnConfig::default()
+            };
+            let mut told = Told::default();
+            let mut turn = Turn::new(generation, config).unwrap().with_constraints(&mut constraints).unwrap();
+            turn.run(generation, &Alone, &mut |event| told.take(event)).unwrap();
+            let last = told.messages.last().unwrap();
+            match told.reason() {
+                StopReason::Finished => {
+                    assert_eq!(last.0, MessageKind::Answer, "{told:?}");
+                    let value: serde_json::Value = serde_json::from_str(&last.2).unwrap();
+                    assert!(value["ok"].is_boolean() && value["n"].as_u64().unwrap() < 10);
+                    answers += 1;
+                }
+                StopReason::ToolCall => {
+                    let value: serde_json::Value = serde_json::from_str(&last.2).unwrap_or_else(|_| panic!("{told:?}"));
+                    assert!(value["q"] == "x" || value["q"] == "y");
+                    calls += 1;
+                }
+                // Reasoning or preambles took all there was.
+                reason => assert_eq!(reason, StopReason::MaxTokens),
+            }
+        });
+    }
+    assert!(answers > 0 && calls > 0, "{answers} answers, {calls} calls");
+}
