@@ -348,8 +348,8 @@ unsafe fn some_rows<L: Lanes, B: Blocks, const ROWS: usize, const TOKENS: usize,
             }
         }
         for r in 0..ROWS {
-            for t in 0..TOKENS {
-                *matmul.outputs.add((first + t) * matmul.output_stride + rows[r]) = l.sum(lanes[r][t]);
+            for (t, lanes) in lanes[r].into_iter().enumerate() {
+                *matmul.outputs.add((first + t) * matmul.output_stride + rows[r]) = l.sum(lanes);
             }
         }
     }
@@ -366,7 +366,7 @@ unsafe fn add_group<L: Lanes, B: Blocks, const TOKENS: usize>(
     row: (*const u8, *const u8),
     last: usize,
     (groups, in_token, group): (&[Group<L>; MOST_GROUPS], usize, usize),
-    lanes: [L::Floats; TOKENS],
+    mut lanes: [L::Floats; TOKENS],
 ) -> [L::Floats; TOKENS] {
     // SAFETY: our own contract.
     unsafe {
@@ -388,16 +388,15 @@ unsafe fn add_group<L: Lanes, B: Blocks, const TOKENS: usize>(
             }
         }
         let scales = if last == LANES - 1 { B::scales_in_row(l, first.1) } else { B::scales(l, &scales) };
-        let mut added = lanes;
-        for t in 0..TOKENS {
+        for (t, lanes) in lanes.iter_mut().enumerate() {
             let token = &groups[t * in_token + group];
             if TOKENS > 1 {
                 for i in 0..4 {
                     sums[i] = l.dot_blocks(weights[i], &token.inputs[i]);
                 }
             }
-            added[t] = l.fma(l.to_floats(l.sum_rows(sums)), l.mul(scales, token.scales), lanes[t]);
+            *lanes = l.fma(l.to_floats(l.sum_rows(sums)), l.mul(scales, token.scales), *lanes);
         }
-        added
+        lanes
     }
 }
