@@ -110,6 +110,7 @@ unsafe fn carve(
                 OSSICLE_DRAFT_NOTHING => 0,
                 most => most as usize,
             },
+            ..TurnConfig::default()
         }
     };
     Ok((config, Queue::carve(carver)?))

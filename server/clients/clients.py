@@ -161,7 +161,7 @@ def open_responses_types(address):
                 TypeAdapter(kind).validate_python(event)
 
 
-def main(command, model):
+def main(command, model, javascript=None):
     answers = [HELLO, HELLO, CALL, HELLO, HELLO, CALL, CALL, HELLO, CALL, HELLO, HELLO, CALL]
     process, address = serve(command, model, answers)
     try:
@@ -177,6 +177,15 @@ def main(command, model):
     finally:
         process.terminate()
         process.wait()
+    if javascript:
+        process, address = serve(command, model, [HELLO] + [CALL, HELLO] * 6)
+        try:
+            subprocess.run(["node", f"{javascript}/clients.mjs", address], check=True)
+        finally:
+            process.terminate()
+            process.wait()
+    else:
+        print("skipped clients in JavaScript")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs real clients against `ossicle serve` with a scripted model. Needs Python 3.11 and PyPI.
-# Usage: server/clients/run.sh [FOLDER FOR THE VIRTUAL ENVIRONMENT]
+# Runs real clients against `ossicle serve` with a scripted model. Needs Python 3.11 and PyPI; and npm for those in JavaScript.
+# Usage: server/clients/run.sh [FOLDER FOR WHAT IS INSTALLED]
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 environment=${1:-$(mktemp -d)}
@@ -9,4 +9,11 @@ if [ ! -x "$environment/bin/python" ]; then
 fi
 "$environment/bin/pip" --quiet install openai==3.57.0 openai-agents==0.24.0 openresponses-types==2.4.0
 cargo build -p ossicle
-"$environment/bin/python" server/clients/clients.py target/debug/ossicle tests/data/tiny-a/gguf/tiny-a.gguf
+javascript=
+if command -v npm > /dev/null; then
+    javascript=$environment/javascript
+    npm install --silent --no-audit --no-fund --prefix "$javascript" \
+        openai@7 @openai/agents@0.20 ai@7 @ai-sdk/openai@4 @ai-sdk/open-responses@2 zod@4
+    cp server/clients/clients.mjs "$javascript"
+fi
+"$environment/bin/python" server/clients/clients.py target/debug/ossicle tests/data/tiny-a/gguf/tiny-a.gguf $javascript

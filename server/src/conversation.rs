@@ -2,11 +2,11 @@
 
 use bumpalo::Bump;
 use ossicle_core::harmony::conversation::{
-    ANALYSIS, COMMENTARY, Content, ContentType, DeveloperContent, FUNCTIONS, Message, Namespace, Role, SystemContent,
-    Tool,
+    ANALYSIS, COMMENTARY, Content, ContentType, DeveloperContent, FUNCTIONS, Message, Namespace, ResponseFormat, Role,
+    SystemContent, Tool,
 };
 
-use crate::request::{Item, Task, ToolKind, Tools};
+use crate::request::{Format, Item, Task, ToolKind, Tools};
 
 /// The messages of `task`, from the item with index `from` on, held by `arena`. What developers say before anybody else
 /// does stands together with the tools in one message, as the model was trained; `from` leaves that in.
@@ -23,8 +23,15 @@ pub fn messages<'a>(arena: &'a Bump, task: &'a Task, date: &'a str, from: usize)
     }));
     let instructions = (!instructions.is_empty()).then(|| &*arena.alloc_str(&instructions.join("\n\n")));
     let tools = namespaces(arena, &task.tools);
-    if instructions.is_some() || !tools.is_empty() {
-        messages.push(developer(arena, DeveloperContent { instructions, tools, ..DeveloperContent::default() }));
+    let response_formats = match &task.settings.format {
+        Format::JsonSchema { name, description, schema, .. } => {
+            let format = ResponseFormat { name, description: description.as_deref(), schema };
+            &*arena.alloc_slice_copy(&[format])
+        }
+        Format::Text | Format::JsonObject => &[],
+    };
+    if instructions.is_some() || !tools.is_empty() || !response_formats.is_empty() {
+        messages.push(developer(arena, DeveloperContent { instructions, tools, response_formats }));
     }
     messages.extend(task.items.iter().skip(leading.max(from)).map(|item| message(arena, item)));
     arena.alloc_slice_copy(&messages)

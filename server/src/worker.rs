@@ -11,25 +11,30 @@ use std::time::Instant;
 
 use bumpalo::Bump;
 use ossicle_core::error::Error;
-use ossicle_core::generation::{Event, Generation, GenerationConfig, StopReason, Turn, TurnConfig, Usage};
+use ossicle_core::generation::{
+    Constrained, Constraint, Event, Generation, GenerationConfig, StopReason, Turn, TurnConfig, Usage,
+};
 use ossicle_core::harmony::conversation::Role;
 use ossicle_core::harmony::render::{Ending, Renderer};
 use ossicle_core::kernels::Kernels;
 use ossicle_core::model::Model;
 use ossicle_core::parallel::Parallel;
 use ossicle_core::sampling::{LogProbability, SamplerConfig};
+use ossicle_core::schema::TokenIndex;
 use ossicle_core::tokenizer::vocabulary::TOKEN_BYTES_MAX;
 use ossicle_core::tokenizer::{Specials, Tokenizer};
 use ossicle_core::transformer::{Progress, Session, SessionConfig};
+use ossicle_host::schema::Arena;
 use ossicle_host::{Memory, harmony};
 use self_cell::self_cell;
+use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::answer::{AnswerEvent, End, TokenText};
 use crate::conversation::{leading, messages};
 use crate::error::ApiError;
 use crate::metrics::Metrics;
-use crate::request::{Item, Settings, Task};
+use crate::request::{Format, Item, Settings, Task, ToolKind, unsupported};
 use crate::seal::random;
 
 /// A model, and what it is computed with.
@@ -87,16 +92,19 @@ struct Waiting {
 }
 
 /// A session, and what it works on.
-struct Slot<'r, 'w> {
+struct Slot<'r, 'w, 'a> {
     generation: Generation<'r, 'w>,
-    running: Option<Running>,
+    running: Option<Running<'a>>,
     /// When it was last given work, counted in requests.
     used: u64,
 }
 
 /// What a turn borrows.
-struct Plan {
+struct Plan<'a> {
     settings: Settings,
+    schemas: Vec<Enforced>,
+    masks: Arena,
+    index: Option<TokenIndex<'a>>,
     seed: u64,
     beginning: Vec<u32>,
     arena: Bump,
@@ -104,9 +112,17 @@ struct Plan {
     begun: Instant,
 }
 
+/// A schema that something must meet.
+struct Enforced {
+    /// The tool whose arguments they are; without one, the answer.
+    tool: Option<String>,
+    schema: String,
+    strict: bool,
+}
+
 self_cell!(
-    struct Running {
-        owner: Plan,
+    struct Running<'a> {
+        owner: Plan<'a>,
         #[not_covariant]
         dependent: Turn,
     }
@@ -125,12 +141,14 @@ pub fn work(mut engine: Engine<'_>, commands: Receiver<Command>, metrics: &Metri
     for _ in 0..engine.sessions.max(1) {
         memories.push((Memory::new(session_layout)?, Memory::new(layout)?));
     }
+    let arena = Arena::new();
     let mut slots = Vec::new();
     for (session_memory, memory) in &mut memories {
         let session = Session::new(session_memory.region(), engine.model, engine.kernels, &engine.session)?;
         let generation = Generation::new(memory.region(), session, engine.tokenizer, &config)?;
         slots.push(Slot { generation, running: None, used: 0 });
     }
+    let mut index = None;
     let mut queue = VecDeque::new();
     let mut pace = Pace { seconds: 1.0, requests: 0 };
     loop {
@@ -163,7 +181,11 @@ pub fn work(mut engine: Engine<'_>, commands: Receiver<Command>, metrics: &Metri
             }
             pace.requests += 1;
             slots[slot].used = pace.requests;
-            begin(&mut engine, &mut slots[slot], waiting, metrics);
+            let schemas = enforced(&waiting.job.task);
+            if index.is_none() && !schemas.is_empty() {
+                index = Some(arena.index(engine.tokenizer)?);
+            }
+            begin(&mut engine, &mut slots[slot], waiting, (schemas, index), metrics);
         }
         for slot in &mut slots {
             advance(&engine, slot, &mut pace, metrics);
@@ -216,7 +238,7 @@ fn admit(
     engine: &Engine<'_>,
     job: Job,
     queue: &mut VecDeque<Waiting>,
-    slots: &[Slot<'_, '_>],
+    slots: &[Slot<'_, '_, '_>],
     pace: &Pace,
     metrics: &Metrics,
 ) -> Result<(), ApiError> {
@@ -290,9 +312,9 @@ fn today() -> String {
 }
 
 /// The free session that holds most of the beginning of the next request; among equals the one unused for longest.
-fn free_slot(slots: &[Slot<'_, '_>], queue: &VecDeque<Waiting>) -> Option<usize> {
+fn free_slot(slots: &[Slot<'_, '_, '_>], queue: &VecDeque<Waiting>) -> Option<usize> {
     let waiting = queue.front()?;
-    let shared = |slot: &Slot<'_, '_>| {
+    let shared = |slot: &Slot<'_, '_, '_>| {
         let held = slot.generation.tokens().iter().zip(&waiting.tokens);
         held.take_while(|(held, wanted)| held == wanted).count()
     };
@@ -300,7 +322,13 @@ fn free_slot(slots: &[Slot<'_, '_>], queue: &VecDeque<Waiting>) -> Option<usize>
     free.max_by_key(|(_, slot)| (shared(slot), u64::MAX - slot.used)).map(|(index, _)| index)
 }
 
-fn begin(engine: &mut Engine<'_>, slot: &mut Slot<'_, '_>, waiting: Waiting, metrics: &Metrics) {
+fn begin<'a>(
+    engine: &mut Engine<'_>,
+    slot: &mut Slot<'_, '_, 'a>,
+    waiting: Waiting,
+    (schemas, index): (Vec<Enforced>, Option<TokenIndex<'a>>),
+    metrics: &Metrics,
+) {
     let Waiting { job, from, .. } = waiting;
     let failed = |job: &Job, error: Error| {
         let end = End::Failed(ApiError::server(error.to_string()));
@@ -322,8 +350,22 @@ fn begin(engine: &mut Engine<'_>, slot: &mut Slot<'_, '_>, waiting: Waiting, met
     let settings = job.task.settings.clone();
     let seed = settings.seed.unwrap_or_else(|| u64::from_le_bytes(random()));
     let events = job.events.clone();
-    let plan = Plan { settings, seed, beginning, arena: Bump::new(), job, begun: Instant::now() };
-    match Running::try_new_or_recover(plan, |plan| Turn::new(&mut slot.generation, plan.turn())) {
+    let plan = Plan {
+        settings,
+        schemas,
+        masks: Arena::new(),
+        index,
+        seed,
+        beginning,
+        arena: Bump::new(),
+        job,
+        begun: Instant::now(),
+    };
+    let generation = &mut slot.generation;
+    let running = Running::try_new_or_recover(plan, |plan| {
+        Turn::new(generation, plan.turn())?.with_constraints(plan.constraints()?)
+    });
+    match running {
         Ok(running) => {
             let usage = running.with_dependent(|_, turn| turn.usage());
             metrics.input_tokens.fetch_add(usage.input_tokens as u64, Ordering::Relaxed);
@@ -335,7 +377,33 @@ fn begin(engine: &mut Engine<'_>, slot: &mut Slot<'_, '_>, waiting: Waiting, met
     }
 }
 
-impl Plan {
+/// What a task must meet.
+fn enforced(task: &Task) -> Vec<Enforced> {
+    let answer = match &task.settings.format {
+        Format::Text => None,
+        Format::JsonObject => Some((json!({ "type": "object" }).to_string(), true)),
+        Format::JsonSchema { schema, strict, .. } => Some((schema.clone(), *strict)),
+    };
+    let answer = answer.map(|(schema, strict)| Enforced { tool: None, schema, strict });
+    let tools = task.tools.list.iter().filter(|tool| tool.strict && tool.kind == ToolKind::Function);
+    let tools = tools.filter_map(|tool| {
+        let (tool, schema) = (Some(tool.recipient()), tool.parameters.clone()?);
+        Some(Enforced { tool, schema, strict: true })
+    });
+    answer.into_iter().chain(tools).collect()
+}
+
+impl Plan<'_> {
+    fn constraints(&self) -> Result<&mut [Constraint<'_>], Error> {
+        let mut constraints = Vec::new();
+        for Enforced { tool, schema, strict } in &self.schemas {
+            let Some(index) = self.index else { break };
+            let on = tool.as_deref().map_or(Constrained::Answer, Constrained::Call);
+            constraints.push(self.masks.constraint(on, schema, unsupported(*strict), index)?);
+        }
+        Ok(self.arena.alloc_slice_fill_iter(constraints))
+    }
+
     fn turn(&self) -> TurnConfig<'_> {
         let settings = &self.settings;
         let texts = |list| -> &[&str] {
@@ -363,7 +431,7 @@ impl Plan {
 }
 
 /// Gives a session the time of a token or a batch.
-fn advance(engine: &Engine<'_>, slot: &mut Slot<'_, '_>, pace: &mut Pace, metrics: &Metrics) {
+fn advance(engine: &Engine<'_>, slot: &mut Slot<'_, '_, '_>, pace: &mut Pace, metrics: &Metrics) {
     let Slot { generation, running, .. } = slot;
     let Some(active) = running else { return };
     let tokenizer = engine.tokenizer;

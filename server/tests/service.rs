@@ -3,8 +3,8 @@
 #[path = "../src/stream_rules.rs"]
 mod stream_rules;
 
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
@@ -407,6 +407,49 @@ fn whatever_a_random_model_says_the_stream_keeps_its_rules() {
 }
 
 #[test]
+fn answers_and_arguments_keep_to_their_schemas() {
+    let client = serve(Options::default());
+    let schema = json!({
+        "type": "object", "additionalProperties": false, "required": ["kind", "count"],
+        "properties": { "kind": { "enum": ["bone", "ear"] }, "count": { "type": "integer", "minimum": 1, "maximum": 20 } },
+    });
+    let holds = |text: &str| {
+        let value: Value = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"));
+        assert!(["bone", "ear"].contains(&value["kind"].as_str().expect("a kind")), "{text}");
+        assert!((1..=20).contains(&value["count"].as_i64().expect("a count")), "{text}");
+    };
+    let format = json!({ "type": "json_schema", "name": "thing", "schema": schema, "strict": true });
+    let tool = json!({ "type": "function", "name": "count", "parameters": schema, "strict": true });
+    let reasoning = json!({ "max_tokens": 20 });
+    for seed in 0..6 {
+        let response = client.respond(json!({
+            "input": "Hi", "seed": seed, "text": { "format": format }, "reasoning": reasoning,
+        }));
+        assert_eq!(response["status"], "completed");
+        let answer = response["output"].as_array().expect("output").last().expect("an answer");
+        holds(answer["content"][0]["text"].as_str().expect("text"));
+
+        let events = client.events(json!({
+            "input": "Hi", "seed": seed, "tools": [tool], "tool_choice": "required", "reasoning": reasoning,
+        }));
+        check(&events);
+        let call = events.last().expect("events")["response"]["output"].as_array().expect("output").last().cloned();
+        holds(call.expect("a call")["arguments"].as_str().expect("text"));
+    }
+    let body = json!({
+        "messages": [], "seed": 1, "reasoning": reasoning,
+        "response_format": { "type": "json_schema", "json_schema": { "name": "thing", "schema": schema, "strict": true } },
+    });
+    holds(client.post("/v1/chat/completions", body).1["choices"][0]["message"]["content"].as_str().expect("text"));
+    // What cannot be held is refused if it must be, and told if not.
+    let odd = json!({ "type": "object", "propertyNames": { "pattern": "(?=a)b" }, "not": {} });
+    let format =
+        |strict: bool| json!({ "format": { "type": "json_schema", "name": "x", "schema": odd, "strict": strict } });
+    let (status, error) = client.post("/v1/responses", json!({ "input": "Hi", "text": format(true) }));
+    assert_eq!((status, &error["error"]["param"]), (400, &json!("text.format.schema")), "{error}");
+}
+
+#[test]
 fn a_client_that_leaves_frees_the_model() {
     let client = serve(Options { sessions: 1, is_slow: true, script: saying(endless()), ..Options::default() });
     let reader = client.begin("Hi");
@@ -414,15 +457,12 @@ fn a_client_that_leaves_frees_the_model() {
     drop(reader);
     client.wait_for("requests_running", 0);
     // Without a stream just the same.
-    let agent = client.agent.clone();
-    let url = client.url("/v1/responses");
-    let impatient = thread::spawn(move || {
-        let request = agent.post(url).header("content-type", "application/json");
-        let request = request.config().timeout_global(Some(Duration::from_millis(300))).build();
-        assert!(request.send(json!({ "input": "Hi" }).to_string()).is_err());
-    });
+    let mut connection = TcpStream::connect(client.address).expect("a connection");
+    let (head, body) =
+        ("POST /v1/responses HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json", "{\"input\":\"Hi\"}");
+    write!(connection, "{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).expect("written");
     client.wait_for("requests_running", 1);
-    impatient.join().expect("it gave up");
+    drop(connection);
     client.wait_for("requests_running", 0);
 }
 

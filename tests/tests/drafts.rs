@@ -64,6 +64,8 @@ fn varied(number: u64) -> TurnConfig<'static> {
         reasoning_tokens: [None, Some(0), Some(20)][at / 3 % 3],
         stop: [&[][..], &["e"], &["\n\n", "zq"]][at / 2 % 3],
         recipients: if at % 5 < 3 { &["functions.look"] } else { &[] },
+        must_call: false,
+        beginning: &[],
         constrain_headers: at % 7 != 6,
         log_probabilities: (at % 4 == 3).then_some(2),
         draft_tokens: 0,

@@ -70,7 +70,7 @@ impl ChatRequest {
             log_probabilities: root.get("logprobs").boolean()?.unwrap_or(false).then(|| top_logprobs.unwrap_or(0)),
             tool_choice,
             may_truncate: false,
-            format: Format::read(&root.get("response_format"))?,
+            format: Format::read(&root.get("response_format"), &mut warnings)?,
         };
         Ok(Self {
             task: Task { instructions: None, items, tools, effort, settings },

@@ -7,7 +7,7 @@ mod items;
 mod tools;
 
 use field::Field;
-pub use format::Format;
+pub use format::{Format, unsupported};
 pub use items::Item;
 pub use tools::{Tool, ToolChoice, ToolKind, Tools};
 
@@ -154,7 +154,7 @@ impl Request {
         let include = includes(&root.get("include"), &mut warnings)?;
         let top_logprobs = root.get("top_logprobs").integer(0..=20)?.map(|count| count as usize);
         let text = root.get("text");
-        let format = Format::read(&text.get("format"))?;
+        let format = Format::read(&text.get("format"), &mut warnings)?;
         let settings = Settings {
             temperature: root.get("temperature").number(0.0..=2.0)?.unwrap_or(1.0) as f32,
             top_p: top_p(&root)?,

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::Warnings;
 use super::field::Field;
+use super::format::check_schema;
 use crate::error::ApiError;
 
 /// What an application's tool takes.
@@ -109,7 +110,7 @@ impl Tools {
         let parameters = field.get("parameters");
         let grammar = field.get("format").get("definition");
         let mut description = field.get("description").text()?.unwrap_or("").to_owned();
-        let parameters = match kind {
+        let schema_text = match kind {
             ToolKind::Function => parameters.object()?.map(|_| parameters.value().unwrap_or(&Value::Null).to_string()),
             ToolKind::Custom => {
                 if let Some(definition) = grammar.text()? {
@@ -120,13 +121,17 @@ impl Tools {
                 Some(json!({ "type": "string" }).to_string())
             }
         };
+        let strict = field.get("strict").boolean()?.unwrap_or(false);
+        if let (true, Some(schema), ToolKind::Function) = (strict, &schema_text, kind) {
+            check_schema(&field.get("parameters"), schema, strict, warnings)?;
+        }
         let tool = Tool {
             kind,
             namespace: namespace.to_owned(),
             name: name(&field.get("name"))?.to_owned(),
             description,
-            parameters,
-            strict: field.get("strict").boolean()?.unwrap_or(false),
+            parameters: schema_text,
+            strict,
         };
         if self.find(&tool.recipient()).is_some() {
             return Err(field.get("name").refuse("a name that no other tool has"));
