@@ -13,6 +13,7 @@ mod logits;
 mod open;
 mod profile;
 mod run;
+mod schema;
 mod serve;
 mod synth;
 mod talk;
@@ -49,6 +50,8 @@ enum Command {
     Tokenize(tokenize::Arguments),
     /// Renders conversations in the chat format of gpt-oss, and parses what models write.
     Harmony(harmony::Arguments),
+    /// Says whether a JSON schema can be enforced, and if not, why.
+    Schema(schema::Arguments),
     /// Writes a model of random weights, to measure speed and memory without a download.
     Synth(synth::Arguments),
     /// Measures how fast a model runs here.
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
         Command::Logits(arguments) => logits::run(&arguments),
         Command::Tokenize(arguments) => tokenize::run(&arguments),
         Command::Harmony(arguments) => harmony::run(&arguments).map_err(Into::into),
+        Command::Schema(arguments) => schema::run(&arguments),
         Command::Synth(arguments) => synth::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
     };

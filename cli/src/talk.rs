@@ -4,16 +4,20 @@ use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use bumpalo::Bump;
 use clap::{Args, ValueEnum};
-use ossicle_core::generation::{Event, Generation, GenerationConfig, MessageKind, StopReason, Turn, TurnConfig, Usage};
+use ossicle_core::generation::{
+    Constrained, Constraint, Event, Generation, GenerationConfig, MessageKind, StopReason, Turn, TurnConfig, Usage,
+};
 use ossicle_core::harmony::conversation::{
-    Content, DeveloperContent, Effort, FUNCTIONS, Message, Namespace, Role, SystemContent, Tool,
+    Content, DeveloperContent, Effort, FUNCTIONS, Message, Namespace, ResponseFormat, Role, SystemContent, Tool,
 };
 use ossicle_core::harmony::render::Renderer;
 use ossicle_core::sampling::SamplerConfig;
+use ossicle_core::schema::{SchemaMask, Unsupported};
 use ossicle_core::transformer::{DRAFT_TOKENS, Session, SessionConfig};
+use ossicle_host::schema::{self, Arena};
 use ossicle_host::{Memory, Threads};
 use serde_json::Value;
 
@@ -40,9 +44,13 @@ pub struct TalkOptions {
     /// Instructions, in the developer message.
     #[arg(long, value_name = "TEXT")]
     developer: Option<String>,
-    /// A JSON file of function tools: a list of {"name", "description", "parameters"}.
+    /// A JSON file of function tools: a list of {"name", "description", "parameters", "strict"}. The arguments of strict
+    /// ones meet their schema.
     #[arg(long, value_name = "FILE")]
     tools: Option<PathBuf>,
+    /// A JSON schema that the answer meets.
+    #[arg(long, value_name = "FILE")]
+    schema: Option<PathBuf>,
     /// The date that the model is told, as YYYY-MM-DD.
     #[arg(long, value_name = "DATE")]
     date: Option<String>,
@@ -88,6 +96,7 @@ pub struct Talk<'a, 'r, 'w> {
     threads: &'a Threads,
     generation: Generation<'r, 'w>,
     recipients: Vec<&'a str>,
+    masks: Vec<(Constrained<'a>, &'a mut SchemaMask<'a>)>,
     seed: u64,
     scratch: Vec<u8>,
 }
@@ -130,10 +139,20 @@ pub fn with_talk<T>(
         ..default
     };
     let arena = Bump::new();
-    let tools = match &options.tools {
+    let (tools, strict) = match &options.tools {
         Some(path) => read_tools(&arena, path)?,
-        None => &[],
+        None => (&[][..], Vec::new()),
     };
+    let schema = match &options.schema {
+        Some(path) => {
+            let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+            // In the prompt it stands on one line.
+            let value: Value = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
+            Some(&*arena.alloc_str(&value.to_string()))
+        }
+        None => None,
+    };
+    let schemas = Arena::new();
     let recipients = tools.iter().map(|tool| &*arena.alloc_str(&format!("{FUNCTIONS}.{}", tool.name))).collect();
     with_tokenizer(opened, |tokenizer| {
         let mut session_memory = Memory::new(Session::layout(model, &config)?)?;
@@ -145,7 +164,18 @@ pub fn with_talk<T>(
             let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
             now.map_or(0, |now| now.as_nanos() as u64)
         });
-        let mut talk = Talk { options, opened, threads: &threads, generation, recipients, seed, scratch: Vec::new() };
+        let mut masks = Vec::new();
+        if schema.is_some() || !strict.is_empty() {
+            let index = schemas.index(tokenizer)?;
+            let answer = schema.map(|text| (Constrained::Answer, text)).into_iter();
+            for (on, text) in answer.chain(strict.iter().map(|(name, text)| (Constrained::Call(name), *text))) {
+                let compiled = schemas.schema(text, Unsupported::Refuse);
+                let compiled = compiled.map_err(|error| anyhow!("{on:?}: {}", schema::explain(&error, text)))?;
+                masks.push((on, schemas.mask(&compiled, index)?));
+            }
+        }
+        let scratch = Vec::new();
+        let mut talk = Talk { options, opened, threads: &threads, generation, recipients, masks, seed, scratch };
         let mut system = SystemContent {
             current_date: options.date.as_deref(),
             effort: Some(match options.effort {
@@ -159,37 +189,49 @@ pub fn with_talk<T>(
             system.identity = options.system.as_deref();
         }
         let namespace = [Namespace { name: FUNCTIONS, description: None, tools }];
+        let format = schema.map(|schema| ResponseFormat { name: "answer", description: None, schema });
         let developer = DeveloperContent {
             instructions: options.developer.as_deref(),
             tools: if tools.is_empty() { &[] } else { &namespace },
-            response_formats: &[],
+            response_formats: match &format {
+                Some(format) => std::slice::from_ref(format),
+                None => &[],
+            },
         };
         let (system, developer) = ([Content::System(system)], [Content::Developer(developer)]);
         let messages = [Message::new(Role::System, &system), Message::new(Role::Developer, &developer)];
-        let wanted = if options.developer.is_some() || !tools.is_empty() { 2 } else { 1 };
+        let speaks = options.developer.is_some() || !tools.is_empty() || format.is_some();
+        let wanted = if speaks { 2 } else { 1 };
         talk.append(&messages[..wanted])?;
         work(&mut talk)
     })
 }
 
-fn read_tools<'a>(arena: &'a Bump, path: &PathBuf) -> Result<&'a [Tool<'a>]> {
+/// The full name of a strict tool, and the schema of its argument.
+type Strict<'a> = (&'a str, &'a str);
+
+fn read_tools<'a>(arena: &'a Bump, path: &PathBuf) -> Result<(&'a [Tool<'a>], Vec<Strict<'a>>)> {
     let text = std::fs::read(path).with_context(|| path.display().to_string())?;
     let list: Value = serde_json::from_slice(&text).with_context(|| path.display().to_string())?;
     let Some(list) = list.as_array() else { bail!("{}: expected a list of tools", path.display()) };
-    let mut tools = Vec::new();
+    let (mut tools, mut strict) = (Vec::new(), Vec::new());
     for tool in list {
         // The Responses API's form, and that of Chat Completions, which wraps it.
         let tool = tool.get("function").unwrap_or(tool);
         let Some(name) = tool.get("name").and_then(Value::as_str) else {
             bail!("{}: expected a name for each tool", path.display());
         };
+        let parameters = tool.get("parameters").map(|schema| &*arena.alloc_str(&schema.to_string()));
+        if let Some(parameters) = parameters.filter(|_| tool.get("strict").and_then(Value::as_bool) == Some(true)) {
+            strict.push((&*arena.alloc_str(&format!("{FUNCTIONS}.{name}")), parameters));
+        }
         tools.push(Tool {
             name: arena.alloc_str(name),
             description: arena.alloc_str(tool.get("description").and_then(Value::as_str).unwrap_or("")),
-            parameters: tool.get("parameters").map(|schema| &*arena.alloc_str(&schema.to_string())),
+            parameters,
         });
     }
-    Ok(arena.alloc_slice_copy(&tools))
+    Ok((arena.alloc_slice_copy(&tools), strict))
 }
 
 impl Talk<'_, '_, '_> {
@@ -253,7 +295,9 @@ impl Talk<'_, '_, '_> {
                 _ => {}
             }
         };
-        let mut turn = Turn::new(&mut self.generation, config)?;
+        let masks = self.masks.iter_mut();
+        let mut constraints: Vec<_> = masks.map(|(on, mask)| Constraint { on: *on, mask: *mask }).collect();
+        let mut turn = Turn::new(&mut self.generation, config)?.with_constraints(&mut constraints)?;
         INTERRUPTED.store(false, Ordering::Relaxed);
         loop {
             if INTERRUPTED.load(Ordering::Relaxed) {

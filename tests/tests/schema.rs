@@ -119,6 +119,7 @@ fn choices_and_combinations_merge() {
         &[r#""a""#, "1", "null", r#"{"k": [1]}"#],
         &[r#""b""#, r#"{"k":[]}"#],
     );
+    check(r#"{"const":"a\u0000b"}"#, &[r#""a\u0000b""#], &[r#""a\u0001b""#, r#""\u0061\u0000b""#]);
     check(r#"{"enum":["a","bb","ccc"],"maxLength":2}"#, &[r#""bb""#], &[r#""ccc""#]);
     check(r#"{"allOf":[{"minimum":2},{"type":"integer","maximum":3}]}"#, &["2", "3"], &["1", "4", "2.5"]);
     check(r##"{"anyOf":[{"type":"string"},{"type":"array","items":{"$ref":"#"}}]}"##, &[r#"[["x"],[]]"#], &["[1]"]);

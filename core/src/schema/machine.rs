@@ -304,10 +304,10 @@ impl<'r> Machine<'r> {
                 let fits = (strings.min..=strings.max).contains(&thread.count);
                 (fits && label != NONE).then(|| self.resumed(thread.parent, label))
             }
-            (Phase::Body, b'\\') => ESCAPES
-                .iter()
-                .any(|(_, character)| taken(*character).is_some())
-                .then_some(Thread { phase: Phase::Escape, ..thread }),
+            (Phase::Body, b'\\') => {
+                let leads_on = ESCAPES.iter().any(|(_, character)| taken(*character).is_some()) || any_within(0, 0x1F);
+                leads_on.then_some(Thread { phase: Phase::Escape, ..thread })
+            }
             (Phase::Body, 0x20..=0x7F) => taken(byte.into()),
             (Phase::Body, 0xC2..=0xF4) => {
                 let behind = u32::from(byte >= 0xE0) + u32::from(byte >= 0xF0) + 1;
@@ -327,13 +327,19 @@ impl<'r> Machine<'r> {
                     }
                 }
             }
-            (Phase::Escape, b'u') if is_free => Some(Thread { phase: Phase::Hex, held: 0, ..thread }),
+            (Phase::Escape, b'u') if is_free || any_within(0, 0x1F) => {
+                Some(Thread { phase: Phase::Hex, held: 0, ..thread })
+            }
             (Phase::Escape, _) => {
                 ESCAPES.iter().find(|(letter, _)| *letter == byte).and_then(|(_, character)| taken(*character))
             }
             (Phase::Hex, _) => digit.and_then(|digit| {
                 let (digits, value) = ((thread.held >> 16) + 1, (thread.held & 0xFFFF) << 4 | digit);
                 match digits {
+                    // Where not every character may come, only those that cannot be written otherwise.
+                    1 | 2 if !is_free && value > 0 => None,
+                    3 if !is_free && (value > 1 || !any_within(value << 4, value << 4 | 15)) => None,
+                    4 if !is_free => taken(value),
                     // The second half of a pair cannot come first.
                     2 if (0xDC..=0xDF).contains(&value) => None,
                     4 if (0xD800..0xDC00).contains(&value) => {
