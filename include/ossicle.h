@@ -957,6 +957,8 @@ int32_t ossicle_tokenizer_encode(const ossicle_tokenizer *tokenizer,
                                  size_t capacity,
                                  size_t *count);
 
+// Writes how many there are, or would have been.
+//
 // Token ids to text: the bytes of the tokens, one after another. A part of a text may begin or end within a character.
 //
 // `tokens`, `count`: the ids; those that are no token give nothing. `buffer`, `buffer_size`: where the bytes go, without a
@@ -1085,6 +1087,33 @@ int32_t ossicle_session_cancel(ossicle_session *session);
 int32_t ossicle_session_rewind(ossicle_session *session,
                                uint32_t position,
                                ossicle_error *error);
+
+// All that the session holds as bytes: to go on from in another process, to fork it, to come back to. A batch under way is no
+// part of it.
+//
+// `buffer`, `buffer_size`: where the bytes go. `size`: gets how many bytes there are, also if there is not room for all.
+//
+// Errors: OSSICLE_ERROR_BUFFER; what fits is in place.
+// Threads: one at a time.
+// Since: 0.1.
+int32_t ossicle_session_save(const ossicle_session *session,
+                             void *buffer,
+                             size_t buffer_size,
+                             size_t *size);
+
+// The session holds what another held when it was saved: of the same model and precision, with any kernels and threads, and
+// of any size that fits in here. It goes on with the same bits.
+//
+// `bytes`: what ossicle_session_save wrote.
+//
+// Memory: nothing is kept.
+// Errors: OSSICLE_ERROR_FILE if that is not such a snapshot, or not as it was written; OSSICLE_ERROR_CAPACITY if the context is
+// too small; OSSICLE_ERROR_STATE if a batch is under way. The session is as before.
+// Threads: one at a time.
+// Since: 0.1.
+int32_t ossicle_session_restore(ossicle_session *session,
+                                ossicle_bytes bytes,
+                                ossicle_error *error);
 
 // How many tokens the session holds.
 //
@@ -1331,6 +1360,33 @@ int32_t ossicle_generation_append(ossicle_generation *generation,
 int32_t ossicle_generation_replace(ossicle_generation *generation,
                                    const ossicle_message *messages,
                                    size_t count,
+                                   ossicle_error *error);
+
+// The conversation as bytes, and all that the session has taken in of it: to go on in another process without computing
+// anything again, to branch off, to come back to. Of a turn under way, it is what the model has said so far.
+//
+// `buffer`, `buffer_size`: where the bytes go. `size`: gets how many bytes there are, also if there is not room for all.
+//
+// Errors: OSSICLE_ERROR_BUFFER; what fits is in place.
+// Threads: one at a time.
+// Since: 0.1.
+int32_t ossicle_generation_save(const ossicle_generation *generation,
+                                void *buffer,
+                                size_t buffer_size,
+                                size_t *size);
+
+// Makes a conversation that was saved the whole conversation: with the same model and precision, with any kernels and threads,
+// and in any size that it fits in. A turn that is under way is over.
+//
+// `bytes`: what ossicle_generation_save wrote.
+//
+// Memory: nothing is kept.
+// Errors: OSSICLE_ERROR_FILE if that is not such a snapshot, or not as it was written; OSSICLE_ERROR_CAPACITY if there is not
+// enough room; OSSICLE_ERROR_TOKEN. The conversation is as before.
+// Threads: one at a time.
+// Since: 0.1.
+int32_t ossicle_generation_restore(ossicle_generation *generation,
+                                   ossicle_bytes bytes,
                                    ossicle_error *error);
 
 // The tokens of the conversation, the model's own among them.
