@@ -93,7 +93,13 @@ impl<'r> Schema<'r> {
     }
 }
 
+/// Most bytes of a schema: references are looked up and branches compared one by one, so the time grows with the square.
+const SIZE_MAX: usize = 256 << 10;
+
 fn parse(text: &str) -> core::result::Result<json::Value<'_>, SchemaError> {
+    if text.len() > SIZE_MAX {
+        return Err(SchemaError { offset: SIZE_MAX, keyword: "schema", expected: "at most 262144 bytes" });
+    }
     json::parse(text.as_bytes()).map_err(|error| SchemaError {
         offset: error.offset,
         keyword: "json",

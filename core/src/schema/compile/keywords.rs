@@ -1,0 +1,158 @@
+//! Keyword by keyword: what a set of schemas says together.
+
+use super::*;
+
+impl<'r, 'j> Compiler<'r, 'j>
+where
+    'j: 'r,
+{
+    /// Reads the keywords of the schemas in `flat`.
+    pub(super) fn merge(&mut self) -> Compiled<Keywords<'j>> {
+        let unbounded = (0, COUNT_MAX);
+        let mut all =
+            Keywords { types: ALL, length: unbounded, items: unbounded, properties: unbounded, ..Keywords::default() };
+        for index in 0..self.flat.len() {
+            let member = self.flat[index];
+            if let Some(object) = member.value.as_object() {
+                let nullable = object.get("nullable").and_then(|value| value.as_bool()) == Some(true);
+                for keyword in object.iter() {
+                    self.keyword(&mut all, &object, keyword, nullable)?;
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    pub(super) fn keyword(
+        &mut self,
+        all: &mut Keywords<'j>,
+        schema: &Object<'j>,
+        keyword: json::Member<'j>,
+        nullable: bool,
+    ) -> Compiled<()> {
+        let (value, offset) = (keyword.value, keyword.offset);
+        let Some(name) = keyword.key.plain() else { return Ok(()) };
+        let count = |name: &'static str| match value.kind() {
+            Kind::Number(number) => {
+                let decimal = Decimal::parse(number.raw());
+                let whole = (!decimal.negative || decimal.is_zero()) && decimal.is_integer();
+                match number.as_f64().filter(|_| whole) {
+                    Some(count) => Ok(count.min(f64::from(COUNT_MAX)) as u32),
+                    None => fail(offset, name, "a whole number, not negative"),
+                }
+            }
+            _ => fail(offset, name, "a number"),
+        };
+        let number = |name: &'static str| match value.kind() {
+            Kind::Number(number) => Ok(Decimal::parse(number.raw())),
+            _ => fail(offset, name, "a number"),
+        };
+        match name {
+            "type" => {
+                let mut types = 0;
+                let mut add = |value: Value<'j>| match value.as_str().and_then(|name| type_of(&name)) {
+                    Some(one) => {
+                        types |= one;
+                        Ok(())
+                    }
+                    None => fail(value.offset(), "type", "the name of a type of JSON"),
+                };
+                match value.kind() {
+                    Kind::Array(names) => names.iter().try_for_each(add)?,
+                    _ => add(value)?,
+                }
+                all.types &= types | if nullable { NULL } else { 0 };
+            }
+            "minimum" => {
+                let exclusive = schema.get("exclusiveMinimum").and_then(|value| value.as_bool()) == Some(true);
+                all.numbers.raise(Bound { value: number("minimum")?, exclusive });
+            }
+            "maximum" => {
+                let exclusive = schema.get("exclusiveMaximum").and_then(|value| value.as_bool()) == Some(true);
+                all.numbers.lower(Bound { value: number("maximum")?, exclusive });
+            }
+            // As draft 4 has it, read beside the bound.
+            "exclusiveMinimum" | "exclusiveMaximum" if value.as_bool().is_some() => {}
+            "exclusiveMinimum" => all.numbers.raise(Bound { value: number("exclusiveMinimum")?, exclusive: true }),
+            "exclusiveMaximum" => all.numbers.lower(Bound { value: number("exclusiveMaximum")?, exclusive: true }),
+            "multipleOf" => {
+                let both = multiple(number("multipleOf")?).and_then(|new| match all.numbers.multiple {
+                    Some(old) => common_multiple(old, new),
+                    None => Some(new),
+                });
+                match both {
+                    Some(both) => all.numbers.multiple = Some(both),
+                    None => self.warn(offset, "multipleOf", "a positive number of few digits, at most 5000")?,
+                }
+            }
+            "minLength" => all.length.0 = all.length.0.max(count("minLength")?),
+            "maxLength" => all.length.1 = all.length.1.min(count("maxLength")?),
+            "minItems" => {
+                all.items.0 = all.items.0.max(count("minItems")?);
+                all.in_arrays = Some(offset);
+            }
+            "maxItems" => {
+                all.items.1 = all.items.1.min(count("maxItems")?);
+                all.in_arrays = Some(offset);
+            }
+            "minProperties" => {
+                all.properties.0 = all.properties.0.max(count("minProperties")?);
+                all.in_objects = Some(offset);
+            }
+            "maxProperties" => {
+                all.properties.1 = all.properties.1.min(count("maxProperties")?);
+                all.in_objects = Some(offset);
+            }
+            "pattern" => {
+                let Some(text) = value.as_str() else { return fail(offset, "pattern", "a string") };
+                let fits = all.patterns.push((value.offset(), "pattern", Text::Given(text))).is_ok();
+                self.room(fits)?;
+            }
+            "format" => {
+                let Some(name) = value.as_str() else { return fail(offset, "format", "a string") };
+                // These say something about numbers, or nothing.
+                const NUMBERS: [&str; 5] = ["int32", "int64", "float", "double", "password"];
+                match crate::schema::format::pattern(&name) {
+                    Some(pattern) => {
+                        let fits = all.patterns.push((value.offset(), "format", Text::Own(pattern))).is_ok();
+                        self.room(fits)?;
+                    }
+                    None if NUMBERS.iter().any(|known| name == *known) => {}
+                    None => self.warn(value.offset(), "format", "a format that is known")?,
+                }
+            }
+            "enum" | "const" => {
+                let is_constant = name == "const";
+                if !is_constant && value.as_array().is_none() {
+                    return fail(offset, "enum", "a list of values");
+                }
+                let fits = all.choices.push(value).is_ok() && all.has_constant.push(is_constant).is_ok();
+                self.room(fits)?;
+            }
+            "uniqueItems" => {
+                if value.as_bool() == Some(true) {
+                    all.unique = Some(offset);
+                    all.in_arrays = Some(offset);
+                }
+            }
+            "items" | "prefixItems" | "additionalItems" => all.in_arrays = Some(offset),
+            "properties" | "patternProperties" | "additionalProperties" | "required" => {
+                if !matches!(value.kind(), Kind::Bool(true)) {
+                    all.in_objects = Some(offset);
+                }
+            }
+            "$ref" | "allOf" | "anyOf" | "oneOf" => {}
+            "not" if value.as_object().and_then(|schema| only_type(&schema)).is_some() => {
+                let types = value.as_object().and_then(|schema| only_type(&schema)).unwrap_or(0);
+                all.types &= !types;
+            }
+            name if PASSIVE.contains(&name) => {}
+            name => {
+                if let Some(keyword) = UNSUPPORTED.iter().find(|known| **known == name) {
+                    self.warn(offset, keyword, "a keyword that can be enforced")?;
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,620 @@
+//! A schema to a program.
+//!
+//! A node stands for the values that meet a set of schemas. `$ref` and `allOf` add to the set; `anyOf` and `oneOf` divide the
+//! node into one for each branch; what is left is merged keyword by keyword. Equal sets are the same node, which makes
+//! recursion end. Nodes wait in a queue, so nothing here recurses as deep as the schema does.
+
+mod keywords;
+mod objects;
+mod settle;
+mod values;
+
+use core::cell::RefCell;
+
+use super::dfa::{Drafts, NONE, Workshop};
+use super::number::{Bound, Decimal, Numbers, common_multiple, multiple};
+use super::program::{Arrays, COUNT_MAX, NO_VALUE, Node, Objects, Program, Property, Strings};
+use super::regex::Parsed;
+use super::table::{Table, mix};
+use super::{SchemaError, Unsupported};
+use crate::error::Result;
+use crate::file::json::{self, Array, Kind, Object, Str, Value};
+use crate::region::{Carver, List};
+
+const NULL: u8 = 1;
+const BOOLEAN: u8 = 2;
+const INTEGER: u8 = 4;
+const FRACTION: u8 = 8;
+const STRING: u8 = 16;
+const ARRAY: u8 = 32;
+const OBJECT: u8 = 64;
+const ALL: u8 = 127;
+
+/// One schema of a set.
+#[derive(Clone, Copy)]
+struct Member<'j> {
+    value: Value<'j>,
+    /// What of it has been dealt with; or that the value itself is meant.
+    flags: u8,
+}
+
+const ANY_OF: u8 = 1;
+const ONE_OF: u8 = 2;
+const CONSTANT: u8 = 4;
+/// What it refers to is in the set too.
+const FOLLOWED: u8 = 8;
+
+/// A set of schemas: the first of its members and how many, its hash and its node.
+#[derive(Clone, Copy)]
+struct Set {
+    first: u32,
+    count: u32,
+    hash: u64,
+    node: u32,
+}
+
+/// A name that a schema of the set declares.
+#[derive(Clone, Copy)]
+struct Name<'j> {
+    hash: u64,
+    key: Str<'j>,
+    value: Value<'j>,
+    /// Which schema.
+    member: usize,
+}
+
+/// Branches that may not overlap: in `lists`, how many, and where the keyword stands.
+#[derive(Clone, Copy)]
+struct Apart {
+    first: u32,
+    count: u32,
+    offset: usize,
+}
+
+type Compiled<T> = core::result::Result<T, SchemaError>;
+
+fn fail<T>(offset: usize, keyword: &'static str, expected: &'static str) -> Compiled<T> {
+    Err(SchemaError { offset, keyword, expected })
+}
+
+pub struct Compiler<'r, 'j> {
+    root: Value<'j>,
+    unsupported: Unsupported,
+    workshop: Workshop<'r>,
+    drafts: Drafts<'r>,
+    nodes: List<'r, Node>,
+    heights: List<'r, u32>,
+    lists: List<'r, u32>,
+    strings: List<'r, Strings>,
+    arrays: List<'r, Arrays>,
+    objects: List<'r, Objects>,
+    properties: List<'r, Property>,
+    bytes: List<'r, u8>,
+    lengths: List<'r, u32>,
+    members: List<'r, Member<'j>>,
+    sets: List<'r, Set>,
+    table: Table<'r>,
+    flat: List<'r, Member<'j>>,
+    names: List<'r, Name<'j>>,
+    starts: List<'r, u32>,
+    apart: List<'r, Apart>,
+    warnings: List<'r, SchemaError>,
+    /// Nodes that many schemas share.
+    any_string: u32,
+    integer: u32,
+    number: u32,
+}
+
+/// The keywords of a set of schemas together.
+#[derive(Default)]
+struct Keywords<'j> {
+    types: u8,
+    numbers: Numbers<'j>,
+    /// Characters, items, properties: the least, and the most.
+    length: (u32, u32),
+    items: (u32, u32),
+    properties: (u32, u32),
+    unique: Option<usize>,
+    /// Where patterns and formats stand, and the text.
+    patterns: heapless::Vec<(usize, &'static str, Text<'j>), 16>,
+    /// `enum` and `const`.
+    choices: heapless::Vec<Value<'j>, 8>,
+    has_constant: heapless::Vec<bool, 8>,
+    /// Whether arrays and objects are constrained, and by what.
+    in_arrays: Option<usize>,
+    in_objects: Option<usize>,
+}
+
+#[derive(Clone, Copy)]
+enum Text<'j> {
+    Own(&'static str),
+    Given(Str<'j>),
+}
+
+/// Keywords that say nothing about a value, or are read beside others.
+const PASSIVE: [&str; 25] = [
+    "title",
+    "description",
+    "default",
+    "examples",
+    "example",
+    "$comment",
+    "deprecated",
+    "readOnly",
+    "writeOnly",
+    "$schema",
+    "$id",
+    "id",
+    "$anchor",
+    "$defs",
+    "definitions",
+    "contentEncoding",
+    "contentMediaType",
+    "contentSchema",
+    "$vocabulary",
+    "then",
+    "else",
+    "minContains",
+    "maxContains",
+    "nullable",
+    "discriminator",
+];
+
+/// Keywords that are not enforced.
+const UNSUPPORTED: [&str; 14] = [
+    "not",
+    "if",
+    "contains",
+    "propertyNames",
+    "unevaluatedProperties",
+    "unevaluatedItems",
+    "dependentRequired",
+    "dependentSchemas",
+    "dependencies",
+    "$dynamicRef",
+    "$recursiveRef",
+    "$dynamicAnchor",
+    "$recursiveAnchor",
+    "extends",
+];
+
+impl<'r, 'j> Compiler<'r, 'j>
+where
+    'j: 'r,
+{
+    pub fn carve(carver: &mut Carver<'r>, root: Value<'j>, unsupported: Unsupported) -> Result<Self> {
+        let size = root.raw().len();
+        Ok(Self {
+            root,
+            unsupported,
+            workshop: Workshop::carve(carver, size)?,
+            drafts: Drafts { states: carver.list(8192 + 2 * size)?, edges: carver.list(16_384 + 4 * size)? },
+            nodes: carver.list(1024 + size)?,
+            heights: carver.list(1024 + size)?,
+            lists: carver.list(4096 + 2 * size)?,
+            strings: carver.list(512 + size / 4)?,
+            arrays: carver.list(512 + size / 8)?,
+            objects: carver.list(512 + size / 8)?,
+            properties: carver.list(2048 + size)?,
+            bytes: carver.list(4096 + 4 * size)?,
+            lengths: carver.list(65_536)?,
+            members: carver.list(4096 + 2 * size)?,
+            sets: carver.list(1024 + size)?,
+            table: Table::new(carver.filled(2048 + 2 * size, 0)?),
+            flat: carver.list(1024 + size / 4)?,
+            names: carver.list(1024 + size / 4)?,
+            starts: carver.list(1024 + size / 2)?,
+            apart: carver.list(256 + size / 16)?,
+            warnings: carver.list(256)?,
+            any_string: NONE,
+            integer: NONE,
+            number: NONE,
+        })
+    }
+
+    /// Compiles the schema. Returns the program and what was ignored.
+    pub fn compile(mut self) -> Compiled<(Program<'r>, &'r [SchemaError])> {
+        let root = self.begin_set();
+        self.push_member(Member { value: self.root, flags: 0 })?;
+        let root = self.end_set(root)?;
+        let mut next = 0;
+        while next < self.nodes.len() {
+            if let Node::Pending(set) = self.nodes[next] {
+                self.expand(next as u32, set)?;
+            }
+            next += 1;
+        }
+        self.settle()?;
+        if self.heights[root as usize] >= NO_VALUE {
+            return fail(self.root.offset(), "schema", "a schema that some value meets");
+        }
+        self.check_apart()?;
+        let program = Program {
+            nodes: self.nodes.freeze(),
+            heights: self.heights.freeze(),
+            lists: self.lists.freeze(),
+            strings: self.strings.freeze(),
+            arrays: self.arrays.freeze(),
+            objects: self.objects.freeze(),
+            properties: self.properties.freeze(),
+            bytes: self.bytes.freeze(),
+            lengths: self.lengths.freeze(),
+            states: self.drafts.states.freeze(),
+            edges: self.drafts.edges.freeze(),
+            root,
+        };
+        Ok((program, self.warnings.freeze()))
+    }
+
+    fn too_large<T>(&self) -> Compiled<T> {
+        fail(self.root.offset(), "schema", "a schema that takes less memory: too many branches, names or states")
+    }
+
+    fn room(&self, fits: bool) -> Compiled<()> {
+        if fits { Ok(()) } else { self.too_large() }
+    }
+
+    fn begin_set(&self) -> usize {
+        self.members.len()
+    }
+
+    fn push_member(&mut self, member: Member<'j>) -> Compiled<()> {
+        let fits = self.members.push(member);
+        self.room(fits)
+    }
+
+    /// The node of the set whose members are from `first` on, new or not.
+    fn end_set(&mut self, first: usize) -> Compiled<u32> {
+        // What says nothing makes no difference.
+        let mut len = first;
+        for index in first..self.members.len() {
+            let member = self.members[index];
+            if !matches!(member.value.kind(), Kind::Bool(true)) || member.flags & CONSTANT != 0 {
+                self.members[len] = member;
+                len += 1;
+            }
+        }
+        self.members.truncate(len);
+        let key = |member: &Member<'_>| (member.value.offset() as u64) << 8 | u64::from(member.flags);
+        let hash = self.members[first..].iter().fold(7, |hash, member| mix(hash, key(member)));
+        let new = self.sets.len() as u32;
+        let (sets, members) = (&*self.sets, &*self.members);
+        let is_it = |set: u32| {
+            let set = sets[set as usize];
+            let old = &members[set.first as usize..(set.first + set.count) as usize];
+            set.hash == hash && old.iter().map(key).eq(members[first..].iter().map(key))
+        };
+        let (set, fits) = self.table.get_or_put(hash, new, is_it);
+        self.room(fits)?;
+        if set != new {
+            self.members.truncate(first);
+            return Ok(self.sets[set as usize].node);
+        }
+        let node = self.node(Node::Pending(new))?;
+        let set = Set { first: first as u32, count: (self.members.len() - first) as u32, hash, node };
+        let fits = self.sets.push(set);
+        self.room(fits)?;
+        Ok(node)
+    }
+
+    fn node(&mut self, node: Node) -> Compiled<u32> {
+        let index = self.nodes.len() as u32;
+        let fits = self.nodes.push(node);
+        self.room(fits)?;
+        Ok(index)
+    }
+
+    fn list(&mut self, node: u32) -> Compiled<()> {
+        let fits = self.lists.push(node);
+        self.room(fits)
+    }
+
+    fn literal(&mut self, text: &[u8]) -> Compiled<Node> {
+        let first = self.bytes.len() as u32;
+        for byte in text {
+            let fits = self.bytes.push(*byte);
+            self.room(fits)?;
+        }
+        Ok(Node::Literal(first, text.len() as u32))
+    }
+
+    fn warn(&mut self, offset: usize, keyword: &'static str, expected: &'static str) -> Compiled<()> {
+        if self.unsupported == Unsupported::Refuse {
+            return fail(offset, keyword, expected);
+        }
+        let warning = SchemaError { offset, keyword, expected };
+        if !self.warnings.contains(&warning) {
+            // More than there is room for tell nothing new.
+            let _ = self.warnings.push(warning);
+        }
+        Ok(())
+    }
+
+    fn expand(&mut self, node: u32, set: u32) -> Compiled<()> {
+        let Set { first, count, .. } = self.sets[set as usize];
+        if count == 1 && self.members[first as usize].flags & CONSTANT != 0 {
+            return self.constant(node, self.members[first as usize].value);
+        }
+        if !self.flatten(first as usize, count as usize)? {
+            self.nodes[node as usize] = Node::AnyOf(0, 0);
+            return Ok(());
+        }
+        for (keyword, flag) in [("anyOf", ANY_OF), ("oneOf", ONE_OF)] {
+            for index in 0..self.flat.len() {
+                let member = self.flat[index];
+                let branches = member.value.as_object().filter(|_| member.flags & flag == 0);
+                if let Some(branches) = branches.and_then(|object| object.get(keyword)) {
+                    return self.divide(node, index, flag, branches, keyword);
+                }
+            }
+        }
+        let keywords = self.merge()?;
+        if keywords.choices.is_empty() { self.types(node, &keywords) } else { self.choices(node, &keywords) }
+    }
+
+    /// Puts the schemas of a set and all that they refer to into `flat`. False if one of them allows nothing.
+    fn flatten(&mut self, first: usize, count: usize) -> Compiled<bool> {
+        self.flat.truncate(0);
+        for index in first..first + count {
+            let member = self.members[index];
+            if !self.add_flat(member)? {
+                return Ok(false);
+            }
+        }
+        let mut index = 0;
+        while index < self.flat.len() {
+            let member = self.flat[index];
+            index += 1;
+            let Some(object) = member.value.as_object().filter(|_| member.flags & FOLLOWED == 0) else { continue };
+            for keyword in object.iter() {
+                if keyword.key == "$ref" {
+                    let target = self.resolve(keyword.value)?;
+                    let divided = |member: &Member<'_>| member.flags & (ANY_OF | ONE_OF) != 0;
+                    let mut divided = self.flat.iter().filter(|member| divided(member));
+                    if divided.any(|member| member.value.offset() == target.offset()) {
+                        return fail(keyword.offset, "$ref", "branches that do not lead back to where they branch");
+                    }
+                    if !self.add_flat(Member { value: target, flags: 0 })? {
+                        return Ok(false);
+                    }
+                } else if keyword.key == "allOf" {
+                    let Some(all) = keyword.value.as_array() else {
+                        return fail(keyword.offset, "allOf", "a list of schemas");
+                    };
+                    for value in all.iter() {
+                        if !self.add_flat(Member { value, flags: 0 })? {
+                            return Ok(false);
+                        }
+                    }
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn add_flat(&mut self, member: Member<'j>) -> Compiled<bool> {
+        match member.value.kind() {
+            Kind::Bool(allows) => return Ok(allows),
+            Kind::Object(_) => {}
+            _ => return fail(member.value.offset(), "schema", "an object, true or false"),
+        }
+        let offset = member.value.offset();
+        if let Some(same) = self.flat.iter_mut().find(|other| other.value.offset() == offset) {
+            same.flags |= member.flags;
+            return Ok(true);
+        }
+        let fits = self.flat.push(member);
+        self.room(fits)?;
+        Ok(true)
+    }
+
+    /// The schema that a `$ref` names.
+    fn resolve(&self, reference: Value<'j>) -> Compiled<Value<'j>> {
+        let refuse = || fail(reference.offset(), "$ref", "a reference within the schema, such as #/$defs/name");
+        let Some(text) = reference.as_str() else { return refuse() };
+        let mut characters = text.chars();
+        match characters.next() {
+            Some('#') => {}
+            _ => return refuse(),
+        }
+        let mut at = self.root;
+        let mut segment = heapless::String::<256>::new();
+        match characters.next() {
+            None => return Ok(at),
+            Some('/') => {}
+            Some(_) => return refuse(),
+        }
+        loop {
+            segment.clear();
+            let mut next = characters.next();
+            while let Some(character) = next.filter(|character| *character != '/') {
+                let decoded = match character {
+                    '~' => match characters.next() {
+                        Some('0') => '~',
+                        Some('1') => '/',
+                        _ => return refuse(),
+                    },
+                    '%' => {
+                        let mut digit = || characters.next().and_then(|digit| digit.to_digit(16));
+                        let (Some(high), Some(low)) = (digit(), digit()) else { return refuse() };
+                        match high << 4 | low {
+                            code @ 0..0x80 => char::from(code as u8),
+                            _ => return refuse(),
+                        }
+                    }
+                    itself => itself,
+                };
+                if segment.push(decoded).is_err() {
+                    return refuse();
+                }
+                next = characters.next();
+            }
+            let found = match at.kind() {
+                Kind::Object(object) => object.get(&segment),
+                Kind::Array(array) => segment.parse().ok().and_then(|index| array.iter().nth(index)),
+                _ => None,
+            };
+            match found {
+                Some(value) => at = value,
+                None => return fail(reference.offset(), "$ref", "the name of a schema that is there"),
+            }
+            // Inside a schema with a name of its own, references mean something else.
+            if next.is_none() {
+                return Ok(at);
+            }
+        }
+    }
+
+    /// A node for each branch of `anyOf` or `oneOf`.
+    fn divide(
+        &mut self,
+        node: u32,
+        index: usize,
+        flag: u8,
+        branches: Value<'j>,
+        keyword: &'static str,
+    ) -> Compiled<()> {
+        let Some(array) = branches.as_array() else {
+            return fail(branches.offset(), keyword, "a list of schemas");
+        };
+        self.flat[index].flags |= flag;
+        let count = array.iter().count();
+        let first = self.lists.len();
+        for _ in 0..count {
+            self.list(NONE)?;
+        }
+        for (branch, value) in array.iter().enumerate() {
+            let set = self.begin_set();
+            for index in 0..self.flat.len() {
+                let member = self.flat[index];
+                self.push_member(Member { flags: member.flags | FOLLOWED, ..member })?;
+            }
+            self.push_member(Member { value, flags: 0 })?;
+            self.lists[first + branch] = self.end_set(set)?;
+        }
+        self.nodes[node as usize] = Node::AnyOf(first as u32, count as u32);
+        if flag == ONE_OF && count > 1 {
+            let fits = self.apart.push(Apart { first: first as u32, count: count as u32, offset: branches.offset() });
+            self.room(fits)?;
+        }
+        Ok(())
+    }
+}
+
+type KeyPattern<'j> = (usize, json::Member<'j>);
+
+/// Labels of keys: that it is declared, and that it is one at all.
+const DECLARED: u32 = 30;
+const ANY_KEY: u32 = 31;
+
+fn empty_list<'r, T: Copy>() -> List<'r, T> {
+    // A list without room takes no memory.
+    Carver::measuring().list(0).expect("no memory is enough")
+}
+
+fn additional<'j>(member: &Member<'j>) -> Option<Value<'j>> {
+    member.value.as_object()?.get("additionalProperties")
+}
+
+/// The schemas of the first items, and of those behind them.
+fn items_of<'j>(schema: &Object<'j>) -> (Option<Array<'j>>, Option<Value<'j>>) {
+    if let Some(first) = schema.get("prefixItems").and_then(|value| value.as_array()) {
+        return (Some(first), schema.get("items"));
+    }
+    let items = schema.get("items");
+    match items.and_then(|items| items.as_array()) {
+        Some(first) => (Some(first), schema.get("additionalItems")),
+        None => (None, items),
+    }
+}
+
+fn type_of(name: &Str<'_>) -> Option<u8> {
+    const NAMES: [(&str, u8); 7] = [
+        ("null", NULL),
+        ("boolean", BOOLEAN),
+        ("integer", INTEGER),
+        ("number", INTEGER | FRACTION),
+        ("string", STRING),
+        ("array", ARRAY),
+        ("object", OBJECT),
+    ];
+    NAMES.iter().find(|(known, _)| name == known).map(|(_, bits)| *bits)
+}
+
+/// The types of a schema that says nothing else. None that a whole number is among while other numbers are not.
+fn only_type(schema: &Object<'_>) -> Option<u8> {
+    let mut members = schema.iter();
+    let only = members.next();
+    if members.next().is_some() {
+        return None;
+    }
+    let Some(only) = only else { return Some(ALL) };
+    if only.key != "type" {
+        return None;
+    }
+    let types = match only.value.kind() {
+        Kind::Array(names) => names.iter().try_fold(0, |types, name| Some(types | type_of(&name.as_str()?)?))?,
+        _ => type_of(&only.value.as_str()?)?,
+    };
+    (types & (INTEGER | FRACTION) != INTEGER).then_some(types)
+}
+
+fn hash_of(key: &Str<'_>) -> u64 {
+    key.chars().fold(3, |hash, character| mix(hash, u64::from(u32::from(character))))
+}
+
+/// Whether two values are the same.
+fn equal(left: &Value<'_>, right: &Value<'_>) -> bool {
+    match (left.kind(), right.kind()) {
+        (Kind::Null, Kind::Null) => true,
+        (Kind::Bool(left), Kind::Bool(right)) => left == right,
+        (Kind::Number(left), Kind::Number(right)) => {
+            let (left, right) = (Decimal::parse(left.raw()), Decimal::parse(right.raw()));
+            !left.is_less(&right) && !right.is_less(&left)
+        }
+        (Kind::String(left), Kind::String(right)) => left.chars().eq(right.chars()),
+        (Kind::Array(left), Kind::Array(right)) => {
+            left.iter().count() == right.iter().count()
+                && left.iter().zip(right.iter()).all(|(left, right)| equal(&left, &right))
+        }
+        (Kind::Object(left), Kind::Object(right)) => {
+            left.iter().count() == right.iter().count()
+                && left.iter().all(|member| {
+                    let mut others = right.iter();
+                    let same = others.find(|other| other.key.chars().eq(member.key.chars()));
+                    same.is_some_and(|other| equal(&member.value, &other.value))
+                })
+        }
+        _ => false,
+    }
+}
+
+/// Writes a string as JSON has it, with as few escapes as can be. False if `push` was.
+fn write_quoted(text: impl Iterator<Item = char>, push: &mut dyn FnMut(u8) -> bool) -> bool {
+    let mut fits = push(b'"');
+    for character in text {
+        let short = match character {
+            '"' | '\\' => Some(character as u8),
+            '\n' => Some(b'n'),
+            '\r' => Some(b'r'),
+            '\t' => Some(b't'),
+            '\u{8}' => Some(b'b'),
+            '\u{c}' => Some(b'f'),
+            _ => None,
+        };
+        if let Some(letter) = short {
+            fits &= push(b'\\') && push(letter);
+        } else if u32::from(character) < 0x20 {
+            let digits = b"0123456789abcdef";
+            for byte in [b'\\', b'u', b'0', b'0', digits[character as usize >> 4], digits[character as usize & 15]] {
+                fits &= push(byte);
+            }
+        } else {
+            let mut bytes = [0; 4];
+            for byte in character.encode_utf8(&mut bytes).bytes() {
+                fits &= push(byte);
+            }
+        }
+    }
+    fits && push(b'"')
+}

@@ -1,0 +1,246 @@
+//! Objects: the declared properties in their order, then other keys.
+
+use super::*;
+
+impl<'r, 'j> Compiler<'r, 'j>
+where
+    'j: 'r,
+{
+    pub(super) fn add_object(&mut self, object: Objects) -> Compiled<Node> {
+        let index = self.objects.len() as u32;
+        let fits = self.objects.push(object);
+        self.room(fits)?;
+        Ok(Node::Object(index))
+    }
+
+    pub(super) fn property(&mut self, key: Str<'_>, node: u32, required: bool) -> Compiled<()> {
+        let first = self.bytes.len() as u32;
+        let fits = write_quoted(key.chars(), &mut |byte| self.bytes.push(byte)) && self.bytes.push(b':');
+        self.room(fits)?;
+        let size = self.bytes.len() as u32 - first;
+        let property = Property { first, size, node, required, required_behind: 0, possible_behind: 0 };
+        let fits = self.properties.push(property);
+        self.room(fits)
+    }
+
+    pub(super) fn object(&mut self, all: &Keywords<'j>) -> Compiled<Node> {
+        let patterns = self.key_patterns()?;
+        self.declare()?;
+        // What of the patterns each name matches.
+        let matches = if patterns.is_empty() { NONE } else { self.match_patterns(&patterns)? };
+        let first = self.properties.len();
+        for index in 0..self.names.len() {
+            let name = self.names[index];
+            let is_same = |other: &Name<'j>| other.hash == name.hash && other.key.chars().eq(name.key.chars());
+            if self.names[..index].iter().any(is_same) {
+                continue;
+            }
+            let labels = match matches {
+                NONE => 0,
+                start => self.drafts.run(start, name.key.chars()).map_or(0, |state| self.drafts.label(state)),
+            };
+            let set = self.begin_set();
+            for member in 0..self.flat.len() {
+                let mut own = false;
+                for other in index..self.names.len() {
+                    let other = self.names[other];
+                    if other.member == member && other.hash == name.hash && other.key.chars().eq(name.key.chars()) {
+                        own = true;
+                        self.push_member(Member { value: other.value, flags: 0 })?;
+                    }
+                }
+                self.push_others(member, labels, &patterns, own)?;
+            }
+            let node = self.end_set(set)?;
+            let required = self.is_required(&name.key);
+            self.property(name.key, node, required)?;
+        }
+        let (first, count) = (first as u32, (self.properties.len() - first) as u32);
+        let (min, max) = all.properties;
+        let (keys, extras, extra_count) = self.extras(&patterns)?;
+        let required = self.properties[first as usize..].iter().filter(|property| property.required).count() as u32;
+        if keys != NONE && min > required.max(1) {
+            // The same key may be written twice.
+            let offset = all.in_objects.unwrap_or(self.root.offset());
+            self.warn(offset, "minProperties", "at most as many as are required, or 1, where other keys may come")?;
+        }
+        if required > max || keys == NONE && min > count {
+            return Ok(Node::AnyOf(0, 0));
+        }
+        self.add_object(Objects { first, count, keys, extras, extra_count, min, max })
+    }
+
+    /// The patterns of all `patternProperties`: the schema that each belongs to, its text, and what it demands.
+    pub(super) fn key_patterns(&mut self) -> Compiled<heapless::Vec<KeyPattern<'j>, 30>> {
+        let mut patterns = heapless::Vec::new();
+        for member in 0..self.flat.len() {
+            let Some(schema) = self.flat[member].value.as_object() else { continue };
+            let Some(value) = schema.get("patternProperties") else { continue };
+            let Some(object) = value.as_object() else {
+                return fail(value.offset(), "patternProperties", "an object");
+            };
+            for pattern in object.iter() {
+                if patterns.push((member, pattern)).is_err() {
+                    return fail(pattern.offset, "patternProperties", "at most 30 patterns");
+                }
+            }
+        }
+        Ok(patterns)
+    }
+
+    /// Puts the declared names into `names`; those that are only required come last, and allow anything.
+    pub(super) fn declare(&mut self) -> Compiled<()> {
+        self.names.truncate(0);
+        for member in 0..self.flat.len() {
+            let Some(schema) = self.flat[member].value.as_object() else { continue };
+            let Some(properties) = schema.get("properties") else { continue };
+            let Some(object) = properties.as_object() else {
+                return fail(properties.offset(), "properties", "an object");
+            };
+            for property in object.iter() {
+                let name = Name { hash: hash_of(&property.key), key: property.key, value: property.value, member };
+                let fits = self.names.push(name);
+                self.room(fits)?;
+            }
+        }
+        for member in 0..self.flat.len() {
+            let Some(schema) = self.flat[member].value.as_object() else { continue };
+            let Some(required) = schema.get("required") else { continue };
+            // Draft 3 had a truth value here.
+            let Some(list) = required.as_array() else {
+                return fail(required.offset(), "required", "a list of names");
+            };
+            for value in list.iter() {
+                let Some(key) = value.as_str() else { return fail(value.offset(), "required", "a name") };
+                let hash = hash_of(&key);
+                if !self.names.iter().any(|name| name.hash == hash && name.key.chars().eq(key.chars())) {
+                    let fits = self.names.push(Name { hash, key, value, member: usize::MAX });
+                    self.room(fits)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn is_required(&self, key: &Str<'j>) -> bool {
+        self.flat.iter().any(|member| {
+            let required = member.value.as_object().and_then(|schema| schema.get("required"));
+            let list = required.and_then(|required| required.as_array());
+            list.is_some_and(|list| {
+                list.iter().filter_map(|name| name.as_str()).any(|name| name.chars().eq(key.chars()))
+            })
+        })
+    }
+
+    /// What the schema `member` demands of a key that matches these patterns, besides by its own name.
+    pub(super) fn push_others(
+        &mut self,
+        member: usize,
+        labels: u32,
+        patterns: &[KeyPattern<'j>],
+        mut known: bool,
+    ) -> Compiled<()> {
+        for (index, (owner, pattern)) in patterns.iter().enumerate() {
+            if *owner == member && labels >> index & 1 == 1 {
+                known = true;
+                self.push_member(Member { value: pattern.value, flags: 0 })?;
+            }
+        }
+        if !known && let Some(value) = additional(&self.flat[member]) {
+            self.push_member(Member { value, flags: 0 })?;
+        }
+        Ok(())
+    }
+
+    /// An automaton whose labels say which patterns a key matches.
+    pub(super) fn match_patterns(&mut self, patterns: &[KeyPattern<'j>]) -> Compiled<u32> {
+        self.begin_keys(patterns)?;
+        let made = self.workshop.determinize(&self.starts, &mut self.drafts, &|labels| labels & !(1 << ANY_KEY));
+        made.or_else(|expected| fail(self.root.offset(), "patternProperties", expected))
+    }
+
+    pub(super) fn begin_keys(&mut self, patterns: &[KeyPattern<'j>]) -> Compiled<()> {
+        self.workshop.nfa.clear();
+        self.starts.truncate(0);
+        for (label, (_, pattern)) in patterns.iter().enumerate() {
+            let start = self.workshop.nfa.pattern(pattern.key.chars(), label as u32);
+            self.start(start, pattern.offset, "patternProperties")?;
+        }
+        let start = self.workshop.nfa.anything(ANY_KEY);
+        self.start(start, self.root.offset(), "properties")
+    }
+
+    /// Keys that are not declared, and their values: by label in `lists`, and how many.
+    pub(super) fn extras(&mut self, patterns: &[KeyPattern<'j>]) -> Compiled<(u32, u32, u32)> {
+        let forbids = |flat: &[Member<'j>], labels: u32| {
+            flat.iter().enumerate().any(|(member, schema)| {
+                let mut matched = false;
+                for (index, (owner, pattern)) in patterns.iter().enumerate() {
+                    if *owner == member && labels >> index & 1 == 1 {
+                        matched = true;
+                        if matches!(pattern.value.kind(), Kind::Bool(false)) {
+                            return true;
+                        }
+                    }
+                }
+                !matched && additional(schema).is_some_and(|value| matches!(value.kind(), Kind::Bool(false)))
+            })
+        };
+        // What keys may match, by their label.
+        let kinds = RefCell::new(heapless::Vec::<u32, 64>::new());
+        let keys = if patterns.is_empty() && self.names.is_empty() {
+            if forbids(&self.flat, 0) {
+                return Ok((NONE, 0, 0));
+            }
+            let _ = kinds.borrow_mut().push(0);
+            let plain = self.plain_string()?;
+            self.node(plain)?
+        } else {
+            if patterns.is_empty() && forbids(&self.flat, 0) {
+                return Ok((NONE, 0, 0));
+            }
+            self.begin_keys(patterns)?;
+            for index in 0..self.names.len() {
+                let start = self.workshop.nfa.literal(self.names[index].key.chars(), DECLARED);
+                self.start(start, self.root.offset(), "properties")?;
+            }
+            let flat = &*self.flat;
+            let label_of = |labels: u32| {
+                let labels = labels & !(1 << ANY_KEY);
+                if labels >> DECLARED & 1 == 1 || forbids(flat, labels) {
+                    return NONE;
+                }
+                let mut kinds = kinds.borrow_mut();
+                match kinds.iter().position(|kind| *kind == labels) {
+                    Some(label) => label as u32,
+                    None if kinds.push(labels).is_ok() => kinds.len() as u32 - 1,
+                    None => NONE,
+                }
+            };
+            let made = self.workshop.determinize(&self.starts, &mut self.drafts, &label_of);
+            let automaton = made.or_else(|expected| fail(self.root.offset(), "properties", expected))?;
+            if automaton == NONE {
+                return Ok((NONE, 0, 0));
+            }
+            let index = self.strings.len() as u32;
+            let strings = Strings { automaton, min: 0, max: COUNT_MAX, lengths: 0, base: 0, words: 0 };
+            let fits = self.strings.push(strings);
+            self.room(fits)?;
+            self.node(Node::String(index))?
+        };
+        let mut values = heapless::Vec::<u32, 64>::new();
+        for labels in kinds.into_inner() {
+            let set = self.begin_set();
+            for member in 0..self.flat.len() {
+                self.push_others(member, labels, patterns, false)?;
+            }
+            let fits = values.push(self.end_set(set)?).is_ok();
+            self.room(fits)?;
+        }
+        let (first, count) = (self.lists.len() as u32, values.len() as u32);
+        for value in values {
+            self.list(value)?;
+        }
+        Ok((keys, first, count))
+    }
+}

@@ -1,0 +1,235 @@
+//! What can be said once all nodes are there: how deep the shortest value is, which keys can never come, and whether branches of
+//! `oneOf` overlap.
+
+use super::*;
+
+impl<'r, 'j> Compiler<'r, 'j>
+where
+    'j: 'r,
+{
+    /// Finds the heights, and takes out what has no value.
+    pub(super) fn settle(&mut self) -> Compiled<()> {
+        for _ in 0..self.nodes.len() {
+            let fits = self.heights.push(NO_VALUE);
+            self.room(fits)?;
+        }
+        loop {
+            self.heights.iter_mut().for_each(|height| *height = NO_VALUE);
+            while self.raise_heights() {}
+            if !self.drop_keys() {
+                break;
+            }
+        }
+        for object in 0..self.objects.len() {
+            let Objects { first, count, .. } = self.objects[object];
+            let (mut required, mut possible) = (0, 0);
+            for index in (first as usize..(first + count) as usize).rev() {
+                let property = &mut self.properties[index];
+                property.required_behind = required;
+                property.possible_behind = possible;
+                required += u32::from(property.required);
+                possible += u32::from(self.heights[property.node as usize] < NO_VALUE);
+            }
+        }
+        self.check_nesting()
+    }
+
+    /// One round; whether anything changed. Heights only fall.
+    pub(super) fn raise_heights(&mut self) -> bool {
+        let mut changed = false;
+        for index in (0..self.nodes.len()).rev() {
+            let height = match self.nodes[index] {
+                Node::Pending(_) => NO_VALUE,
+                Node::Literal(..) | Node::Number(_) | Node::String(_) => 0,
+                Node::AnyOf(first, count) => self.lists[first as usize..(first + count) as usize]
+                    .iter()
+                    .map(|node| self.heights[*node as usize])
+                    .min()
+                    .unwrap_or(NO_VALUE),
+                Node::Array(array) => {
+                    let Arrays { first, count, rest, min, .. } = self.arrays[array as usize];
+                    let listed = &self.lists[first as usize..(first + min.min(count)) as usize];
+                    let rest = (min > count).then_some(rest);
+                    let items = listed.iter().copied().chain(rest);
+                    let height = |node: u32| self.heights.get(node as usize).copied().unwrap_or(NO_VALUE);
+                    1 + items.map(height).max().unwrap_or(0)
+                }
+                Node::Object(object) => self.object_height(&self.objects[object as usize]),
+            };
+            let height = height.min(NO_VALUE);
+            changed |= height < self.heights[index];
+            self.heights[index] = height.min(self.heights[index]);
+        }
+        changed
+    }
+
+    pub(super) fn object_height(&self, object: &Objects) -> u32 {
+        let properties = &self.properties[object.first as usize..(object.first + object.count) as usize];
+        let height = |property: &Property| self.heights[property.node as usize];
+        let required = properties.iter().filter(|property| property.required);
+        let needed = required.clone().map(height).max().unwrap_or(0);
+        if required.count() as u32 >= object.min {
+            return 1 + needed;
+        }
+        // More than the required ones: any of those that can have a value.
+        let possible = properties.iter().map(height).filter(|height| *height < NO_VALUE);
+        let extras = &self.lists[object.extras as usize..(object.extras + object.extra_count) as usize];
+        let extras = if object.keys == NONE { &[][..] } else { extras };
+        let extra = extras.iter().map(|node| self.heights[*node as usize]).max();
+        if possible.clone().count() as u32 + if extra.is_some() { COUNT_MAX } else { 0 } < object.min {
+            return NO_VALUE;
+        }
+        1 + possible.chain(extra).max().unwrap_or(0).max(needed)
+    }
+
+    /// Takes the keys from objects some of whose other properties can have no value. Whether there were such.
+    pub(super) fn drop_keys(&mut self) -> bool {
+        let mut changed = false;
+        for object in self.objects.iter_mut() {
+            let extras = &self.lists[object.extras as usize..(object.extras + object.extra_count) as usize];
+            if object.keys != NONE && extras.iter().any(|node| self.heights[*node as usize] >= NO_VALUE) {
+                object.keys = NONE;
+                changed = true;
+            }
+        }
+        changed
+    }
+
+    /// Refuses alternatives that lead to themselves, or are nested so deep that entering them takes much stack.
+    pub(super) fn check_nesting(&mut self) -> Compiled<()> {
+        const NESTING_MAX: u32 = 64;
+        // The list of starts is free by now; it is as long as there may be nodes.
+        let mut depths = core::mem::replace(&mut self.workshop.nfa.ranges, empty_list());
+        depths.truncate(0);
+        for _ in 0..self.nodes.len() {
+            let fits = depths.push([0, 0]);
+            self.room(fits)?;
+        }
+        let mut changed = true;
+        while core::mem::take(&mut changed) {
+            for index in (0..self.nodes.len()).rev() {
+                let Node::AnyOf(first, count) = self.nodes[index] else { continue };
+                let nodes = &self.lists[first as usize..(first + count) as usize];
+                let depth = 1 + nodes.iter().map(|node| depths[*node as usize][0]).max().unwrap_or(0);
+                if depth > NESTING_MAX {
+                    let expected = "alternatives that do not lead to themselves, nested at most 64 deep";
+                    return fail(self.root.offset(), "anyOf", expected);
+                }
+                changed |= depth > depths[index][0];
+                depths[index][0] = depth;
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that at most one branch of each `oneOf` can be met.
+    pub(super) fn check_apart(&mut self) -> Compiled<()> {
+        for index in 0..self.apart.len() {
+            let Apart { first, count, offset } = self.apart[index];
+            for left in first..first + count {
+                for right in left + 1..first + count {
+                    let (left, right) = (self.lists[left as usize], self.lists[right as usize]);
+                    if !self.are_apart(left, right, 0) {
+                        let expected = "branches that can be told apart: of different types, or with a required \
+                                        property whose values differ";
+                        return self.warn(offset, "oneOf", expected);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether no value is among both nodes. False also if that is not easily seen.
+    pub(super) fn are_apart(&self, left: u32, right: u32, depth: u32) -> bool {
+        let has_value = |node: u32| self.heights[node as usize] < NO_VALUE;
+        if !has_value(left) || !has_value(right) {
+            return true;
+        }
+        if depth > 12 {
+            return false;
+        }
+        match (self.nodes[left as usize], self.nodes[right as usize]) {
+            (Node::AnyOf(first, count), _) => {
+                let nodes = &self.lists[first as usize..(first + count) as usize];
+                nodes.iter().all(|node| self.are_apart(*node, right, depth + 1))
+            }
+            (_, Node::AnyOf(..)) => self.are_apart(right, left, depth + 1),
+            (Node::Literal(left, left_size), Node::Literal(right, right_size)) => {
+                let text = |first: u32, size: u32| &self.bytes[first as usize..(first + size) as usize];
+                text(left, left_size) != text(right, right_size)
+            }
+            (Node::Literal(first, size), Node::Number(start)) | (Node::Number(start), Node::Literal(first, size)) => {
+                let text = &self.bytes[first as usize..(first + size) as usize];
+                let end = self.drafts.run(start, text.iter().map(|byte| char::from(*byte)));
+                end.is_none_or(|state| self.drafts.label(state) == NONE)
+            }
+            (Node::Number(left), Node::Number(right)) => self.have_no_common(left, right),
+            (Node::String(left), Node::String(right)) => {
+                let (left, right) = (self.strings[left as usize], self.strings[right as usize]);
+                left.max < right.min
+                    || right.max < left.min
+                    || left.automaton != NONE
+                        && right.automaton != NONE
+                        && self.have_no_common(left.automaton, right.automaton)
+            }
+            (Node::Array(left), Node::Array(right)) => {
+                let (left, right) = (self.arrays[left as usize], self.arrays[right as usize]);
+                let item = |array: &Arrays, index: u32| match index < array.count {
+                    true => self.lists[(array.first + index) as usize],
+                    false => array.rest,
+                };
+                left.max < right.min
+                    || right.max < left.min
+                    || (0..left.min.min(right.min).min(8)).any(|index| {
+                        let (left, right) = (item(&left, index), item(&right, index));
+                        left != NONE && right != NONE && self.are_apart(left, right, depth + 1)
+                    })
+            }
+            (Node::Object(left), Node::Object(right)) => {
+                let (left, right) = (self.objects[left as usize], self.objects[right as usize]);
+                self.is_told_by(&left, &right, depth) || self.is_told_by(&right, &left, depth)
+            }
+            // Of different types.
+            (left, right) => core::mem::discriminant(&left) != core::mem::discriminant(&right),
+        }
+    }
+
+    /// Whether a required property of one object is never one of the other's.
+    pub(super) fn is_told_by(&self, object: &Objects, other: &Objects, depth: u32) -> bool {
+        let of = |object: &Objects| &self.properties[object.first as usize..(object.first + object.count) as usize];
+        let name =
+            |property: &Property| &self.bytes[property.first as usize..(property.first + property.size) as usize];
+        of(object).iter().filter(|property| property.required).any(|property| {
+            match of(other).iter().find(|same| name(same) == name(property)) {
+                Some(same) => self.are_apart(property.node, same.node, depth + 1),
+                None => other.keys == NONE,
+            }
+        })
+    }
+
+    /// Whether no text is of both automata. False also if there are too many pairs of states to see.
+    pub(super) fn have_no_common(&self, left: u32, right: u32) -> bool {
+        let mut pairs = heapless::Vec::<(u32, u32), 512>::new();
+        let _ = pairs.push((left, right));
+        let mut at = 0;
+        while let Some(&(left, right)) = pairs.get(at) {
+            at += 1;
+            if self.drafts.label(left) != NONE && self.drafts.label(right) != NONE {
+                return false;
+            }
+            for one in self.drafts.edges_of(left) {
+                for other in self.drafts.edges_of(right) {
+                    if one.low.max(other.low) > one.high.min(other.high) {
+                        continue;
+                    }
+                    let pair = (one.target, other.target);
+                    if !pairs.contains(&pair) && pairs.push(pair).is_err() {
+                        return false;
+                    }
+                }
+            }
+        }
+        true
+    }
+}
