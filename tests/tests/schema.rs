@@ -147,6 +147,7 @@ fn what_cannot_be_enforced_is_refused_with_keyword_and_path() {
         (r##"{"anyOf":[{"type":"null"},{"$ref":"#"}]}"##, "$ref", "#/anyOf/1/$ref"),
         (r#"{"type":"array","uniqueItems":true}"#, "uniqueItems", "#/uniqueItems"),
         ("[1", "json", "#"),
+        (&" ".repeat(300_000), "schema", "#"),
     ] {
         let arena = Arena::new();
         match arena.schema(schema, Unsupported::Refuse).map(|_| ()) {
