@@ -1,6 +1,57 @@
 //! Keyword by keyword: what a set of schemas says together.
 
-use super::*;
+use crate::file::json::{self, Kind, Object, Value};
+use crate::schema::number::{Bound, Decimal, common_multiple, multiple};
+use crate::schema::program::COUNT_MAX;
+
+use super::{ALL, Compiled, Compiler, Keywords, NULL, Text, fail, only_type, type_of};
+
+/// Keywords that say nothing about a value, or are read beside others.
+const PASSIVE: [&str; 25] = [
+    "title",
+    "description",
+    "default",
+    "examples",
+    "example",
+    "$comment",
+    "deprecated",
+    "readOnly",
+    "writeOnly",
+    "$schema",
+    "$id",
+    "id",
+    "$anchor",
+    "$defs",
+    "definitions",
+    "contentEncoding",
+    "contentMediaType",
+    "contentSchema",
+    "$vocabulary",
+    "then",
+    "else",
+    "minContains",
+    "maxContains",
+    "nullable",
+    "discriminator",
+];
+
+/// Keywords that are not enforced.
+const UNSUPPORTED: [&str; 14] = [
+    "not",
+    "if",
+    "contains",
+    "propertyNames",
+    "unevaluatedProperties",
+    "unevaluatedItems",
+    "dependentRequired",
+    "dependentSchemas",
+    "dependencies",
+    "$dynamicRef",
+    "$recursiveRef",
+    "$dynamicAnchor",
+    "$recursiveAnchor",
+    "extends",
+];
 
 impl<'r, 'j> Compiler<'r, 'j>
 where

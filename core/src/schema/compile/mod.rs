@@ -9,12 +9,9 @@ mod objects;
 mod settle;
 mod values;
 
-use core::cell::RefCell;
-
 use super::dfa::{Drafts, NONE, Workshop};
-use super::number::{Bound, Decimal, Numbers, common_multiple, multiple};
-use super::program::{Arrays, COUNT_MAX, NO_VALUE, Node, Objects, Program, Property, Strings};
-use super::regex::Parsed;
+use super::number::{Decimal, Numbers};
+use super::program::{Arrays, NO_VALUE, Node, Objects, Program, Property, Strings};
 use super::table::{Table, mix};
 use super::{SchemaError, Unsupported};
 use crate::error::Result;
@@ -130,53 +127,6 @@ enum Text<'j> {
     Own(&'static str),
     Given(Str<'j>),
 }
-
-/// Keywords that say nothing about a value, or are read beside others.
-const PASSIVE: [&str; 25] = [
-    "title",
-    "description",
-    "default",
-    "examples",
-    "example",
-    "$comment",
-    "deprecated",
-    "readOnly",
-    "writeOnly",
-    "$schema",
-    "$id",
-    "id",
-    "$anchor",
-    "$defs",
-    "definitions",
-    "contentEncoding",
-    "contentMediaType",
-    "contentSchema",
-    "$vocabulary",
-    "then",
-    "else",
-    "minContains",
-    "maxContains",
-    "nullable",
-    "discriminator",
-];
-
-/// Keywords that are not enforced.
-const UNSUPPORTED: [&str; 14] = [
-    "not",
-    "if",
-    "contains",
-    "propertyNames",
-    "unevaluatedProperties",
-    "unevaluatedItems",
-    "dependentRequired",
-    "dependentSchemas",
-    "dependencies",
-    "$dynamicRef",
-    "$recursiveRef",
-    "$dynamicAnchor",
-    "$recursiveAnchor",
-    "extends",
-];
 
 impl<'r, 'j> Compiler<'r, 'j>
 where

@@ -1,6 +1,14 @@
 //! Objects: the declared properties in their order, then other keys.
 
-use super::*;
+use core::cell::RefCell;
+
+use crate::file::json::{Kind, Str};
+use crate::schema::dfa::NONE;
+use crate::schema::program::{COUNT_MAX, Node, Objects, Property, Strings};
+
+use super::{
+    ANY_KEY, Compiled, Compiler, DECLARED, KeyPattern, Keywords, Member, Name, additional, fail, hash_of, write_quoted,
+};
 
 impl<'r, 'j> Compiler<'r, 'j>
 where

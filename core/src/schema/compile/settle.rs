@@ -1,7 +1,10 @@
 //! What can be said once all nodes are there: how deep the shortest value is, which keys can never come, and whether branches of
 //! `oneOf` overlap.
 
-use super::*;
+use crate::schema::dfa::NONE;
+use crate::schema::program::{Arrays, COUNT_MAX, NO_VALUE, Node, Objects, Property};
+
+use super::{Apart, Compiled, Compiler, empty_list, fail};
 
 impl<'r, 'j> Compiler<'r, 'j>
 where

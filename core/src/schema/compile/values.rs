@@ -1,6 +1,15 @@
 //! Values that are not objects: numbers, strings, arrays, and those that are listed.
 
-use super::*;
+use crate::file::json::{Kind, Str, Value};
+use crate::schema::dfa::NONE;
+use crate::schema::number::{Decimal, Numbers};
+use crate::schema::program::{Arrays, COUNT_MAX, Node, Objects, Strings};
+use crate::schema::regex::Parsed;
+
+use super::{
+    ARRAY, BOOLEAN, CONSTANT, Compiled, Compiler, FRACTION, INTEGER, Keywords, Member, NULL, OBJECT, STRING, Text,
+    equal, fail, items_of,
+};
 
 impl<'r, 'j> Compiler<'r, 'j>
 where
