@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use ossicle_core::generation::{
     Constrained, Constraint, Event, Generation, GenerationConfig, MessageKind, StopReason, Turn, TurnConfig, Usage,
 };
-use ossicle_core::harmony::builtin::PYTHON;
+use ossicle_core::harmony::builtin::{BROWSER, PYTHON};
 use ossicle_core::harmony::conversation::{
     COMMENTARY, Content, DeveloperContent, Effort, FUNCTIONS, Message, Namespace, ResponseFormat, Role, SystemContent,
     Tool,
@@ -19,6 +19,7 @@ use ossicle_core::harmony::render::Renderer;
 use ossicle_core::sampling::SamplerConfig;
 use ossicle_core::schema::{SchemaMask, Unsupported};
 use ossicle_core::transformer::{DRAFT_TOKENS, Session, SessionConfig};
+use ossicle_host::browser::{Browser, OpenWeb};
 use ossicle_host::python::{Interpreter, Limits, Sandbox};
 use ossicle_host::schema::{self, Arena};
 use ossicle_host::{Memory, Threads};
@@ -54,6 +55,9 @@ pub struct TalkOptions {
     /// Lets the model run Python, in a box without network and files (bubblewrap, on Linux).
     #[arg(long)]
     python: bool,
+    /// Lets the model search the web through the SearXNG at this address, which has to give JSON, and open public pages.
+    #[arg(long, value_name = "URL")]
+    browser: Option<String>,
     /// A JSON schema that the answer meets.
     #[arg(long, value_name = "FILE")]
     schema: Option<PathBuf>,
@@ -103,6 +107,7 @@ pub struct Talk<'a, 'r, 'w> {
     generation: Generation<'r, 'w>,
     recipients: Vec<&'a str>,
     python: Option<Sandbox>,
+    browser: Option<Browser<OpenWeb>>,
     masks: Vec<(Constrained<'a>, &'a mut SchemaMask<'a>)>,
     seed: u64,
     scratch: Vec<u8>,
@@ -186,7 +191,16 @@ pub fn with_talk<T>(
         tools.iter().map(|tool| &*arena.alloc_str(&format!("{FUNCTIONS}.{}", tool.name))).collect();
     let python = options.python.then(|| Sandbox::check().map(|()| Sandbox::new(Limits::default()))).transpose();
     let python = python.context("--python")?;
+    let web = options.browser.as_deref().map(OpenWeb::new).transpose();
+    let browser = web.map_err(|error| anyhow!("--browser: {error}"))?.map(Browser::new);
+    let mut known = Vec::new();
+    if browser.is_some() {
+        known.push(BROWSER);
+        recipients
+            .extend(BROWSER.tools.iter().map(|tool| &*arena.alloc_str(&format!("{}.{}", BROWSER.name, tool.name))));
+    }
     if python.is_some() {
+        known.push(PYTHON);
         recipients.push(PYTHON.name);
     }
     with_tokenizer(opened, |tokenizer| {
@@ -211,7 +225,7 @@ pub fn with_talk<T>(
         }
         let scratch = Vec::new();
         let mut talk =
-            Talk { options, opened, threads: &threads, generation, recipients, python, masks, seed, scratch };
+            Talk { options, opened, threads: &threads, generation, recipients, python, browser, masks, seed, scratch };
         let mut system = SystemContent {
             current_date: options.date.as_deref(),
             effort: Some(match options.effort {
@@ -219,7 +233,7 @@ pub fn with_talk<T>(
                 EffortOption::Medium => Effort::Medium,
                 EffortOption::High => Effort::High,
             }),
-            tools: if options.python { &[PYTHON] } else { &[] },
+            tools: &known,
             ..SystemContent::default()
         };
         if options.system.is_some() {
@@ -300,10 +314,16 @@ impl Talk<'_, '_, '_> {
         let mut answer = Answer::default();
         loop {
             self.turn(&mut answer, |event| print(Shown::Event(event)))?;
-            let stopped_for_tool = matches!(answer.stop, Some((StopReason::ToolCall, _)));
-            let call = answer.calls.last_mut().filter(|call| stopped_for_tool && call.tool == PYTHON.name);
-            let (Some(python), Some(call)) = (&mut self.python, call) else { return Ok(answer) };
-            let result = python.run(&call.argument);
+            let is_called = matches!(answer.stop, Some((StopReason::ToolCall, _)));
+            let Some(call) = answer.calls.last_mut().filter(|_| is_called) else { return Ok(answer) };
+            let result = match call.tool.split_once('.') {
+                None if call.tool == PYTHON.name => self.python.as_mut().map(|python| python.run(&call.argument)),
+                Some((name, function)) if name == BROWSER.name => {
+                    self.browser.as_mut().map(|browser| browser.call(function, &call.argument))
+                }
+                _ => None,
+            };
+            let Some(result) = result else { return Ok(answer) };
             print(Shown::Result(&result));
             call.result = Some(result.clone());
             let call = call.clone();
@@ -387,7 +407,7 @@ impl Talk<'_, '_, '_> {
         move |shown| {
             let event = match shown {
                 Shown::Event(event) => event,
-                Shown::Result(text) => return eprint!("{dim}{text}{plain}"),
+                Shown::Result(text) => return eprintln!("{dim}{}{plain}", text.trim_end()),
             };
             match event {
                 Event::Delta { kind: MessageKind::Answer | MessageKind::Preamble, text } => print!("{text}"),

@@ -1,6 +1,8 @@
 //! What Ossicle asks of an operating system: mapped files, memory, threads, the features of the processor; and the vocabulary
-//! that it brings along; a box for the Python that the model writes. And where a deployer's policy stands.
+//! that it brings along; a box for the Python that the model writes, and a browser. And where a deployer's policy stands.
 
+#[cfg(feature = "browser")]
+pub mod browser;
 mod checkpoint;
 pub mod harmony;
 pub mod kernels;

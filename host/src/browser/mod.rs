@@ -1,0 +1,309 @@
+//! The browser that gpt-oss was trained with: `search`, `open` and `find`, over a stack of pages.
+//!
+//! What the model sees of a page is a window of numbered lines; links have numbers, and it cites by the number of the page, its
+//! cursor, and lines. [`Web`] is where searches and pages come from.
+
+mod page;
+mod web;
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use ossicle_core::tokenizer::{Specials, Tokenizer};
+use serde_json::Value;
+
+use crate::vocabulary::o200k_harmony;
+
+pub use page::{Link, Page};
+pub use web::{Fetched, Hit, OpenWeb, Web};
+
+/// A browser of one conversation.
+pub struct Browser<W> {
+    web: W,
+    /// What was shown; the index is the cursor.
+    shown: Vec<Arc<Page>>,
+    tokenizer: Tokenizer<'static>,
+}
+
+/// Tokens of a window, as the model was trained.
+const WINDOW: usize = 1024;
+/// Hits of a search.
+const HITS: usize = 20;
+/// Places that `find` shows, and lines of each.
+const PLACES: usize = 50;
+const PLACE_LINES: usize = 4;
+/// Characters of titles, addresses and errors.
+const LONGEST: usize = 1024;
+
+impl<W: Web> Browser<W> {
+    /// A browser that has shown nothing.
+    pub fn new(web: W) -> Self {
+        Self { web, shown: Vec::new(), tokenizer: o200k_harmony() }
+    }
+
+    /// What a call of `browser.FUNCTION` is answered with; whatever is wrong is said to the model.
+    pub fn call(&mut self, function: &str, arguments: &str) -> String {
+        let result = match serde_json::from_str(arguments) {
+            Ok(arguments @ Value::Object(_)) => match function {
+                "search" => self.search(&arguments),
+                "open" => self.open(&arguments),
+                "find" => self.find(&arguments),
+                _ => Err(format!("there is no browser.{function}; there are search, open and find")),
+            },
+            _ => Err("the arguments are not a JSON object".into()),
+        };
+        result.unwrap_or_else(|error| format!("Error: {}", cut(&error)))
+    }
+
+    fn search(&mut self, arguments: &Value) -> Result<String, String> {
+        let Some(query) = arguments["query"].as_str() else { return Err("query: expected a string".into()) };
+        let hits = self.web.search(query)?;
+        let mut html = String::from("<h1>Search Results</h1><ul>");
+        for Hit { url, title, text } in hits.into_iter().take(HITS) {
+            let (url, title, text) = (escaped(&url), escaped(&title), escaped(&text));
+            let _ = write!(html, "<li><a href=\"{url}\">{title}</a> {text}</li>");
+        }
+        let page = Page { title: query.into(), ..Page::of_html("", &(html + "</ul>"))? };
+        self.show(Arc::new(page), 0, 0)
+    }
+
+    fn open(&mut self, arguments: &Value) -> Result<String, String> {
+        let lines = integer(arguments, "num_lines")?.unwrap_or(-1);
+        let line = integer(arguments, "loc")?.filter(|line| *line >= 0);
+        let is_source = arguments["view_source"] == true;
+        let (page, beginning) = match &arguments["id"] {
+            Value::String(url) => (self.fetch(url, is_source)?, 0),
+            _ => match integer(arguments, "id")?.filter(|id| *id >= 0) {
+                None => (self.page(arguments)?, 0),
+                Some(id) => {
+                    let page = self.page(arguments)?;
+                    let link = usize::try_from(id).ok().and_then(|id| page.links.get(id));
+                    match link.ok_or_else(|| match page.links.len() {
+                        0 => format!("there is no link {id}: the page has none"),
+                        count => format!("there is no link {id}: the page has those of 0 to {}", count - 1),
+                    })? {
+                        Link::Page(url) => (self.fetch(url, is_source)?, 0),
+                        Link::Place(page, line) => (Arc::clone(page), *line),
+                    }
+                }
+            },
+        };
+        let line = line.map_or(beginning, |line| line as usize);
+        self.show(page, line, lines.max(0) as usize)
+    }
+
+    fn find(&mut self, arguments: &Value) -> Result<String, String> {
+        let Some(pattern) = arguments["pattern"].as_str().filter(|pattern| !pattern.is_empty()) else {
+            return Err("pattern: expected a string".into());
+        };
+        let page = self.page(arguments)?;
+        let wanted = pattern.to_lowercase();
+        let plain: Vec<String> = page.lines.iter().map(|line| page::without_marks(line)).collect();
+        let mut found = Page { title: format!("{pattern} in {}", page.title), ..Page::default() };
+        let mut line = 0;
+        while line < plain.len() && found.links.len() < PLACES {
+            if !plain[line].to_lowercase().contains(&wanted) {
+                line += 1;
+                continue;
+            }
+            let end = (line + PLACE_LINES).min(plain.len());
+            found.lines.push(format!("# 【{}†match at L{line}】", found.links.len()));
+            found.lines.extend_from_slice(&plain[line..end]);
+            found.lines.push(String::new());
+            // Some lines before it, to see where it stands.
+            found.links.push(Link::Place(Arc::clone(&page), line.saturating_sub(PLACE_LINES)));
+            line = end;
+        }
+        if found.links.is_empty() {
+            return Err(format!("no line contains {pattern:?}"));
+        }
+        found.url.clone_from(&page.url);
+        self.show(Arc::new(found), 0, 0)
+    }
+
+    /// That of the cursor, or the one shown last.
+    fn page(&self, arguments: &Value) -> Result<Arc<Page>, String> {
+        let last = self.shown.len().checked_sub(1).ok_or("no page is open")?;
+        let cursor = integer(arguments, "cursor")?.filter(|cursor| *cursor >= 0).unwrap_or(last as i64);
+        let page = usize::try_from(cursor).ok().and_then(|cursor| self.shown.get(cursor));
+        page.cloned().ok_or_else(|| format!("there is no cursor {cursor}: there are those of 0 to {last}"))
+    }
+
+    fn fetch(&mut self, url: &str, is_source: bool) -> Result<Arc<Page>, String> {
+        let Fetched { url, text, is_html } = self.web.fetch(url)?;
+        let page = if is_html && !is_source { Page::of_html(&url, &text)? } else { Page::of_text(&url, &text) };
+        Ok(Arc::new(page))
+    }
+
+    /// A window of so many lines, or of as many as fit; it gets the next cursor.
+    fn show(&mut self, page: Arc<Page>, first: usize, lines: usize) -> Result<String, String> {
+        let last = page.lines.len().saturating_sub(1);
+        if first > last {
+            return Err(format!("there is no line {first}: the page has those of 0 to {last}"));
+        }
+        let (mut body, mut tokens) = (String::new(), 0);
+        let mut line = first;
+        loop {
+            let begin = body.len();
+            let _ = writeln!(body, "L{line}: {}", page.lines[line]);
+            self.tokenizer.encode(&body[begin..], Specials::None, |_| tokens += 1);
+            let is_full = if lines > 0 { line + 1 >= first + lines } else { tokens >= WINDOW };
+            if is_full || line == last {
+                break;
+            }
+            line += 1;
+        }
+        let mut head = cut(&page.title);
+        if !page.url.is_empty() {
+            let _ = write!(head, " ({})", cut(&page.url));
+        }
+        let cursor = self.shown.len();
+        self.shown.push(page);
+        Ok(format!("[{cursor}] {head}\n**viewing lines [{first} - {line}] of {last}**\n\n{}", body.trim_end()))
+    }
+}
+
+/// A whole number, which some write with a point.
+fn integer(arguments: &Value, name: &str) -> Result<Option<i64>, String> {
+    match &arguments[name] {
+        Value::Null => Ok(None),
+        value => match value.as_i64().or(value.as_f64().filter(|x| x.fract() == 0.0).map(|x| x as i64)) {
+            Some(number) => Ok(Some(number)),
+            None => Err(format!("{name}: expected a whole number")),
+        },
+    }
+}
+
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::{Browser, Fetched, Hit, Web};
+
+    /// A web of two pages.
+    struct Small;
+
+    const HARBOUR: &str = "<html><head><title>The &amp; Harbour</title></head><body><h1>Harbour</h1>\
+        <p>Boats <b>leave</b> at noon. <a href='/prices#top'>All prices</a>, <a href=\"http://isle.example/\">the isle</a>.</p>\
+        <img src=x alt='A boat'><p>Not a link: \u{3010}7\u{2020}x\u{3011}; nor <a href='javascript:alert(1)'>this</a>.</p>\
+        <script>never()</script></body></html>";
+
+    impl Web for Small {
+        fn search(&mut self, query: &str) -> Result<Vec<Hit>, String> {
+            assert_eq!(query, "boats");
+            let hit =
+                |url: &str, title: &str| Hit { url: url.into(), title: title.into(), text: "when <they> leave".into() };
+            Ok(vec![hit("http://harbour.example/", "Harbour"), hit("http://isle.example/a", "Isle & more")])
+        }
+
+        fn fetch(&mut self, url: &str) -> Result<Fetched, String> {
+            let page = |text: &str, is_html| Ok(Fetched { url: url.into(), text: text.into(), is_html });
+            match url {
+                "http://harbour.example/" => page(HARBOUR, true),
+                "http://harbour.example/prices#top" => {
+                    page(&(0..500).map(|i| format!("boat {i} costs {}\n", i * 3)).collect::<String>(), false)
+                }
+                _ => Err(format!("{url}: not found")),
+            }
+        }
+    }
+
+    fn browser() -> Browser<Small> {
+        Browser::new(Small)
+    }
+
+    fn call(browser: &mut Browser<Small>, function: &str, arguments: Value) -> String {
+        browser.call(function, &arguments.to_string())
+    }
+
+    #[test]
+    fn searches_pages_and_places_are_shown_as_the_model_knows_them() {
+        let mut browser = browser();
+        assert_eq!(
+            call(&mut browser, "search", json!({ "query": "boats", "topn": 5, "source": "web" })),
+            "[0] boats\n**viewing lines [0 - 5] of 5**\n\nL0: \nL1: URL: \nL2: \nL3: # Search Results\n\
+             L4: * \u{3010}0\u{2020}Harbour\u{2020}harbour.example\u{3011} when <they> leave\n\
+             L5: * \u{3010}1\u{2020}Isle & more\u{2020}isle.example\u{3011} when <they> leave"
+        );
+        let page = call(&mut browser, "open", json!({ "id": 0 }));
+        assert_eq!(
+            page,
+            "[1] The & Harbour (http://harbour.example/)\n**viewing lines [0 - 9] of 9**\n\nL0: \nL1: URL: http://harbour.example/\n\
+             L2: \nL3: # Harbour\nL4: \nL5: Boats leave at noon. \u{3010}0\u{2020}All prices\u{3011}, \
+             \u{3010}1\u{2020}the isle\u{2020}isle.example\u{3011}.\nL6: \nL7: [Image 0: A boat]\nL8: \n\
+             L9: Not a link: \u{3016}7\u{2020}x\u{3017}; nor this."
+        );
+        // The window ends where it has its tokens; the next begins where the model says.
+        let prices = call(&mut browser, "open", json!({ "id": 0.0, "cursor": 1 }));
+        assert!(
+            prices.starts_with("[2] prices#top (http://harbour.example/prices#top)\n**viewing lines [0 - "),
+            "{prices}"
+        );
+        let mut tokens = 0;
+        super::o200k_harmony()
+            .encode(prices.split_once("\n\n").expect("a body").1, super::Specials::None, |_| tokens += 1);
+        assert!((1024..1044).contains(&tokens), "{tokens}");
+        let two = call(&mut browser, "open", json!({ "loc": 400, "num_lines": 2 }));
+        assert!(two.ends_with("of 502**\n\nL400: boat 397 costs 1191\nL401: boat 398 costs 1194"), "{two}");
+        let found = call(&mut browser, "find", json!({ "pattern": "BOAT 499" }));
+        assert_eq!(
+            found,
+            "[4] BOAT 499 in prices#top (http://harbour.example/prices#top)\n**viewing lines [0 - 2] of 2**\n\n\
+             L0: # \u{3010}0\u{2020}match at L502\u{3011}\nL1: boat 499 costs 1497\nL2:"
+        );
+        // From there on, without asking the web again.
+        let there = call(&mut browser, "open", json!({ "id": 0 }));
+        assert!(there.contains("**viewing lines [498 - 502] of 502**"), "{there}");
+        // In what a link says, too.
+        let found = call(&mut browser, "find", json!({ "pattern": "all prices, the", "cursor": 1 }));
+        assert!(found.starts_with("[6]"), "{found}");
+        let source = call(&mut browser, "open", json!({ "id": "http://harbour.example/", "view_source": true }));
+        assert!(source.contains("<script>never()"), "{source}");
+    }
+
+    #[test]
+    fn whatever_is_wrong_is_said_to_the_model() {
+        let mut browser = browser();
+        assert_eq!(call(&mut browser, "open", json!({})), "Error: no page is open");
+        call(&mut browser, "search", json!({ "query": "boats" }));
+        for (function, arguments, expected) in [
+            ("search", json!({}), "query: expected a string"),
+            ("open", json!({ "id": 2 }), "there is no link 2: the page has those of 0 to 1"),
+            ("open", json!({ "id": 0, "cursor": 9 }), "there is no cursor 9: there are those of 0 to 0"),
+            ("open", json!({ "id": 1 }), "http://isle.example/a: not found"),
+            ("open", json!({ "id": 0.5 }), "id: expected a whole number"),
+            ("open", json!({ "loc": 7 }), "there is no line 7: the page has those of 0 to 5"),
+            ("find", json!({ "pattern": "" }), "pattern: expected a string"),
+            ("find", json!({ "pattern": "ships" }), "no line contains \"ships\""),
+            ("shop", json!({}), "there is no browser.shop; there are search, open and find"),
+        ] {
+            assert_eq!(call(&mut browser, function, arguments), format!("Error: {expected}"));
+        }
+        assert_eq!(browser.call("open", "not JSON"), "Error: the arguments are not a JSON object");
+        // A failed call leaves the cursors as they were.
+        assert!(call(&mut browser, "open", json!({ "id": 0 })).starts_with("[1]"));
+    }
+
+    #[test]
+    fn hostile_pages_are_read_or_refused() {
+        let deep = "<div>".repeat(19_000);
+        assert!(super::Page::of_html("http://a.example/", &format!("{deep}text")).is_ok());
+        assert!(super::Page::of_html("http://a.example/", &"<div>".repeat(1_000_000)).is_err());
+        for html in
+            ["", "<", "<title", "<title>x", "<table><tr><td colspan=9999999>x", "\u{0}", "<a href='http://[::'>x</a>"]
+        {
+            let _ = super::Page::of_html("http://a.example/", html);
+        }
+    }
+}
