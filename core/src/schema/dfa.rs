@@ -3,6 +3,7 @@
 use super::regex::{Nfa, Parsed, Step};
 use super::table::{Table, mix};
 use crate::region::{Carver, List};
+use crate::tokenizer::vocabulary::TOKEN_BYTES_MAX;
 
 /// No state, no label.
 pub const NONE: u32 = u32::MAX;
@@ -18,7 +19,13 @@ pub struct State {
     pub label: u32,
     /// Whether every text may follow, and leads back here.
     pub is_free: bool,
+    /// After how many characters a text can be completed whatever they are, besides control characters and line separators;
+    /// [`OPEN_MAX`] for that many or more.
+    pub open: u16,
 }
+
+/// As many characters as a token may have.
+pub const OPEN_MAX: u16 = TOKEN_BYTES_MAX as u16;
 
 /// Characters that lead to another state.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -26,6 +33,20 @@ pub struct Edge {
     pub low: u32,
     pub high: u32,
     pub target: u32,
+}
+
+/// Whether there is an edge for every character besides control characters and line separators.
+fn is_covering(edges: &[Edge]) -> bool {
+    let mut next = 0x20;
+    for edge in edges {
+        let in_between = [(0x2028, 0x202A), (0xD800, 0xE000)];
+        let from = in_between.iter().find(|(first, _)| next == *first).map_or(next, |(_, behind)| *behind);
+        if edge.low > from.max(next) {
+            return false;
+        }
+        next = next.max(edge.high + 1);
+    }
+    next > super::regex::LAST
 }
 
 /// Many automata side by side. From every state a text that ends can be completed.
@@ -336,9 +357,19 @@ impl<'r> Workshop<'r> {
             let this = self.pending[at];
             let is_free =
                 label != NONE && matches!(own, [Edge { low: 0, high: super::regex::LAST, target }] if *target == this);
-            let state = State { first, count: own.len() as u32, label, is_free };
+            let open = if is_covering(own) { OPEN_MAX } else { 0 };
+            let state = State { first, count: own.len() as u32, label, is_free, open };
             if !drafts.states.push(state) {
                 return Err(TOO_MANY);
+            }
+        }
+        let mut changed = true;
+        while core::mem::take(&mut changed) {
+            for state in (base as usize..drafts.states.len()).rev() {
+                let targets = drafts.edges_of(state as u32).iter().map(|edge| drafts.states[edge.target as usize].open);
+                let open = targets.min().map_or(0, |open| (open + 1).min(OPEN_MAX));
+                changed |= open < drafts.states[state].open;
+                drafts.states[state].open = open.min(drafts.states[state].open);
             }
         }
         Ok(self.pending.first().copied().unwrap_or(NONE))

@@ -1,6 +1,7 @@
 //! The tokens of a vocabulary in the order of their bytes, and those that stay within a string.
 
 use core::mem::MaybeUninit;
+use core::ops::Range;
 
 use crate::error::Result;
 use crate::region::{Carver, Layout, List};
@@ -30,13 +31,16 @@ pub struct TokenIndex<'r> {
     plain: &'r [u32],
     /// Those that are longer than the last of these, by ascending number of characters: it, and the token.
     long: &'r [(u16, u32)],
+    /// Tokens that stay within a string, and hold a line end that only JSON takes for none.
+    pub(super) separating: &'r [u32],
 }
 
 /// Bitmaps for so many lengths; the next is for all.
-const LENGTHS: usize = 16;
+pub(super) const LENGTHS: usize = 16;
 
 enum Class {
     Plain(u16),
+    Separating,
     Closing,
     Escaping,
     Other,
@@ -57,6 +61,7 @@ fn class(bytes: &[u8]) -> Class {
         return Class::Other;
     }
     match special {
+        None if text.contains(['\u{2028}', '\u{2029}']) => Class::Separating,
         None => Class::Plain((text.chars().count() + usize::from(is_cut)) as u16),
         Some(at) if bytes[at] == b'"' => Class::Closing,
         Some(_) => Class::Escaping,
@@ -105,6 +110,7 @@ impl<'r> TokenIndex<'r> {
                         fits &= parts.long.push((characters, id));
                     }
                 }
+                Class::Separating => fits &= parts.separating.push(id),
                 Class::Closing => fits &= parts.closing.ids.push(id),
                 Class::Escaping => fits &= parts.escaping.ids.push(id),
                 Class::Other => {}
@@ -123,20 +129,21 @@ impl<'r> TokenIndex<'r> {
             escaping: parts.escaping.sort(&tokenizer, |_| 0),
             plain: parts.plain,
             long: parts.long.freeze(),
+            separating: parts.separating.freeze(),
         })
     }
 
-    /// Adds the tokens of at most so many characters that stay within a string.
-    pub(super) fn add_plain(&self, characters: u32, mask: &mut [u32]) {
+    /// Adds the tokens of at most so many characters that stay within a string. Those of more than [`LENGTHS`] that are longer
+    /// are returned, with their number of characters before them.
+    pub(super) fn add_plain(&self, characters: u32, mask: &mut [u32]) -> &'r [(u16, u32)] {
         let words = self.tokenizer.vocabulary_len().div_ceil(32);
         let map = (characters as usize).min(LENGTHS + 1);
         let Some(plain) = map.checked_sub(1).and_then(|map| self.plain.get(map * words..(map + 1) * words)) else {
-            return;
+            return &[];
         };
-        let longer = if map > LENGTHS {
-            &self.long[self.long.partition_point(|(count, _)| u32::from(*count) <= characters)..]
-        } else {
-            &[]
+        let longer = match map > LENGTHS {
+            true => &self.long[self.long.partition_point(|(count, _)| u32::from(*count) <= characters)..],
+            false => &[],
         };
         for (word, plain) in mask.iter_mut().zip(plain) {
             *word |= plain;
@@ -145,6 +152,7 @@ impl<'r> TokenIndex<'r> {
         for (_, id) in longer {
             mask[*id as usize / 32] &= !(1 << (id % 32));
         }
+        longer
     }
 }
 
@@ -162,6 +170,7 @@ struct Parts<'r> {
     escaping: Unsorted<'r>,
     plain: &'r mut [u32],
     long: List<'r, (u16, u32)>,
+    separating: List<'r, u32>,
 }
 
 struct Unsorted<'r> {
@@ -171,11 +180,12 @@ struct Unsorted<'r> {
 
 impl<'r> Parts<'r> {
     fn carve(carver: &mut Carver<'r>, tokenizer: &Tokenizer<'_>) -> Result<Self> {
-        let (mut all, mut closing, mut escaping, mut long) = (0, 0, 0, 0);
+        let (mut all, mut closing, mut escaping, mut long, mut separating) = (0, 0, 0, 0, 0);
         for (_, bytes) in ordinary(tokenizer) {
             all += 1;
             match class(bytes) {
                 Class::Plain(characters) => long += usize::from(usize::from(characters) > LENGTHS),
+                Class::Separating => separating += 1,
                 Class::Closing => closing += 1,
                 Class::Escaping => escaping += 1,
                 Class::Other => {}
@@ -188,12 +198,17 @@ impl<'r> Parts<'r> {
             escaping: Unsorted::carve(carver, escaping)?,
             plain: carver.filled([LENGTHS + 1, words], 0)?,
             long: carver.list(long)?,
+            separating: carver.list(separating)?,
         })
     }
 }
 
 /// A text whose border to the one before it has not been found.
 const UNKNOWN: u8 = u8::MAX;
+/// Of longer texts it is enough to know that they share so much.
+const SHARED_MAX: usize = 254;
+/// So many texts are sorted by comparing them.
+const FEW: usize = 24;
 
 impl<'r> Unsorted<'r> {
     fn carve(carver: &mut Carver<'r>, len: usize) -> Result<Self> {
@@ -215,15 +230,29 @@ impl<'r> Unsorted<'r> {
         while at < self.ids.len() {
             let behind = &self.shared[at + 1..];
             let end = at + 1 + behind.iter().position(|shared| *shared != UNKNOWN).unwrap_or(behind.len());
-            if end - at > 1 {
-                split(&mut self.ids[at..end], &mut self.shared[at..end], depth, |id| key(id, depth));
-                depth += 1;
-            } else {
+            if end - at <= FEW {
+                self.sort_few(at..end, tokenizer, start);
                 at = end;
                 depth = self.shared.get(at).map_or(0, |shared| usize::from(*shared) + 1);
+            } else {
+                split(&mut self.ids[at..end], &mut self.shared[at..end], depth, |id| key(id, depth));
+                depth += 1;
             }
         }
         Sorted { ids: self.ids.freeze(), shared: self.shared, start }
+    }
+
+    fn sort_few(&mut self, range: Range<usize>, tokenizer: &Tokenizer<'_>, start: fn(&[u8]) -> usize) {
+        let text = |id: u32| {
+            let bytes = tokenizer.token_bytes(id).unwrap_or_default();
+            &bytes[start(bytes)..]
+        };
+        self.ids[range.clone()].sort_unstable_by(|left, right| text(*left).cmp(text(*right)));
+        for index in range.skip(1) {
+            let pairs = text(self.ids[index - 1]).iter().zip(text(self.ids[index]));
+            let shared = pairs.take_while(|(left, right)| left == right).count();
+            self.shared[index] = shared.min(SHARED_MAX) as u8;
+        }
     }
 }
 
@@ -247,8 +276,7 @@ fn split(ids: &mut [u32], shared: &mut [u8], depth: usize, key: impl Fn(u32) -> 
             next[of] += 1;
         }
     }
-    // Of longer texts it is enough to know that they share so much.
-    let mark = depth.min(usize::from(UNKNOWN) - 1) as u8;
+    let mark = depth.min(SHARED_MAX) as u8;
     let begins = ends.into_iter().filter(|begin| *begin < ids.len()).chain(0..ended);
     begins.filter(|begin| *begin > 0).for_each(|begin| shared[begin] = mark);
 }

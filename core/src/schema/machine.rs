@@ -221,6 +221,17 @@ impl<'r> Machine<'r> {
     /// The set that a byte leads to, behind all others. It is empty if the byte is not allowed.
     pub fn step(&mut self, program: &Program<'_>, set: Range<usize>, byte: u8) -> Range<usize> {
         let first = self.threads.len();
+        // Most bytes are those of strings.
+        if let [thread] = self.threads[set.clone()]
+            && thread.phase == Phase::Body
+            && matches!(byte, 0x20..=0x7F if byte != b'"' && byte != b'\\')
+            && let Some(Node::String(index)) = program.nodes.get(thread.node as usize)
+        {
+            if let Some(next) = taken(program, &program.strings[*index as usize], thread, byte.into()) {
+                let _ = self.threads.push(next);
+            }
+            return first..self.threads.len();
+        }
         for index in set {
             let thread = self.threads[index];
             self.advance(program, thread, byte, first);
@@ -298,18 +309,8 @@ impl<'r> Machine<'r> {
 
     fn string(&mut self, program: &Program<'_>, strings: &Strings, thread: Thread, byte: u8, first: usize) {
         let is_free = is_free(program, strings, thread.place);
-        let body = |place: u32, count: u32| {
-            // Beyond the least number, more of them make no difference where there is no greatest.
-            let count = if strings.max == COUNT_MAX { count.min(strings.min) } else { count };
-            Thread { phase: Phase::Body, place, count, held: 0, ..thread }
-        };
-        let taken = |character: u32| {
-            let place = match strings.automaton {
-                NONE => NONE,
-                _ => program.automata().next(thread.place, character)?,
-            };
-            program.can_complete(strings, place, thread.count + 1).then(|| body(place, thread.count + 1))
-        };
+        let body = |place: u32, count: u32| body(strings, thread, place, count);
+        let taken = |character: u32| taken(program, strings, thread, character);
         let any_within = |low: u32, high: u32| {
             if strings.automaton == NONE {
                 return thread.count < strings.max;
@@ -533,6 +534,23 @@ impl<'r> Machine<'r> {
         }
         self.can_take_extra(program, object, thread)
     }
+}
+
+/// At a border of characters of a string.
+fn body(strings: &Strings, thread: Thread, place: u32, count: u32) -> Thread {
+    // Beyond the least number, more of them make no difference where there is no greatest.
+    let count = if strings.max == COUNT_MAX { count.min(strings.min) } else { count };
+    Thread { phase: Phase::Body, place, count, held: 0, ..thread }
+}
+
+/// Where a character of a string leads.
+fn taken(program: &Program<'_>, strings: &Strings, thread: Thread, character: u32) -> Option<Thread> {
+    let place = match strings.automaton {
+        NONE => NONE,
+        _ => program.automata().next(thread.place, character)?,
+    };
+    let count = thread.count + 1;
+    program.can_complete(strings, place, count).then(|| body(strings, thread, place, count))
 }
 
 /// Whether any text may follow in a string at this state, whatever its length.

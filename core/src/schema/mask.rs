@@ -3,10 +3,10 @@
 use core::mem::MaybeUninit;
 
 use super::Schema;
-use super::dfa::NONE;
-use super::index::{Sorted, TokenIndex};
-use super::machine::{Machine, Phase, Thread, hash, is_free};
-use super::program::{COUNT_MAX, Node, Program};
+use super::dfa::{NONE, OPEN_MAX};
+use super::index::{LENGTHS, Sorted, TokenIndex};
+use super::machine::{Machine, Phase, Thread, hash};
+use super::program::{COUNT_MAX, Node, Program, Strings};
 use super::table::mix;
 use crate::error::Result;
 use crate::region::{Carver, Layout};
@@ -133,12 +133,15 @@ impl<'r> SchemaMask<'r> {
     /// Fills `mask`.
     fn compute(&mut self, mask: &mut [u32]) {
         mask.fill(0);
-        // Free strings are dealt with one by one; all other threads together, behind them.
+        // Strings where any text may follow are dealt with one by one; all other threads together, behind them.
         let threads = self.current;
         let is_plain = |thread: &Thread, program: &Program<'_>| match program.nodes.get(thread.node as usize) {
-            Some(Node::String(index)) if thread.phase == Phase::Body => {
-                is_free(program, &program.strings[*index as usize], thread.place)
-            }
+            Some(Node::String(index)) if thread.phase == Phase::Body => match program.strings[*index as usize] {
+                Strings { automaton: NONE, .. } => true,
+                Strings { words, .. } => {
+                    words == 0 && usize::from(program.states[thread.place as usize].open) > LENGTHS
+                }
+            },
             _ => false,
         };
         for index in 0..threads {
@@ -158,16 +161,27 @@ impl<'r> SchemaMask<'r> {
         self.machine.threads.truncate(threads);
     }
 
-    /// The tokens that may follow within a free string, and those that close it.
+    /// The tokens that may follow within a string where any text may, and those that close it.
     fn add_string(&mut self, thread: Thread, mask: &mut [u32]) {
         let Some(Node::String(index)) = self.program.nodes.get(thread.node as usize) else { return };
         let strings = self.program.strings[*index as usize];
-        let left = if strings.max == COUNT_MAX { COUNT_MAX } else { strings.max - thread.count };
-        self.index.add_plain(left, mask);
-        let label = if thread.place == NONE { 0 } else { self.program.automata().label(thread.place) };
         let behind = self.machine.threads.len();
-        if label != NONE {
-            let resumed = self.machine.resumed(thread.parent, label);
+        if strings.automaton != NONE {
+            let open = self.program.states[thread.place as usize].open;
+            let longer = self.index.add_plain(if open == OPEN_MAX { COUNT_MAX } else { open.into() }, mask);
+            let one_by_one = longer.iter().map(|(_, id)| id).chain(self.index.closing.ids).chain(self.index.separating);
+            for id in one_by_one {
+                let _ = self.machine.threads.push(thread);
+                self.try_token(*id, behind, mask);
+            }
+        } else {
+            let left = if strings.max == COUNT_MAX { COUNT_MAX } else { strings.max - thread.count };
+            self.index.add_plain(left, mask);
+            for id in self.index.separating {
+                let _ = self.machine.threads.push(thread);
+                self.try_token(*id, behind, mask);
+            }
+            let resumed = self.machine.resumed(thread.parent, 0);
             let _ = self.machine.threads.push(resumed);
             let mut close = |id: u32, quoted: &[u8], mask: &mut [u32]| {
                 // The quote is none of the characters.
@@ -182,6 +196,19 @@ impl<'r> SchemaMask<'r> {
         let _ = self.machine.threads.push(thread);
         self.walk(self.index.escaping, behind, &mut |id, _, mask| allow(mask, id), mask);
         self.machine.threads.truncate(behind);
+    }
+
+    /// Adds a token if the threads from `begin` on can take it, and forgets them.
+    fn try_token(&mut self, id: u32, begin: usize, mask: &mut [u32]) {
+        let bytes = self.index.tokenizer.token_bytes(id).unwrap_or_default();
+        let mut set = begin..self.machine.threads.len();
+        for byte in bytes {
+            set = self.machine.step(&self.program, set, *byte);
+        }
+        if !set.is_empty() {
+            allow(mask, id);
+        }
+        self.machine.threads.truncate(begin);
     }
 
     /// Finds the texts that the threads from `begin` on can take: the token, and its bytes before the text.
