@@ -114,7 +114,7 @@ impl<'r> Workshop<'r> {
             found: carver.list(states)?,
             members: carver.list(16 * states)?,
             table: Table::new(carver.filled(2 * states, 0)?),
-            drafts: carver.list(12 * states)?,
+            drafts: carver.list(8 * states)?,
             labels: carver.list(states)?,
             pending: carver.list(steps)?,
             bounds: carver.list(2 * steps)?,

@@ -93,8 +93,8 @@ pub struct Machine<'r> {
 }
 
 /// Frames and threads that there is room for.
-const FRAMES: usize = 8192;
-const THREADS: usize = 16384;
+const FRAMES: usize = 4096;
+const THREADS: usize = 8192;
 /// Threads at a time; more are dropped.
 const SET_MAX: usize = 1024;
 

@@ -14,7 +14,7 @@ use crate::sampling::TokenMask;
 use crate::tokenizer::vocabulary::TOKEN_BYTES_MAX;
 
 /// Masks that are kept, by the state that they belong to.
-const CACHED: usize = 24;
+const CACHED: usize = 16;
 /// How far is looked ahead for text that is sure to come.
 const SURE_MAX: usize = 64;
 
