@@ -35,7 +35,8 @@ pub struct TurnConfig<'t> {
     pub beginning: &'t [u32],
     /// Whether the model can write only headers that are well-formed, with known channels and tools. Costs nothing.
     pub constrain_headers: bool,
-    /// Whether each token is told with its logarithmic probability, and with those of so many of the likeliest tokens.
+    /// Whether each token is told with its logarithmic probability, and with those of so many of the likeliest tokens. All logits
+    /// are then computed for each token, even where few can come, or only one.
     pub log_probabilities: Option<usize>,
     /// Most tokens to draft, so that they are computed together with the one before them: what followed where the last
     /// tokens stood in the conversation before. The turn is the same, and takes fewer passes over the weights where the model

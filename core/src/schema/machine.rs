@@ -576,5 +576,6 @@ const ESCAPES: [(u8, u32); 8] =
 pub fn hash(thread: &Thread) -> u64 {
     let Thread { node, parent, phase, place, count, held } = *thread;
     let pair = |left: u32, right: u32| u64::from(left) << 32 | u64::from(right);
-    mix(mix(mix(phase as u64 + 1, pair(node, parent)), pair(place, count)), held.into())
+    // Each number is spread before the next comes to it: masks are told apart by nothing else.
+    mix(mix(mix(mix(1, phase as u64), pair(node, parent)), pair(place, count)), held.into())
 }
