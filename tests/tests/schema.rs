@@ -271,7 +271,8 @@ fn text_that_is_sure_comes_as_the_tokenizer_has_it() {
 fn a_mask_holds_exactly_the_tokens_whose_bytes_are_allowed() {
     let schema = r#"{"type":"object","properties":{"s":{"type":"string","minLength":3,"maxLength":9},
         "p":{"type":"string","pattern":"^[a-f]+-"},"q":{"type":"string","pattern":"o{2}"},
-        "r":{"type":"string","pattern":"^.{0,30}$"},"e":{"enum":["red","green"]},"n":{"type":"number"}},
+        "r":{"type":"string","pattern":"^.{0,30}$"},"t":{"type":"string","pattern":"^.{1,5}$"},
+        "u":{"type":"string","pattern":"^[^<>]*$"},"v":{"type":"string","pattern":"^\\S+@\\S+$"},"e":{"enum":["red","green"]},"n":{"type":"number"}},
         "required":["s","p"]}"#;
     let arena = Arena::new();
     let compiled = arena.schema(schema, Unsupported::Refuse).unwrap();
@@ -279,7 +280,7 @@ fn a_mask_holds_exactly_the_tokens_whose_bytes_are_allowed() {
     let probe = arena.mask(&compiled, *INDEX).unwrap();
     let tokenizer = o200k_harmony();
     let mut words = vec![0; tokenizer.vocabulary_len().div_ceil(32)];
-    let text = r#"{"s":"ab\n日本","p":"cafe-\"x","q":"foo","r":"x日z","e":"red","n":-1.5,"zz":[1]}"#;
+    let text = r#"{"s":"ab\n日本","p":"cafe-\"x","q":"foo","r":"x日z","t":"ab","u":"a b","v":"c@d","e":"red","n":-1.5,"zz":[1]}"#;
     for end in (0..text.len()).filter(|end| text.is_char_boundary(*end)) {
         mask.begin();
         assert!(mask.accept_bytes(&text.as_bytes()[..end]));

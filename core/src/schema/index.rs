@@ -3,6 +3,7 @@
 use core::mem::MaybeUninit;
 use core::ops::Range;
 
+use super::dfa::WORDS;
 use crate::error::Result;
 use crate::region::{Carver, Layout, List};
 use crate::tokenizer::Tokenizer;
@@ -33,10 +34,28 @@ pub struct TokenIndex<'r> {
     long: &'r [(u16, u32)],
     /// Tokens that stay within a string, and hold a line end that only JSON takes for none.
     pub(super) separating: &'r [u32],
+    /// Tokens of [`WORDS`] only, one bit each; and those that are a blank and such characters.
+    pub(super) words: &'r [u32],
+    pub(super) spaced: &'r [u32],
+    /// All others.
+    pub(super) others: Sorted<'r>,
 }
 
 /// Bitmaps for so many lengths; the next is for all.
 pub(super) const LENGTHS: usize = 16;
+
+/// Whether a text has only characters of [`WORDS`]. It may end within one.
+fn is_words(text: &[u8]) -> bool {
+    let (text, is_whole) = match core::str::from_utf8(text) {
+        Ok(text) => (text, true),
+        Err(error) => (core::str::from_utf8(&text[..error.valid_up_to()]).unwrap_or(""), error.error_len().is_none()),
+    };
+    is_whole
+        && text.chars().map(u32::from).all(|character| {
+            let range = WORDS.partition_point(|[_, high]| *high < character);
+            WORDS.get(range).is_some_and(|[low, _]| *low <= character)
+        })
+}
 
 enum Class {
     Plain(u16),
@@ -102,6 +121,11 @@ impl<'r> TokenIndex<'r> {
         let mut fits = true;
         for (id, bytes) in ordinary(&tokenizer) {
             fits &= parts.all.ids.push(id);
+            match bytes.strip_prefix(b" ") {
+                None if is_words(bytes) => parts.words[id as usize / 32] |= 1 << (id % 32),
+                Some(bytes) if is_words(bytes) => parts.spaced[id as usize / 32] |= 1 << (id % 32),
+                _ => fits &= parts.others.ids.push(id),
+            }
             match class(bytes) {
                 Class::Plain(characters) => {
                     let first = usize::from(characters).min(LENGTHS + 1);
@@ -130,6 +154,9 @@ impl<'r> TokenIndex<'r> {
             plain: parts.plain,
             long: parts.long.freeze(),
             separating: parts.separating.freeze(),
+            words: parts.words,
+            spaced: parts.spaced,
+            others: parts.others.sort(&tokenizer, |_| 0),
         })
     }
 
@@ -156,7 +183,15 @@ impl<'r> TokenIndex<'r> {
     }
 }
 
-impl Sorted<'_> {
+impl<'r> Sorted<'r> {
+    /// Those that begin with a byte.
+    pub fn beginning_with(&self, byte: u8, tokenizer: &Tokenizer<'_>) -> Self {
+        let first = |id: &u32| tokenizer.token_bytes(*id).and_then(|bytes| bytes.first().copied());
+        let begin = self.ids.partition_point(|id| first(id) < Some(byte));
+        let end = self.ids.partition_point(|id| first(id) <= Some(byte));
+        Self { ids: &self.ids[begin..end], shared: &self.shared[begin..end], ..*self }
+    }
+
     /// The bytes of a token before its text, and the text.
     pub fn text<'t>(&self, tokenizer: &Tokenizer<'t>, index: usize) -> (&'t [u8], &'t [u8]) {
         let bytes = tokenizer.token_bytes(self.ids[index]).unwrap_or_default();
@@ -171,6 +206,9 @@ struct Parts<'r> {
     plain: &'r mut [u32],
     long: List<'r, (u16, u32)>,
     separating: List<'r, u32>,
+    words: &'r mut [u32],
+    spaced: &'r mut [u32],
+    others: Unsorted<'r>,
 }
 
 struct Unsorted<'r> {
@@ -181,11 +219,12 @@ struct Unsorted<'r> {
 impl<'r> Parts<'r> {
     fn carve(carver: &mut Carver<'r>, tokenizer: &Tokenizer<'_>) -> Result<Self> {
         // At most so many are of each class: to tell the classes exactly takes longer.
-        let (mut all, mut special, mut long, mut separating) = (0, 0, 0, 0);
+        let (mut all, mut special, mut long, mut separating, mut others) = (0, 0, 0, 0, 0);
         for (_, bytes) in ordinary(tokenizer) {
             let has = |byte: u8| usize::from(bytes.contains(&byte));
             all += 1;
             special += has(b'"') | has(b'\\');
+            others += usize::from(!is_words(bytes.strip_prefix(b" ").unwrap_or(bytes)));
             long += usize::from(bytes.len() > LENGTHS);
             let separators = bytes.windows(3).filter(|three| matches!(three, [0xE2, 0x80, 0xA8 | 0xA9]));
             separating += separators.count().min(1);
@@ -198,6 +237,9 @@ impl<'r> Parts<'r> {
             plain: carver.filled([LENGTHS + 1, words], 0)?,
             long: carver.list(long)?,
             separating: carver.list(separating)?,
+            words: carver.filled(words, 0)?,
+            spaced: carver.filled(words, 0)?,
+            others: Unsorted::carve(carver, others)?,
         })
     }
 }

@@ -3,7 +3,7 @@
 use core::mem::MaybeUninit;
 
 use super::Schema;
-use super::dfa::{NONE, OPEN_MAX};
+use super::dfa::{NONE, OPEN_MAX, State};
 use super::index::{LENGTHS, Sorted, TokenIndex};
 use super::machine::{Machine, Phase, Thread, hash};
 use super::program::{COUNT_MAX, Node, Program, Strings};
@@ -139,7 +139,8 @@ impl<'r> SchemaMask<'r> {
             Some(Node::String(index)) if thread.phase == Phase::Body => match program.strings[*index as usize] {
                 Strings { automaton: NONE, .. } => true,
                 Strings { words, .. } => {
-                    words == 0 && usize::from(program.states[thread.place as usize].open) > LENGTHS
+                    let state = program.states[thread.place as usize];
+                    words == 0 && (is_open(&state) || state.words)
                 }
             },
             _ => false,
@@ -167,8 +168,13 @@ impl<'r> SchemaMask<'r> {
         let strings = self.program.strings[*index as usize];
         let behind = self.machine.threads.len();
         if strings.automaton != NONE {
-            let open = self.program.states[thread.place as usize].open;
+            let state = self.program.states[thread.place as usize];
+            let open = state.open;
+            if !is_open(&state) {
+                return self.add_words(thread, mask);
+            }
             let longer = self.index.add_plain(if open == OPEN_MAX { COUNT_MAX } else { open.into() }, mask);
+            let longer = if state.most == open && open < OPEN_MAX { &[] } else { longer };
             let one_by_one = longer.iter().map(|(_, id)| id).chain(self.index.closing.ids).chain(self.index.separating);
             for id in one_by_one {
                 let _ = self.machine.threads.push(thread);
@@ -196,6 +202,30 @@ impl<'r> SchemaMask<'r> {
         let _ = self.machine.threads.push(thread);
         self.walk(self.index.escaping, behind, &mut |id, _, mask| allow(mask, id), mask);
         self.machine.threads.truncate(behind);
+    }
+
+    /// The tokens that may follow within a string where any words may, and those that close it.
+    fn add_words(&mut self, thread: Thread, mask: &mut [u32]) {
+        let add =
+            |mask: &mut [u32], tokens: &[u32]| mask.iter_mut().zip(tokens).for_each(|(word, tokens)| *word |= tokens);
+        let begin = self.machine.threads.len();
+        let _ = self.machine.threads.push(thread);
+        add(mask, self.index.words);
+        self.walk(self.index.others, begin, &mut |id, _, mask| allow(mask, id), mask);
+        self.machine.threads.truncate(begin + 1);
+        let behind = self.machine.step(&self.program, begin..begin + 1, b' ');
+        let behind =
+            self.machine.threads[behind].first().map(|thread| self.program.states[thread.place as usize].words);
+        self.machine.threads.truncate(begin + 1);
+        match behind {
+            Some(true) => add(mask, self.index.spaced),
+            Some(false) => {
+                let spaced = self.index.all.beginning_with(b' ', &self.index.tokenizer);
+                self.walk(spaced, begin, &mut |id, _, mask| allow(mask, id), mask);
+            }
+            None => {}
+        }
+        self.machine.threads.truncate(begin);
     }
 
     /// Adds a token if the threads from `begin` on can take it, and forgets them.
@@ -246,6 +276,11 @@ impl<'r> SchemaMask<'r> {
             at += 1;
         }
     }
+}
+
+/// Whether which tokens may follow here depends on little more than their lengths.
+fn is_open(state: &State) -> bool {
+    usize::from(state.open) > LENGTHS || state.open > 0 && state.open == state.most
 }
 
 fn allow(mask: &mut [u32], token: u32) {
