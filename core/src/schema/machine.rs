@@ -93,8 +93,8 @@ pub struct Machine<'r> {
 }
 
 /// Frames and threads that there is room for.
-const FRAMES: usize = 8192;
-const THREADS: usize = 16384;
+const FRAMES: usize = 4096;
+const THREADS: usize = 8192;
 /// Threads at a time; more are dropped.
 const SET_MAX: usize = 1024;
 
@@ -221,11 +221,53 @@ impl<'r> Machine<'r> {
     /// The set that a byte leads to, behind all others. It is empty if the byte is not allowed.
     pub fn step(&mut self, program: &Program<'_>, set: Range<usize>, byte: u8) -> Range<usize> {
         let first = self.threads.len();
+        // Most bytes are those of strings.
+        if let [thread] = self.threads[set.clone()]
+            && thread.phase == Phase::Body
+            && matches!(byte, 0x20..=0x7F if byte != b'"' && byte != b'\\')
+            && let Some(Node::String(index)) = program.nodes.get(thread.node as usize)
+        {
+            if let Some(next) = taken(program, &program.strings[*index as usize], thread, byte.into()) {
+                let _ = self.threads.push(next);
+            }
+            return first..self.threads.len();
+        }
         for index in set {
             let thread = self.threads[index];
             self.advance(program, thread, byte, first);
         }
         first..self.threads.len()
+    }
+
+    /// The byte that follows, if it can be only one. `None` also where too many would have to be tried.
+    pub fn only_byte(&mut self, program: &Program<'_>, set: Range<usize>) -> Option<u8> {
+        const TRIED_MAX: usize = 16;
+        let of_text = |thread: &Thread| match (program.nodes.get(thread.node as usize), thread.phase) {
+            (Some(Node::Literal(first, size)), _) => program.text(*first, *size).get(thread.place as usize).copied(),
+            (Some(Node::Object(index)), Phase::Name) => {
+                let property = &program.properties_of(&program.objects[*index as usize])[thread.place as usize];
+                program.text(property.first, property.size).get(thread.held as usize).copied()
+            }
+            _ => None,
+        };
+        let threads = &self.threads[set.clone()];
+        let first = threads.first().and_then(of_text);
+        if first.is_some() && threads.iter().all(|thread| of_text(thread) == first) {
+            return first;
+        }
+        if threads.len() > TRIED_MAX {
+            return None;
+        }
+        let len = self.threads.len();
+        let mut only = None;
+        for byte in (0x20..=0xF4).chain([b'\n', b'\t']) {
+            let leads_on = !self.step(program, set.clone(), byte).is_empty();
+            self.threads.truncate(len);
+            if leads_on && only.replace(byte).is_some() {
+                return None;
+            }
+        }
+        only
     }
 
     /// Whether the text can end here.
@@ -267,18 +309,8 @@ impl<'r> Machine<'r> {
 
     fn string(&mut self, program: &Program<'_>, strings: &Strings, thread: Thread, byte: u8, first: usize) {
         let is_free = is_free(program, strings, thread.place);
-        let body = |place: u32, count: u32| {
-            // Beyond the least number, more of them make no difference where there is no greatest.
-            let count = if strings.max == COUNT_MAX { count.min(strings.min) } else { count };
-            Thread { phase: Phase::Body, place, count, held: 0, ..thread }
-        };
-        let taken = |character: u32| {
-            let place = match strings.automaton {
-                NONE => NONE,
-                _ => program.automata().next(thread.place, character)?,
-            };
-            program.can_complete(strings, place, thread.count + 1).then(|| body(place, thread.count + 1))
-        };
+        let body = |place: u32, count: u32| body(strings, thread, place, count);
+        let taken = |character: u32| taken(program, strings, thread, character);
         let any_within = |low: u32, high: u32| {
             if strings.automaton == NONE {
                 return thread.count < strings.max;
@@ -504,6 +536,23 @@ impl<'r> Machine<'r> {
     }
 }
 
+/// At a border of characters of a string.
+fn body(strings: &Strings, thread: Thread, place: u32, count: u32) -> Thread {
+    // Beyond the least number, more of them make no difference where there is no greatest.
+    let count = if strings.max == COUNT_MAX { count.min(strings.min) } else { count };
+    Thread { phase: Phase::Body, place, count, held: 0, ..thread }
+}
+
+/// Where a character of a string leads.
+fn taken(program: &Program<'_>, strings: &Strings, thread: Thread, character: u32) -> Option<Thread> {
+    let place = match strings.automaton {
+        NONE => NONE,
+        _ => program.automata().next(thread.place, character)?,
+    };
+    let count = thread.count + 1;
+    program.can_complete(strings, place, count).then(|| body(strings, thread, place, count))
+}
+
 /// Whether any text may follow in a string at this state, whatever its length.
 pub fn is_free(program: &Program<'_>, strings: &Strings, state: u32) -> bool {
     strings.automaton == NONE || strings.words == 0 && program.states[state as usize].is_free
@@ -527,5 +576,6 @@ const ESCAPES: [(u8, u32); 8] =
 pub fn hash(thread: &Thread) -> u64 {
     let Thread { node, parent, phase, place, count, held } = *thread;
     let pair = |left: u32, right: u32| u64::from(left) << 32 | u64::from(right);
-    mix(mix(mix(phase as u64 + 1, pair(node, parent)), pair(place, count)), held.into())
+    // Each number is spread before the next comes to it: masks are told apart by nothing else.
+    mix(mix(mix(mix(1, phase as u64), pair(node, parent)), pair(place, count)), held.into())
 }

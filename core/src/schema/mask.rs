@@ -3,10 +3,10 @@
 use core::mem::MaybeUninit;
 
 use super::Schema;
-use super::dfa::NONE;
-use super::index::{Sorted, TokenIndex};
-use super::machine::{Machine, Phase, Thread, hash, is_free};
-use super::program::{COUNT_MAX, Node, Program};
+use super::dfa::{NONE, OPEN_MAX, State};
+use super::index::{LENGTHS, Sorted, TokenIndex};
+use super::machine::{Machine, Phase, Thread, hash};
+use super::program::{COUNT_MAX, Node, Program, Strings};
 use super::table::mix;
 use crate::error::Result;
 use crate::region::{Carver, Layout};
@@ -14,11 +14,15 @@ use crate::sampling::TokenMask;
 use crate::tokenizer::vocabulary::TOKEN_BYTES_MAX;
 
 /// Masks that are kept, by the state that they belong to.
-const CACHED: usize = 48;
+const CACHED: usize = 16;
+/// How far is looked ahead for text that is sure to come.
+const SURE_MAX: usize = 64;
 
 /// Follows one text that meets a schema. It is a [`TokenMask`], so a turn can be made to keep to it.
 ///
-/// Whatever tokens it allows, the text can be completed; where it may end, it is a value that meets the schema.
+/// Whatever tokens it allows, the text can be completed; where it may end, it is a value that meets the schema. Where the text
+/// can go on in one way only, such as within the only name that a property can have, the one token is allowed that the
+/// tokenizer takes for it, as soon as it is certain which that is.
 pub struct SchemaMask<'r> {
     program: Program<'r>,
     index: TokenIndex<'r>,
@@ -87,6 +91,25 @@ impl<'r> SchemaMask<'r> {
         }
     }
 
+    /// Where the text can go on in one way only: the token that it is encoded to then, if what comes behind cannot change it.
+    fn sure(&mut self) -> Option<u32> {
+        let threads = self.current;
+        let mut text = heapless::Vec::<u8, SURE_MAX>::new();
+        let mut set = 0..threads;
+        while !self.machine.can_end(&self.program, set.clone())
+            && let Some(byte) = self.machine.only_byte(&self.program, set.clone())
+            && text.push(byte).is_ok()
+        {
+            let next = self.machine.step(&self.program, set, byte);
+            set = threads..threads + next.len();
+            self.machine.threads.copy_within(next, threads);
+            self.machine.threads.truncate(set.end);
+        }
+        self.machine.threads.truncate(threads);
+        let text = text.utf8_chunks().next()?.valid();
+        self.index.tokenizer.first_settled(text)
+    }
+
     /// What the mask depends on.
     fn key(&self) -> [u64; 2] {
         let mut key = [1_u64, 1];
@@ -110,12 +133,16 @@ impl<'r> SchemaMask<'r> {
     /// Fills `mask`.
     fn compute(&mut self, mask: &mut [u32]) {
         mask.fill(0);
-        // Free strings are dealt with one by one; all other threads together, behind them.
+        // Strings where any text may follow are dealt with one by one; all other threads together, behind them.
         let threads = self.current;
         let is_plain = |thread: &Thread, program: &Program<'_>| match program.nodes.get(thread.node as usize) {
-            Some(Node::String(index)) if thread.phase == Phase::Body => {
-                is_free(program, &program.strings[*index as usize], thread.place)
-            }
+            Some(Node::String(index)) if thread.phase == Phase::Body => match program.strings[*index as usize] {
+                Strings { automaton: NONE, .. } => true,
+                Strings { words, .. } => {
+                    let state = program.states[thread.place as usize];
+                    words == 0 && (is_open(&state) || state.words)
+                }
+            },
             _ => false,
         };
         for index in 0..threads {
@@ -131,42 +158,95 @@ impl<'r> SchemaMask<'r> {
                 let _ = self.machine.threads.push(thread);
             }
         }
-        self.walk(self.index.all, begin, &mut |entry, mask| allow(mask, entry.id), mask);
+        self.walk(self.index.all, begin, &mut |id, _, mask| allow(mask, id), mask);
         self.machine.threads.truncate(threads);
     }
 
-    /// The tokens that may follow within a free string, and those that close it.
+    /// The tokens that may follow within a string where any text may, and those that close it.
     fn add_string(&mut self, thread: Thread, mask: &mut [u32]) {
         let Some(Node::String(index)) = self.program.nodes.get(thread.node as usize) else { return };
         let strings = self.program.strings[*index as usize];
-        let left = if strings.max == COUNT_MAX { COUNT_MAX } else { strings.max - thread.count };
-        self.index.add_plain(left, mask);
-        let label = if thread.place == NONE { 0 } else { self.program.automata().label(thread.place) };
         let behind = self.machine.threads.len();
-        if label != NONE {
-            let resumed = self.machine.resumed(thread.parent, label);
+        if strings.automaton != NONE {
+            let state = self.program.states[thread.place as usize];
+            let open = state.open;
+            if !is_open(&state) {
+                return self.add_words(thread, mask);
+            }
+            let longer = self.index.add_plain(if open == OPEN_MAX { COUNT_MAX } else { open.into() }, mask);
+            let longer = if state.most == open && open < OPEN_MAX { &[] } else { longer };
+            let one_by_one = longer.iter().map(|(_, id)| id).chain(self.index.closing.ids).chain(self.index.separating);
+            for id in one_by_one {
+                let _ = self.machine.threads.push(thread);
+                self.try_token(*id, behind, mask);
+            }
+        } else {
+            let left = if strings.max == COUNT_MAX { COUNT_MAX } else { strings.max - thread.count };
+            self.index.add_plain(left, mask);
+            for id in self.index.separating {
+                let _ = self.machine.threads.push(thread);
+                self.try_token(*id, behind, mask);
+            }
+            let resumed = self.machine.resumed(thread.parent, 0);
             let _ = self.machine.threads.push(resumed);
-            let fits =
-                move |characters: u16| (strings.min..=strings.max).contains(&(thread.count + u32::from(characters)));
-            let mut close = |entry: &super::index::Entry, mask: &mut [u32]| {
-                if fits(entry.characters) {
-                    allow(mask, entry.id);
+            let mut close = |id: u32, quoted: &[u8], mask: &mut [u32]| {
+                // The quote is none of the characters.
+                let characters = quoted.iter().filter(|byte| !matches!(byte, 0x80..0xC0)).count() - 1;
+                if (strings.min..=strings.max).contains(&(thread.count + characters as u32)) {
+                    allow(mask, id);
                 }
             };
             self.walk(self.index.closing, behind, &mut close, mask);
             self.machine.threads.truncate(behind);
         }
         let _ = self.machine.threads.push(thread);
-        self.walk(self.index.escaping, behind, &mut |entry, mask| allow(mask, entry.id), mask);
+        self.walk(self.index.escaping, behind, &mut |id, _, mask| allow(mask, id), mask);
         self.machine.threads.truncate(behind);
     }
 
-    /// Finds the texts that the threads from `begin` on can take.
+    /// The tokens that may follow within a string where any words may, and those that close it.
+    fn add_words(&mut self, thread: Thread, mask: &mut [u32]) {
+        let add =
+            |mask: &mut [u32], tokens: &[u32]| mask.iter_mut().zip(tokens).for_each(|(word, tokens)| *word |= tokens);
+        let begin = self.machine.threads.len();
+        let _ = self.machine.threads.push(thread);
+        add(mask, self.index.words);
+        self.walk(self.index.others, begin, &mut |id, _, mask| allow(mask, id), mask);
+        self.machine.threads.truncate(begin + 1);
+        let behind = self.machine.step(&self.program, begin..begin + 1, b' ');
+        let behind =
+            self.machine.threads[behind].first().map(|thread| self.program.states[thread.place as usize].words);
+        self.machine.threads.truncate(begin + 1);
+        match behind {
+            Some(true) => add(mask, self.index.spaced),
+            Some(false) => {
+                let spaced = self.index.all.beginning_with(b' ', &self.index.tokenizer);
+                self.walk(spaced, begin, &mut |id, _, mask| allow(mask, id), mask);
+            }
+            None => {}
+        }
+        self.machine.threads.truncate(begin);
+    }
+
+    /// Adds a token if the threads from `begin` on can take it, and forgets them.
+    fn try_token(&mut self, id: u32, begin: usize, mask: &mut [u32]) {
+        let bytes = self.index.tokenizer.token_bytes(id).unwrap_or_default();
+        let mut set = begin..self.machine.threads.len();
+        for byte in bytes {
+            set = self.machine.step(&self.program, set, *byte);
+        }
+        if !set.is_empty() {
+            allow(mask, id);
+        }
+        self.machine.threads.truncate(begin);
+    }
+
+    /// Finds the texts that the threads from `begin` on can take: the token, and its bytes before the text.
     fn walk(
         &mut self,
         sorted: Sorted<'_>,
         begin: usize,
-        found: &mut dyn FnMut(&super::index::Entry, &mut [u32]),
+        found: &mut dyn FnMut(u32, &[u8], &mut [u32]),
         mask: &mut [u32],
     ) {
         // Behind each byte of the text: where its threads end, and those of the next byte begin.
@@ -177,26 +257,30 @@ impl<'r> SchemaMask<'r> {
         if ends[1] == begin {
             return;
         }
-        'texts: while at < sorted.entries.len() {
+        'texts: while at < sorted.ids.len() {
             let shared = usize::from(sorted.shared[at]);
             self.machine.threads.truncate(ends[shared + 1]);
-            let text = sorted.bytes(&self.index.tokenizer, at);
+            let (before, text) = sorted.text(&self.index.tokenizer, at);
             for (depth, byte) in text.iter().enumerate().skip(shared) {
                 let next = self.machine.step(&self.program, ends[depth]..ends[depth + 1], *byte);
                 if next.is_empty() {
                     // No text that goes on like this can be taken.
-                    at += 1;
-                    while sorted.shared.get(at).is_some_and(|shared| usize::from(*shared) > depth) {
-                        at = sorted.next[at] as usize;
-                    }
+                    let behind = &sorted.shared[at + 1..];
+                    let others = behind.iter().position(|shared| usize::from(*shared) <= depth);
+                    at += 1 + others.unwrap_or(behind.len());
                     continue 'texts;
                 }
                 ends[depth + 2] = next.end;
             }
-            found(&sorted.entries[at], mask);
+            found(sorted.ids[at], before, mask);
             at += 1;
         }
     }
+}
+
+/// Whether which tokens may follow here depends on little more than their lengths.
+fn is_open(state: &State) -> bool {
+    usize::from(state.open) > LENGTHS || state.open > 0 && state.open == state.most
 }
 
 fn allow(mask: &mut [u32], token: u32) {
@@ -213,6 +297,11 @@ impl TokenMask for SchemaMask<'_> {
 
     fn allowed(&mut self, mask: &mut [u32]) -> bool {
         self.make_room();
+        if let Some(token) = self.sure() {
+            mask.fill(0);
+            allow(mask, token);
+            return false;
+        }
         let key = self.key();
         let words = self.masks.len() / CACHED;
         let slot = match self.keys.iter().position(|kept| *kept == key) {

@@ -21,6 +21,14 @@ impl<'r> Table<'r> {
         self.len = 0;
     }
 
+    /// The entry with this hash that `is_it`.
+    pub fn get(&self, hash: u64, is_it: impl Fn(u32) -> bool) -> Option<u32> {
+        let slots = self.slots.len();
+        let first = ((hash >> 32) * slots as u64) >> 32;
+        let probed = self.slots.iter().cycle().skip(first as usize).take(slots);
+        probed.copied().take_while(|entry| *entry != EMPTY).find(|entry| is_it(*entry))
+    }
+
     /// The entry with this hash that `is_it`; or `new`, which is put in. False beside it, if there is no room.
     pub fn get_or_put(&mut self, hash: u64, new: u32, is_it: impl Fn(u32) -> bool) -> (u32, bool) {
         let slots = self.slots.len();

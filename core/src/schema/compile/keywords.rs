@@ -1,10 +1,10 @@
 //! Keyword by keyword: what a set of schemas says together.
 
-use crate::file::json::{self, Kind, Object, Value};
+use crate::file::json::{self, Kind, Value};
 use crate::schema::number::{Bound, Decimal, common_multiple, multiple};
 use crate::schema::program::COUNT_MAX;
 
-use super::{ALL, Compiled, Compiler, Keywords, NULL, Text, fail, only_type, type_of};
+use super::{ALL, Compiled, Compiler, Keywords, Member, NULL, Text, fail, only_type, type_of};
 
 /// Keywords that say nothing about a value, or are read beside others.
 const PASSIVE: [&str; 25] = [
@@ -64,22 +64,23 @@ where
             Keywords { types: ALL, length: unbounded, items: unbounded, properties: unbounded, ..Keywords::default() };
         for index in 0..self.flat.len() {
             let member = self.flat[index];
-            if let Some(object) = member.value.as_object() {
-                let nullable = object.get("nullable").and_then(|value| value.as_bool()) == Some(true);
-                for keyword in object.iter() {
-                    self.keyword(&mut all, &object, keyword, nullable)?;
-                }
+            for place in 0..self.outline.members(member.value).len() {
+                let keyword = self.outline.members(member.value)[place];
+                self.keyword(&mut all, &member, keyword)?;
             }
         }
         Ok(all)
     }
 
+    fn is_true(&self, schema: &Member<'j>, keyword: &str) -> bool {
+        self.outline.get(schema.value, keyword).and_then(|value| value.as_bool()) == Some(true)
+    }
+
     pub(super) fn keyword(
         &mut self,
         all: &mut Keywords<'j>,
-        schema: &Object<'j>,
+        schema: &Member<'j>,
         keyword: json::Member<'j>,
-        nullable: bool,
     ) -> Compiled<()> {
         let (value, offset) = (keyword.value, keyword.offset);
         let Some(name) = keyword.key.plain() else { return Ok(()) };
@@ -112,14 +113,14 @@ where
                     Kind::Array(names) => names.iter().try_for_each(add)?,
                     _ => add(value)?,
                 }
-                all.types &= types | if nullable { NULL } else { 0 };
+                all.types &= types | if self.is_true(schema, "nullable") { NULL } else { 0 };
             }
             "minimum" => {
-                let exclusive = schema.get("exclusiveMinimum").and_then(|value| value.as_bool()) == Some(true);
+                let exclusive = self.is_true(schema, "exclusiveMinimum");
                 all.numbers.raise(Bound { value: number("minimum")?, exclusive });
             }
             "maximum" => {
-                let exclusive = schema.get("exclusiveMaximum").and_then(|value| value.as_bool()) == Some(true);
+                let exclusive = self.is_true(schema, "exclusiveMaximum");
                 all.numbers.lower(Bound { value: number("maximum")?, exclusive });
             }
             // As draft 4 has it, read beside the bound.

@@ -6,6 +6,7 @@
 
 mod keywords;
 mod objects;
+mod outline;
 mod settle;
 mod values;
 
@@ -17,6 +18,7 @@ use super::{SchemaError, Unsupported};
 use crate::error::Result;
 use crate::file::json::{self, Array, Kind, Object, Str, Value};
 use crate::region::{Carver, List};
+use outline::Outline;
 
 const NULL: u8 = 1;
 const BOOLEAN: u8 = 2;
@@ -50,14 +52,21 @@ struct Set {
     node: u32,
 }
 
-/// A name that a schema of the set declares.
+/// A name that a schema of the set declares or requires.
 #[derive(Clone, Copy)]
 struct Name<'j> {
     hash: u64,
     key: Str<'j>,
     value: Value<'j>,
-    /// Which schema.
-    member: usize,
+    /// Which schema declares it; [`NONE`] if it is only required.
+    member: u32,
+    /// The first with the same key.
+    first: u32,
+    /// The next with the same key; [`NONE`] behind the last. Of the first of them: the last.
+    next: u32,
+    last: u32,
+    /// Of the first: whether the key is required.
+    required: bool,
 }
 
 /// Branches that may not overlap: in `lists`, how many, and where the keyword stands.
@@ -91,8 +100,11 @@ pub struct Compiler<'r, 'j> {
     members: List<'r, Member<'j>>,
     sets: List<'r, Set>,
     table: Table<'r>,
+    outline: Outline<'r, 'j>,
     flat: List<'r, Member<'j>>,
     names: List<'r, Name<'j>>,
+    /// For a table of the names.
+    name_slots: &'r mut [u32],
     starts: List<'r, u32>,
     apart: List<'r, Apart>,
     warnings: List<'r, SchemaError>,
@@ -151,8 +163,10 @@ where
             members: carver.list(4096 + 2 * size)?,
             sets: carver.list(1024 + size)?,
             table: Table::new(carver.filled(2048 + 2 * size, 0)?),
+            outline: Outline::carve(carver, size)?,
             flat: carver.list(1024 + size / 4)?,
-            names: carver.list(1024 + size / 4)?,
+            names: carver.list(1024 + size / 2)?,
+            name_slots: carver.filled(2 * (1024 + size / 2), 0)?,
             starts: carver.list(1024 + size / 2)?,
             apart: carver.list(256 + size / 16)?,
             warnings: carver.list(256)?,
@@ -293,7 +307,7 @@ where
             for index in 0..self.flat.len() {
                 let member = self.flat[index];
                 let branches = member.value.as_object().filter(|_| member.flags & flag == 0);
-                if let Some(branches) = branches.and_then(|object| object.get(keyword)) {
+                if let Some(branches) = branches.and_then(|_| self.outline.get(member.value, keyword)) {
                     return self.divide(node, index, flag, branches, keyword);
                 }
             }
@@ -315,8 +329,11 @@ where
         while index < self.flat.len() {
             let member = self.flat[index];
             index += 1;
-            let Some(object) = member.value.as_object().filter(|_| member.flags & FOLLOWED == 0) else { continue };
-            for keyword in object.iter() {
+            if member.flags & FOLLOWED != 0 {
+                continue;
+            }
+            for place in 0..self.outline.members(member.value).len() {
+                let keyword = self.outline.members(member.value)[place];
                 if keyword.key == "$ref" {
                     let target = self.resolve(keyword.value)?;
                     let divided = |member: &Member<'_>| member.flags & (ANY_OF | ONE_OF) != 0;
@@ -353,13 +370,13 @@ where
             same.flags |= member.flags;
             return Ok(true);
         }
-        let fits = self.flat.push(member);
+        let fits = self.outline.read(member.value) && self.flat.push(member);
         self.room(fits)?;
         Ok(true)
     }
 
     /// The schema that a `$ref` names.
-    fn resolve(&self, reference: Value<'j>) -> Compiled<Value<'j>> {
+    fn resolve(&mut self, reference: Value<'j>) -> Compiled<Value<'j>> {
         let refuse = || fail(reference.offset(), "$ref", "a reference within the schema, such as #/$defs/name");
         let Some(text) = reference.as_str() else { return refuse() };
         let mut characters = text.chars();
@@ -400,7 +417,11 @@ where
                 next = characters.next();
             }
             let found = match at.kind() {
-                Kind::Object(object) => object.get(&segment),
+                Kind::Object(_) => {
+                    let fits = self.outline.read(at);
+                    self.room(fits)?;
+                    self.outline.get(at, &segment)
+                }
                 Kind::Array(array) => segment.parse().ok().and_then(|index| array.iter().nth(index)),
                 _ => None,
             };
@@ -462,18 +483,15 @@ fn empty_list<'r, T: Copy>() -> List<'r, T> {
     Carver::measuring().list(0).expect("no memory is enough")
 }
 
-fn additional<'j>(member: &Member<'j>) -> Option<Value<'j>> {
-    member.value.as_object()?.get("additionalProperties")
-}
-
 /// The schemas of the first items, and of those behind them.
-fn items_of<'j>(schema: &Object<'j>) -> (Option<Array<'j>>, Option<Value<'j>>) {
-    if let Some(first) = schema.get("prefixItems").and_then(|value| value.as_array()) {
-        return (Some(first), schema.get("items"));
+fn items_of<'j>(outline: &Outline<'_, 'j>, schema: &Member<'j>) -> (Option<Array<'j>>, Option<Value<'j>>) {
+    let get = |keyword| outline.get(schema.value, keyword);
+    if let Some(first) = get("prefixItems").and_then(|value| value.as_array()) {
+        return (Some(first), get("items"));
     }
-    let items = schema.get("items");
+    let items = get("items");
     match items.and_then(|items| items.as_array()) {
-        Some(first) => (Some(first), schema.get("additionalItems")),
+        Some(first) => (Some(first), get("additionalItems")),
         None => (None, items),
     }
 }
@@ -509,8 +527,8 @@ fn only_type(schema: &Object<'_>) -> Option<u8> {
     (types & (INTEGER | FRACTION) != INTEGER).then_some(types)
 }
 
-fn hash_of(key: &Str<'_>) -> u64 {
-    key.chars().fold(3, |hash, character| mix(hash, u64::from(u32::from(character))))
+fn hash_of(key: impl Iterator<Item = char>) -> u64 {
+    key.fold(3, |hash, character| mix(hash, u64::from(u32::from(character))))
 }
 
 /// Whether two values are the same.

@@ -2,13 +2,13 @@
 
 use core::cell::RefCell;
 
-use crate::file::json::{Kind, Str};
+use crate::file::json::{Kind, Str, Value};
 use crate::schema::dfa::NONE;
 use crate::schema::program::{COUNT_MAX, Node, Objects, Property, Strings};
+use crate::schema::table::Table;
 
-use super::{
-    ANY_KEY, Compiled, Compiler, DECLARED, KeyPattern, Keywords, Member, Name, additional, fail, hash_of, write_quoted,
-};
+use super::outline::Outline;
+use super::{ANY_KEY, Compiled, Compiler, DECLARED, KeyPattern, Keywords, Member, Name, fail, hash_of, write_quoted};
 
 impl<'r, 'j> Compiler<'r, 'j>
 where
@@ -39,8 +39,7 @@ where
         let first = self.properties.len();
         for index in 0..self.names.len() {
             let name = self.names[index];
-            let is_same = |other: &Name<'j>| other.hash == name.hash && other.key.chars().eq(name.key.chars());
-            if self.names[..index].iter().any(is_same) {
+            if name.first as usize != index {
                 continue;
             }
             let labels = match matches {
@@ -48,20 +47,21 @@ where
                 start => self.drafts.run(start, name.key.chars()).map_or(0, |state| self.drafts.label(state)),
             };
             let set = self.begin_set();
+            // In the order of the schemas, in which the names are too.
+            let mut same = index as u32;
             for member in 0..self.flat.len() {
                 let mut own = false;
-                for other in index..self.names.len() {
-                    let other = self.names[other];
-                    if other.member == member && other.hash == name.hash && other.key.chars().eq(name.key.chars()) {
-                        own = true;
-                        self.push_member(Member { value: other.value, flags: 0 })?;
-                    }
+                while let Some(other) = self.names.get(same as usize).copied()
+                    && other.member == member as u32
+                {
+                    own = true;
+                    self.push_member(Member { value: other.value, flags: 0 })?;
+                    same = other.next;
                 }
                 self.push_others(member, labels, &patterns, own)?;
             }
             let node = self.end_set(set)?;
-            let required = self.is_required(&name.key);
-            self.property(name.key, node, required)?;
+            self.property(name.key, node, name.required)?;
         }
         let (first, count) = (first as u32, (self.properties.len() - first) as u32);
         let (min, max) = all.properties;
@@ -82,8 +82,7 @@ where
     pub(super) fn key_patterns(&mut self) -> Compiled<heapless::Vec<KeyPattern<'j>, 30>> {
         let mut patterns = heapless::Vec::new();
         for member in 0..self.flat.len() {
-            let Some(schema) = self.flat[member].value.as_object() else { continue };
-            let Some(value) = schema.get("patternProperties") else { continue };
+            let Some(value) = self.keyword_of(member, "patternProperties") else { continue };
             let Some(object) = value.as_object() else {
                 return fail(value.offset(), "patternProperties", "an object");
             };
@@ -96,48 +95,57 @@ where
         Ok(patterns)
     }
 
-    /// Puts the declared names into `names`; those that are only required come last, and allow anything.
+    fn keyword_of(&self, member: usize, keyword: &str) -> Option<Value<'j>> {
+        self.outline.get(self.flat[member].value, keyword)
+    }
+
+    /// Puts the declared names into `names`, and behind them those that are required.
     pub(super) fn declare(&mut self) -> Compiled<()> {
         self.names.truncate(0);
         for member in 0..self.flat.len() {
-            let Some(schema) = self.flat[member].value.as_object() else { continue };
-            let Some(properties) = schema.get("properties") else { continue };
+            let Some(properties) = self.keyword_of(member, "properties") else { continue };
             let Some(object) = properties.as_object() else {
                 return fail(properties.offset(), "properties", "an object");
             };
             for property in object.iter() {
-                let name = Name { hash: hash_of(&property.key), key: property.key, value: property.value, member };
-                let fits = self.names.push(name);
-                self.room(fits)?;
+                self.name(property.key, property.value, member as u32)?;
             }
         }
         for member in 0..self.flat.len() {
-            let Some(schema) = self.flat[member].value.as_object() else { continue };
-            let Some(required) = schema.get("required") else { continue };
+            let Some(required) = self.keyword_of(member, "required") else { continue };
             // Draft 3 had a truth value here.
             let Some(list) = required.as_array() else {
                 return fail(required.offset(), "required", "a list of names");
             };
             for value in list.iter() {
                 let Some(key) = value.as_str() else { return fail(value.offset(), "required", "a name") };
-                let hash = hash_of(&key);
-                if !self.names.iter().any(|name| name.hash == hash && name.key.chars().eq(key.chars())) {
-                    let fits = self.names.push(Name { hash, key, value, member: usize::MAX });
-                    self.room(fits)?;
-                }
+                self.name(key, value, NONE)?;
             }
+        }
+        let slots = (2 * self.names.len()).min(self.name_slots.len());
+        let mut table = Table::new(&mut self.name_slots[..slots]);
+        for index in 0..self.names.len() {
+            let name = self.names[index];
+            let names = &*self.names;
+            let is_it = |other: u32| names[other as usize].key.chars().eq(name.key.chars());
+            // The table is large enough.
+            let (first, _) = table.get_or_put(name.hash, index as u32, is_it);
+            let last = core::mem::replace(&mut self.names[first as usize].last, index as u32);
+            if last != NONE {
+                self.names[last as usize].next = index as u32;
+            }
+            self.names[index].first = first;
+            self.names[first as usize].required |= name.required;
         }
         Ok(())
     }
 
-    pub(super) fn is_required(&self, key: &Str<'j>) -> bool {
-        self.flat.iter().any(|member| {
-            let required = member.value.as_object().and_then(|schema| schema.get("required"));
-            let list = required.and_then(|required| required.as_array());
-            list.is_some_and(|list| {
-                list.iter().filter_map(|name| name.as_str()).any(|name| name.chars().eq(key.chars()))
-            })
-        })
+    fn name(&mut self, key: Str<'j>, value: Value<'j>, member: u32) -> Compiled<()> {
+        let hash = hash_of(key.chars());
+        let required = member == NONE;
+        let name = Name { hash, key, value, member, first: NONE, next: NONE, last: NONE, required };
+        let fits = self.names.push(name);
+        self.room(fits)
     }
 
     /// What the schema `member` demands of a key that matches these patterns, besides by its own name.
@@ -154,7 +162,7 @@ where
                 self.push_member(Member { value: pattern.value, flags: 0 })?;
             }
         }
-        if !known && let Some(value) = additional(&self.flat[member]) {
+        if !known && let Some(value) = self.keyword_of(member, "additionalProperties") {
             self.push_member(Member { value, flags: 0 })?;
         }
         Ok(())
@@ -180,7 +188,7 @@ where
 
     /// Keys that are not declared, and their values: by label in `lists`, and how many.
     pub(super) fn extras(&mut self, patterns: &[KeyPattern<'j>]) -> Compiled<(u32, u32, u32)> {
-        let forbids = |flat: &[Member<'j>], labels: u32| {
+        let forbids = |outline: &Outline<'_, 'j>, flat: &[Member<'j>], labels: u32| {
             flat.iter().enumerate().any(|(member, schema)| {
                 let mut matched = false;
                 for (index, (owner, pattern)) in patterns.iter().enumerate() {
@@ -191,31 +199,35 @@ where
                         }
                     }
                 }
-                !matched && additional(schema).is_some_and(|value| matches!(value.kind(), Kind::Bool(false)))
+                let additional = outline.get(schema.value, "additionalProperties").filter(|_| !matched);
+                additional.is_some_and(|value| matches!(value.kind(), Kind::Bool(false)))
             })
         };
         // What keys may match, by their label.
         let kinds = RefCell::new(heapless::Vec::<u32, 64>::new());
         let keys = if patterns.is_empty() && self.names.is_empty() {
-            if forbids(&self.flat, 0) {
+            if forbids(&self.outline, &self.flat, 0) {
                 return Ok((NONE, 0, 0));
             }
             let _ = kinds.borrow_mut().push(0);
             let plain = self.plain_string()?;
             self.node(plain)?
         } else {
-            if patterns.is_empty() && forbids(&self.flat, 0) {
+            if patterns.is_empty() && forbids(&self.outline, &self.flat, 0) {
                 return Ok((NONE, 0, 0));
             }
             self.begin_keys(patterns)?;
             for index in 0..self.names.len() {
+                if self.names[index].first as usize != index {
+                    continue;
+                }
                 let start = self.workshop.nfa.literal(self.names[index].key.chars(), DECLARED);
                 self.start(start, self.root.offset(), "properties")?;
             }
-            let flat = &*self.flat;
+            let (outline, flat) = (&self.outline, &*self.flat);
             let label_of = |labels: u32| {
                 let labels = labels & !(1 << ANY_KEY);
-                if labels >> DECLARED & 1 == 1 || forbids(flat, labels) {
+                if labels >> DECLARED & 1 == 1 || forbids(outline, flat, labels) {
                     return NONE;
                 }
                 let mut kinds = kinds.borrow_mut();

@@ -3,6 +3,7 @@
 
 use crate::schema::dfa::NONE;
 use crate::schema::program::{Arrays, COUNT_MAX, NO_VALUE, Node, Objects, Property};
+use crate::schema::table::{Table, mix};
 
 use super::{Apart, Compiled, Compiler, empty_list, fail};
 
@@ -125,22 +126,70 @@ where
         Ok(())
     }
 
-    /// Checks that at most one branch of each `oneOf` can be met.
+    /// Checks that at most one branch of each `oneOf` can be met. Where that is not seen, and may be ignored, it means `anyOf`.
     pub(super) fn check_apart(&mut self) -> Compiled<()> {
         for index in 0..self.apart.len() {
             let Apart { first, count, offset } = self.apart[index];
-            for left in first..first + count {
-                for right in left + 1..first + count {
-                    let (left, right) = (self.lists[left as usize], self.lists[right as usize]);
-                    if !self.are_apart(left, right, 0) {
-                        let expected = "branches that can be told apart: of different types, or with a required \
-                                        property whose values differ";
-                        return self.warn(offset, "oneOf", expected);
-                    }
-                }
+            let are_named = self.have_names(first, count);
+            let branches = &self.lists[first as usize..(first + count) as usize];
+            let are_apart =
+                |place: usize| branches[place + 1..].iter().all(|other| self.are_apart(branches[place], *other, 0));
+            if !are_named && !(0..branches.len()).all(are_apart) {
+                let expected = "branches that can be told apart: of different types, or with a required property whose \
+                                values differ";
+                self.warn(offset, "oneOf", expected)?;
             }
         }
         Ok(())
+    }
+
+    /// Whether the branches are objects that all require the same property, each with one text as its value, and no text comes
+    /// twice. This is what most have, and is seen without comparing each with each.
+    fn have_names(&mut self, first: u32, count: u32) -> bool {
+        let slots = core::mem::take(&mut self.name_slots);
+        let object = |branch: u32| match self.nodes[self.lists[(first + branch) as usize] as usize] {
+            Node::Object(object) => Some(&self.objects[object as usize]),
+            _ => None,
+        };
+        let of = |object: &Objects| &self.properties[object.first as usize..(object.first + object.count) as usize];
+        let text =
+            |property: &Property| &self.bytes[property.first as usize..(property.first + property.size) as usize];
+        let have = object(0).is_some_and(|named| {
+            of(named).iter().filter(|property| property.required).any(|name| {
+                let hash_in = |branch: u32| {
+                    let properties = of(object(branch)?).iter().filter(|property| property.required);
+                    let mut named = properties.filter(|property| text(property) == text(name));
+                    self.hash_of_text(named.next()?.node)
+                };
+                let len = slots.len().min(2 * count as usize);
+                let mut table = Table::new(&mut slots[..len]);
+                (0..count).all(|branch| {
+                    // Texts with different hashes are different.
+                    let new =
+                        |hash| table.get_or_put(hash, branch, |other| hash_in(other) == Some(hash)) == (branch, true);
+                    hash_in(branch).is_some_and(new)
+                })
+            })
+        });
+        self.name_slots = slots;
+        have
+    }
+
+    /// A hash of the text that a node stands for, if it is a string that can be only one.
+    fn hash_of_text(&self, node: u32) -> Option<u64> {
+        let Node::String(index) = self.nodes[node as usize] else { return None };
+        let mut state = Some(self.strings[index as usize].automaton).filter(|automaton| *automaton != NONE)?;
+        let mut hash = 5;
+        loop {
+            match (self.drafts.label(state) != NONE, self.drafts.edges_of(state)) {
+                (true, []) => return Some(hash),
+                (false, [edge]) if edge.low == edge.high => {
+                    hash = mix(hash, edge.low.into());
+                    state = edge.target;
+                }
+                _ => return None,
+            }
+        }
     }
 
     /// Whether no value is among both nodes. False also if that is not easily seen.

@@ -193,8 +193,7 @@ where
     pub(super) fn item_set(&mut self, index: Option<usize>) -> Compiled<Option<u32>> {
         let set = self.begin_set();
         for member in 0..self.flat.len() {
-            let Some(schema) = self.flat[member].value.as_object() else { continue };
-            let (first, rest) = items_of(&schema);
+            let (first, rest) = items_of(&self.outline, &self.flat[member]);
             let listed = index.and_then(|index| first.and_then(|first| first.iter().nth(index)));
             match listed.or(rest) {
                 Some(value) if matches!(value.kind(), Kind::Bool(false)) => {
@@ -214,7 +213,7 @@ where
             self.warn(offset, "uniqueItems", "at most one item where items must differ")?;
         }
         let listed = (0..self.flat.len())
-            .filter_map(|index| items_of(&self.flat[index].value.as_object()?).0)
+            .filter_map(|index| items_of(&self.outline, &self.flat[index]).0)
             .map(|first| first.iter().count())
             .max()
             .unwrap_or(0);
