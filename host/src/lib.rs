@@ -2,6 +2,8 @@
 //! that it brings along; a box for the Python that the model writes. And where a deployer's policy stands.
 
 mod checkpoint;
+#[cfg(feature = "grammar")]
+pub mod grammar;
 pub mod harmony;
 pub mod kernels;
 mod memory;
