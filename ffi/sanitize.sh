@@ -63,6 +63,9 @@ run tests/c/gptoss.c $tiny
 run tests/c/turn.c $tiny threads
 run tests/c/turn.c $tiny pak
 run tests/c/turn.cpp $tiny
+run examples/c/structured.c cli/data/toy.gguf
+run tests/c/structured.c $tiny tests/data/tiny-b/gguf/tiny-b.gguf
+run tests/c/structured.cpp $tiny
 
 # -------- threads
 

@@ -132,6 +132,9 @@
 // A defect of the library. The objects of the call are unusable; all others are as before.
 #define OSSICLE_ERROR_INTERNAL -23
 
+// A JSON schema is none, or cannot be enforced.
+#define OSSICLE_ERROR_SCHEMA -24
+
 // Bytes of the text in an ossicle_error, the zero at its end included.
 #define OSSICLE_ERROR_TEXT_SIZE 256
 
@@ -331,11 +334,17 @@ typedef struct ossicle_parser ossicle_parser;
 // Draws tokens. One thread at a time.
 typedef struct ossicle_sampler ossicle_sampler;
 
+// A compiled JSON schema, and the state of a text that is to meet it. For one turn at a time.
+typedef struct ossicle_schema ossicle_schema;
+
 // One timeline of tokens through a model. One thread at a time; it may move between threads.
 typedef struct ossicle_session ossicle_session;
 
 // A pool of threads, with a clock.
 typedef struct ossicle_threads ossicle_threads;
+
+// What schemas need to know of a vocabulary. Shared freely between threads.
+typedef struct ossicle_token_index ossicle_token_index;
 
 // Turns text into token ids and back. Shared freely between threads.
 typedef struct ossicle_tokenizer ossicle_tokenizer;
@@ -389,7 +398,7 @@ typedef struct {
     uint32_t file;
     // Bytes of the text, without the zero at its end.
     uint32_t text_size;
-    // Byte offset in that file.
+    // Byte offset in that file, or in the text of a schema.
     uint64_t offset;
     // English, for the log: names the tensor, the field or the byte, and what was expected. Ends in a zero byte.
     char text[OSSICLE_ERROR_TEXT_SIZE];
@@ -734,6 +743,60 @@ typedef struct {
     uint32_t scratch_size;
 } ossicle_generation_config;
 
+// The content of a message begins; whatever came before is forgotten.
+typedef void (*ossicle_mask_begin)(void *data);
+
+// Says which tokens may come next, before each token of the content is drawn. `allowed` has one bit for each token of the
+// vocabulary, the lowest bit of the first word for token 0, in `words` words. All bits are set; the function clears those of
+// the tokens that may not come. What it does to the bits of special tokens and to those beyond the vocabulary means nothing.
+// `may_end` is 0; the function sets it to 1 if the content may end here. Returns 0, or anything else if it fails: then the
+// step of the turn fails with OSSICLE_ERROR_CALLBACK, and asks again if it is repeated.
+typedef int32_t (*ossicle_mask_allowed)(void *data,
+                                        uint32_t *allowed,
+                                        size_t words,
+                                        uint32_t *may_end);
+
+// Is told the token of the content that was drawn.
+typedef void (*ossicle_mask_accept)(void *data,
+                                    uint32_t token);
+
+// A mask of the host's own: which tokens may come next in the content of a message.
+//
+// Memory: `data` has to be valid while the turn is in use; the struct is copied.
+// Threads: the callbacks are called on the thread that steps the turn, during the call. They may not call Ossicle with the
+// turn or its generation, which would be refused with OSSICLE_ERROR_BUSY; the tokenizer may be used.
+typedef struct {
+    // sizeof (ossicle_token_mask).
+    uint32_t struct_size;
+    // 0.
+    uint32_t reserved;
+    // Handed to every callback.
+    void *data;
+    // Null if nothing is to be done.
+    ossicle_mask_begin begin;
+    // Says what may come.
+    ossicle_mask_allowed allowed;
+    // Null if nothing is to be done.
+    ossicle_mask_accept accept;
+} ossicle_token_mask;
+
+// What the content of certain messages of a turn keeps to: one of `schema` and `mask`. Reasoning and all other messages stay
+// free. It holds from the `<|message|>` of a header on, and the message can end only where it says so. If the turn stops for
+// another reason than OSSICLE_STOP_FINISHED or OSSICLE_STOP_TOOL_CALL, the message is cut off, and does not meet the schema yet.
+typedef struct {
+    // sizeof (ossicle_constraint).
+    uint32_t struct_size;
+    // 0.
+    uint32_t reserved;
+    // The tool whose argument is meant, by its full name, such as `functions.f`; null for the answer. With a constraint for
+    // the answer, the turn ends with one answer.
+    ossicle_text tool;
+    // A schema that is met; null for none. Its index has to be of the generation's vocabulary.
+    ossicle_schema *schema;
+    // A mask of the host's; null for none.
+    const ossicle_token_mask *mask;
+} ossicle_constraint;
+
 // How one answer is to be written.
 typedef struct {
     // sizeof (ossicle_turn_config).
@@ -765,11 +828,26 @@ typedef struct {
     const ossicle_text *recipients;
     // How many.
     size_t recipient_count;
+    // What the answer and the arguments of tools keep to; for a message that several are for, the first. Not with free_headers.
+    const ossicle_constraint *constraints;
+    // How many.
+    size_t constraint_count;
 } ossicle_turn_config;
 
 // Is handed an event. Returns 0, or anything else to end the turn.
 typedef int32_t (*ossicle_event_handler)(void *data,
                                          const ossicle_event *event);
+
+// A JSON schema.
+typedef struct {
+    // sizeof (ossicle_schema_config).
+    uint32_t struct_size;
+    // Not 0: keywords that cannot be enforced are left out, and ossicle_schema_warning tells which. By default they are an
+    // error. docs/structured.md has what can be enforced.
+    uint32_t ignore_unsupported;
+    // The schema, as JSON; at most 262144 bytes.
+    ossicle_text text;
+} ossicle_schema_config;
 
 // How a chat begins.
 typedef struct {
@@ -1430,9 +1508,10 @@ int32_t ossicle_turn_layout(const ossicle_turn_config *config,
 // `generation`: the conversation. `region`, `region_size`: memory as ossicle_turn_layout says, in bytes. `config`: the same
 // as there. `turn`: gets the turn.
 //
-// Memory: the region and the generation have to stay as they are while the turn is in use; the configuration is copied.
-// There is nothing to free.
+// Memory: the region and the generation have to stay as they are while the turn is in use, and so do the schemas of its
+// constraints; the configuration is copied. There is nothing to free.
 // Errors: OSSICLE_ERROR_SETTING if a number is outside its range; OSSICLE_ERROR_CAPACITY if the context is full;
+// OSSICLE_ERROR_OBJECT or OSSICLE_ERROR_BUSY of a schema;
 // OSSICLE_ERROR_REGION_SIZE, OSSICLE_ERROR_REGION_ALIGN. The conversation is as before, besides an unfinished message that is
 // ended.
 // Threads: one at a time.
@@ -1450,8 +1529,9 @@ int32_t ossicle_turn_new(ossicle_generation *generation,
 // return; without one, layers to compute. At least one layer is computed, unless events have to be taken first.
 //
 // Returns OSSICLE_MORE while the turn is under way, and OSSICLE_OK once it is over; events may wait in either case.
-// Errors: OSSICLE_ERROR_NOT_FINITE; OSSICLE_ERROR_STATE if no token is allowed, or if a later call with the generation has
-// ended the turn. In the first two cases the turn can be stepped again, or cancelled.
+// Errors: OSSICLE_ERROR_NOT_FINITE; OSSICLE_ERROR_CALLBACK if a mask of the host's failed; OSSICLE_ERROR_STATE if no token is
+// allowed, if another turn has taken a schema, or if a later call with the generation has ended the turn. Except in the last
+// case the turn can be stepped again, or cancelled.
 // Threads: one at a time.
 // Since: 0.1.
 int32_t ossicle_turn_step(ossicle_turn *turn,
@@ -1508,6 +1588,81 @@ int32_t ossicle_turn_run(ossicle_turn *turn,
 // Threads: one at a time.
 // Since: 0.1.
 int32_t ossicle_turn_cancel(ossicle_turn *turn);
+
+// How much memory an index takes. One serves all schemas of a vocabulary.
+//
+// `tokenizer`: the vocabulary, which has to be that of the generation. `layout`: gets the size and alignment in bytes: a
+// few MB for the vocabulary of gpt-oss.
+//
+// Memory: nothing is kept.
+// Errors: none of its own.
+// Threads: any.
+// Since: 0.1.
+int32_t ossicle_token_index_layout(const ossicle_tokenizer *tokenizer,
+                                   ossicle_layout *layout,
+                                   ossicle_error *error);
+
+// Makes an index: sorts the vocabulary, so it takes some time.
+//
+// `tokenizer`: the vocabulary. `region`, `region_size`: memory as ossicle_token_index_layout says, in bytes. `index`: gets
+// the index.
+//
+// Memory: the region and the tokenizer have to stay as they are while the index is in use. There is nothing to free.
+// Errors: OSSICLE_ERROR_REGION_SIZE, OSSICLE_ERROR_REGION_ALIGN.
+// Threads: any.
+// Since: 0.1.
+int32_t ossicle_token_index_new(const ossicle_tokenizer *tokenizer,
+                                void *region,
+                                size_t region_size,
+                                ossicle_token_index **index,
+                                ossicle_error *error);
+
+// How much memory a schema takes, with the state of a text.
+//
+// `index`: of the vocabulary. `config`: the schema. `layout`: gets the size and alignment in bytes: a few MB with the
+// vocabulary of gpt-oss, and 700 bytes for each byte of the text, most of which is never touched.
+//
+// Memory: nothing is kept.
+// Errors: OSSICLE_ERROR_SCHEMA if the text is not JSON, or too long.
+// Threads: any.
+// Since: 0.1.
+int32_t ossicle_schema_layout(const ossicle_token_index *index,
+                              const ossicle_schema_config *config,
+                              ossicle_layout *layout,
+                              ossicle_error *error);
+
+// Compiles a schema, for the constraints of turns (ossicle_turn_config). It serves one turn after another; turns at the same
+// time take one each.
+//
+// `index`: of the vocabulary. `region`, `region_size`: memory as ossicle_schema_layout says, in bytes. `config`: the same as
+// there. `schema`: gets the schema.
+//
+// Memory: the region, the index and its tokenizer have to stay as they are while the schema is in use; the text is copied.
+// There is nothing to free.
+// Errors: OSSICLE_ERROR_SCHEMA if the text is not JSON, no schema, takes too much memory, or demands what cannot be enforced:
+// the offset of the error is that in the text, and its own text names the keyword, what was expected and the path, as in
+// `schema, byte 22: not: expected a keyword that can be enforced, at #/properties/a/not`; OSSICLE_ERROR_REGION_SIZE,
+// OSSICLE_ERROR_REGION_ALIGN.
+// Threads: any.
+// Since: 0.1.
+int32_t ossicle_schema_new(const ossicle_token_index *index,
+                           void *region,
+                           size_t region_size,
+                           const ossicle_schema_config *config,
+                           ossicle_schema **schema,
+                           ossicle_error *error);
+
+// What of a schema is not enforced, if that was asked for.
+//
+// `number`: which of it, from 0. `warning`: with its struct_size set; gets what ossicle_schema_new would have told.
+//
+// Returns OSSICLE_MORE if there is such a warning, and OSSICLE_OK, having written nothing, if there are not so many.
+// Errors: none of its own.
+// Threads: one at a time.
+// Since: 0.1.
+int32_t ossicle_schema_warning(const ossicle_schema *schema,
+                               uint32_t number,
+                               ossicle_error *warning);
 
 // Chapter 13: with an operating system. These functions are in the library that is built with the feature `host`, and not in
 // the freestanding one.
@@ -1665,7 +1820,7 @@ int32_t ossicle_chat_open(const char *path,
 // `text`: what; null to let the model go on, such as after what a tool answers was appended. `config`: how to answer; null
 // for the defaults.
 //
-// Memory: nothing is kept.
+// Memory: as ossicle_turn_new.
 // Errors: as ossicle_generation_append and ossicle_turn_new.
 // Threads: one at a time.
 // Since: 0.1.
@@ -1699,6 +1854,17 @@ int32_t ossicle_chat_parts(ossicle_chat *chat,
                            ossicle_generation **generation,
                            ossicle_turn **turn,
                            ossicle_host *host);
+
+// The tokenizer of a chat: for the index of schemas.
+//
+// `tokenizer`: gets it.
+//
+// Memory: it is part of the chat.
+// Errors: none of its own.
+// Threads: one at a time.
+// Since: 0.1.
+int32_t ossicle_chat_tokenizer(ossicle_chat *chat,
+                               const ossicle_tokenizer **tokenizer);
 
 // Ends a chat.
 //

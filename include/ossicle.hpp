@@ -292,7 +292,47 @@ class generation : public owned<ossicle_generation> {
     session session_;
 };
 
-/// One answer. The generation has to outlive it.
+/// What schemas need to know of a vocabulary. The tokenizer has to outlive it.
+class token_index : public owned<ossicle_token_index> {
+  public:
+    static result<token_index> of(const ossicle_tokenizer *tokenizer) {
+        return make([&](auto *layout, auto *error) { return ossicle_token_index_layout(tokenizer, layout, error); },
+                    [&](void *region, std::size_t size, auto **out, auto *error) {
+                        return ossicle_token_index_new(tokenizer, region, size, out, error);
+                    },
+                    token_index());
+    }
+    static result<token_index> of(const tokenizer &tokenizer) { return of(tokenizer.raw()); }
+};
+
+/// A JSON schema, for one turn at a time. The index has to outlive it, and so it has to outlive the turn.
+class schema : public owned<ossicle_schema> {
+  public:
+    static result<schema> from(const token_index &index, std::string_view text, bool ignore_unsupported = false) {
+        auto config = defaults<ossicle_schema_config>();
+        config.text = text_of(text);
+        config.ignore_unsupported = ignore_unsupported;
+        return make([&](auto *layout, auto *error) { return ossicle_schema_layout(index.raw(), &config, layout, error); },
+                    [&](void *region, std::size_t size, auto **out, auto *error) {
+                        return ossicle_schema_new(index.raw(), region, size, &config, out, error);
+                    },
+                    schema());
+    }
+    /// What is not enforced, from number 0 on.
+    std::optional<error> warning(std::uint32_t number) const noexcept {
+        error found;
+        return ossicle_schema_warning(raw(), number, &found) == OSSICLE_MORE ? std::optional(found) : std::nullopt;
+    }
+    /// For ossicle_turn_config: the answer meets the schema; or, with its full name, the argument of a tool.
+    ossicle_constraint constraint(std::string_view tool = {}) const noexcept {
+        auto constraint = defaults<ossicle_constraint>();
+        constraint.schema = raw();
+        constraint.tool = text_of(tool);
+        return constraint;
+    }
+};
+
+/// One answer. The generation has to outlive it, and so have the schemas of its constraints.
 class turn : public owned<ossicle_turn> {
   public:
     static result<turn> of(generation &generation, const ossicle_turn_config *config = nullptr) {
@@ -344,6 +384,11 @@ class chat {
         return failure.status < 0 ? result<range>(failure) : result<range>(range(next));
     }
     ossicle_chat *raw() const noexcept { return raw_.get(); }
+    const ossicle_tokenizer *tokenizer() const noexcept {
+        const ossicle_tokenizer *tokenizer = nullptr;
+        ossicle_chat_tokenizer(raw(), &tokenizer);
+        return tokenizer;
+    }
 
   private:
     struct close {

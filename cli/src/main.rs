@@ -7,6 +7,8 @@ mod bench;
 mod chat;
 mod drafts;
 mod gguf_writer;
+#[cfg(feature = "grammar")]
+mod grammar;
 mod harmony;
 mod info;
 mod logits;

@@ -16,8 +16,8 @@ use ossicle_core::harmony::conversation::{
     Tool,
 };
 use ossicle_core::harmony::render::Renderer;
-use ossicle_core::sampling::SamplerConfig;
-use ossicle_core::schema::{SchemaMask, Unsupported};
+use ossicle_core::sampling::{SamplerConfig, TokenMask};
+use ossicle_core::schema::Unsupported;
 use ossicle_core::transformer::{DRAFT_TOKENS, Session, SessionConfig};
 use ossicle_host::browser::{Browser, OpenWeb};
 use ossicle_host::python::{Interpreter, Limits, Sandbox};
@@ -25,6 +25,8 @@ use ossicle_host::schema::{self, Arena};
 use ossicle_host::{Memory, Threads};
 use serde_json::Value;
 
+#[cfg(feature = "grammar")]
+use crate::grammar;
 use crate::open::{ComputeOptions, Opened, explain, with_tokenizer};
 
 /// How to talk.
@@ -61,6 +63,10 @@ pub struct TalkOptions {
     /// A JSON schema that the answer meets.
     #[arg(long, value_name = "FILE")]
     schema: Option<PathBuf>,
+    /// A grammar that the answer follows: rules in a file that ends in .lark, or a regular expression in one that ends in .regex.
+    #[cfg(feature = "grammar")]
+    #[arg(long, value_name = "FILE", conflicts_with = "schema")]
+    grammar: Option<PathBuf>,
     /// The date that the model is told, as YYYY-MM-DD.
     #[arg(long, value_name = "DATE")]
     date: Option<String>,
@@ -108,7 +114,7 @@ pub struct Talk<'a, 'r, 'w> {
     recipients: Vec<&'a str>,
     python: Option<Sandbox>,
     browser: Option<Browser<OpenWeb>>,
-    masks: Vec<(Constrained<'a>, &'a mut SchemaMask<'a>)>,
+    masks: Vec<(Constrained<'a>, &'a mut dyn TokenMask)>,
     seed: u64,
     scratch: Vec<u8>,
 }
@@ -213,7 +219,11 @@ pub fn with_talk<T>(
             let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
             now.map_or(0, |now| now.as_nanos() as u64)
         });
-        let mut masks = Vec::new();
+        #[cfg(feature = "grammar")]
+        let mut grammar = options.grammar.as_deref().map(|path| grammar::read(path, &tokenizer)).transpose()?;
+        let mut masks: Vec<(_, &mut dyn TokenMask)> = Vec::new();
+        #[cfg(feature = "grammar")]
+        masks.extend(grammar.as_mut().map(|mask| (Constrained::Answer, mask as _)));
         if schema.is_some() || !strict.is_empty() {
             let index = schemas.index(tokenizer)?;
             let answer = schema.map(|text| (Constrained::Answer, text)).into_iter();
@@ -383,7 +393,7 @@ impl Talk<'_, '_, '_> {
             }
         };
         let masks = self.masks.iter_mut();
-        let mut constraints: Vec<_> = masks.map(|(on, mask)| Constraint { on: *on, mask: *mask }).collect();
+        let mut constraints: Vec<_> = masks.map(|(on, mask)| Constraint { on: *on, mask: &mut **mask }).collect();
         let mut turn = Turn::new(&mut self.generation, config)?.with_constraints(&mut constraints)?;
         INTERRUPTED.store(false, Ordering::Relaxed);
         loop {

@@ -90,6 +90,8 @@ pub enum Error {
     Render(RenderError),
     /// A schema that is none, or cannot be enforced.
     Schema(SchemaError),
+    /// A mask of the host's does not say which tokens may come next.
+    Mask(&'static str),
 }
 
 /// A place in a file where something else was expected.
@@ -221,6 +223,7 @@ impl fmt::Display for Error {
             }
             Self::Render(error) => error.fmt(f),
             Self::Schema(error) => error.fmt(f),
+            Self::Mask(expected) => write!(f, "token mask: expected {expected}"),
         }
     }
 }

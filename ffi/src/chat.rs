@@ -24,6 +24,7 @@ use crate::object::{Opaque, boxed, exclusive, unboxed};
 use crate::session::{ossicle_session_config, ossicle_session_layout, ossicle_session_new};
 use crate::status::{Failure, OSSICLE_ERROR_RENDER, OSSICLE_OK, call, ossicle_error};
 use crate::system::{Pool, lent, made, told};
+use crate::tokenizer::ossicle_tokenizer;
 use crate::turn::{ossicle_turn, ossicle_turn_config, ossicle_turn_layout, ossicle_turn_new, ossicle_turn_next};
 
 /// Adds messages as JSON, in the form of OpenAI's library: `{"messages": [{"role": "user", "content": "..."}]}`.
@@ -67,7 +68,7 @@ pub(crate) struct Chat {
     turn_memory: Option<Memory>,
     _memory: [Memory; 2],
     _pool: Box<Pool>,
-    _opened: Opened,
+    opened: Opened,
 }
 
 impl Opaque for ossicle_chat {
@@ -154,7 +155,7 @@ pub unsafe extern "C" fn ossicle_chat_open(
             turn_memory: None,
             _memory: [session_memory, memory],
             _pool: pool,
-            _opened: opened,
+            opened,
         };
         // SAFETY: a place for the result, by the check above.
         unsafe { chat.write(boxed(state)) };
@@ -171,7 +172,7 @@ fn empty_message() -> ossicle_message {
 /// `text`: what; null to let the model go on, such as after what a tool answers was appended. `config`: how to answer; null
 /// for the defaults.
 ///
-/// Memory: nothing is kept.
+/// Memory: as ossicle_turn_new.
 /// Errors: as ossicle_generation_append and ossicle_turn_new.
 /// Threads: one at a time.
 /// Since: 0.1.
@@ -259,6 +260,29 @@ pub unsafe extern "C" fn ossicle_chat_parts(
             turn.write(chat.turn);
             host.write(chat.host);
         }
+        Ok(OSSICLE_OK)
+    })
+}
+
+/// The tokenizer of a chat: for the index of schemas.
+///
+/// `tokenizer`: gets it.
+///
+/// Memory: it is part of the chat.
+/// Errors: none of its own.
+/// Threads: one at a time.
+/// Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ossicle_chat_tokenizer(
+    chat: *mut ossicle_chat,
+    tokenizer: *mut *const ossicle_tokenizer,
+) -> i32 {
+    call(ptr::null_mut(), || {
+        demand_output(tokenizer)?;
+        // SAFETY: as the header says.
+        let chat = unsafe { exclusive(chat) }?;
+        // SAFETY: a place for the result, by the check above.
+        unsafe { tokenizer.write(chat.opened.tokenizer) };
         Ok(OSSICLE_OK)
     })
 }

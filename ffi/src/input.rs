@@ -6,7 +6,7 @@ use core::ptr;
 use core::slice;
 
 use ossicle_core::error::Error;
-use ossicle_core::region::Layout;
+use ossicle_core::region::{Carver, Layout};
 
 use crate::status::{Failure, OSSICLE_ERROR_ARGUMENT, OSSICLE_ERROR_STRUCT_SIZE, OSSICLE_OK, Result};
 
@@ -77,6 +77,12 @@ impl From<Layout> for ossicle_layout {
     fn from(layout: Layout) -> Self {
         Self { size: layout.size, align: layout.align }
     }
+}
+
+/// A copy of a text; empty while measuring.
+pub(crate) fn copy<'r>(carver: &mut Carver<'r>, text: &str) -> core::result::Result<&'r str, Error> {
+    let copy = carver.try_from_fn(text.len(), |index| Ok(text.as_bytes()[index]))?;
+    Ok(core::str::from_utf8(copy).unwrap_or_default())
 }
 
 /// A refusal of a parameter.

@@ -7,7 +7,7 @@
 //! * [`hooks`]: what the host may lend: threads, a clock, a log. [`read`]: files through the host's own reader.
 //! * [`model`], [`tokenizer`], [`session`], [`sampler`]: one object of the core each.
 //! * [`message`], [`harmony`], [`event`]: conversations as C structs, to tokens and back.
-//! * [`generation`], [`turn`]: a conversation, and one answer.
+//! * [`generation`], [`turn`]: a conversation, and one answer. [`schema`], [`constraint`]: what that has to meet.
 //! * [`system`], [`checkpoint`], [`chat`]: with an operating system: memory and threads, a path, a conversation in one call.
 //!
 //! [`object`] places objects into the caller's memory and tells them from anything else that a pointer may point to.
@@ -53,6 +53,10 @@ pub mod harmony;
 pub mod generation;
 
 pub mod turn;
+
+pub mod schema;
+
+pub mod constraint;
 
 #[cfg(feature = "host")]
 pub mod system;

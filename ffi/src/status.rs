@@ -6,6 +6,7 @@ use core::mem::{offset_of, size_of};
 
 use ossicle_core::error::Error;
 use ossicle_core::harmony::render::RenderError;
+use ossicle_core::schema::{JsonPath, SchemaError};
 
 /// The call did all that it was to do.
 pub const OSSICLE_OK: i32 = 0;
@@ -57,6 +58,8 @@ pub const OSSICLE_ERROR_SYSTEM: i32 = -21;
 pub const OSSICLE_ERROR_MEMORY: i32 = -22;
 /// A defect of the library. The objects of the call are unusable; all others are as before.
 pub const OSSICLE_ERROR_INTERNAL: i32 = -23;
+/// A JSON schema is none, or cannot be enforced.
+pub const OSSICLE_ERROR_SCHEMA: i32 = -24;
 
 /// Bytes of the text in an ossicle_error, the zero at its end included.
 pub const OSSICLE_ERROR_TEXT_SIZE: usize = 256;
@@ -73,7 +76,7 @@ pub struct ossicle_error {
     pub file: u32,
     /// Bytes of the text, without the zero at its end.
     pub text_size: u32,
-    /// Byte offset in that file.
+    /// Byte offset in that file, or in the text of a schema.
     pub offset: u64,
     /// English, for the log: names the tensor, the field or the byte, and what was expected. Ends in a zero byte.
     pub text: [c_char; OSSICLE_ERROR_TEXT_SIZE],
@@ -83,6 +86,8 @@ pub struct ossicle_error {
 pub(crate) enum Failure {
     /// In the core.
     Core(Error),
+    /// In the text of a schema.
+    Schema(SchemaError, &'static str),
     /// At the border.
     Border(i32, &'static str),
     /// In the operating system.
@@ -108,6 +113,7 @@ impl Failure {
             #[cfg(feature = "host")]
             Self::Host(status, _) | Self::Told(status) => *status,
             Self::Core(error) => status_of(error),
+            Self::Schema(..) => OSSICLE_ERROR_SCHEMA,
         }
     }
 
@@ -115,6 +121,7 @@ impl Failure {
         match self {
             Self::Core(Error::File(error)) => (error.file.into(), error.offset),
             Self::Core(Error::Tensor(error)) => (error.file.into(), error.offset),
+            Self::Schema(error, _) => (0, error.offset as u64),
             _ => (0, 0),
         }
     }
@@ -124,6 +131,8 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Core(error) => error.fmt(f),
+            // The path comes last, since it alone can be long.
+            Self::Schema(error, text) => write!(f, "{error}, at {}", JsonPath { text, offset: error.offset }),
             Self::Border(_, text) => f.write_str(text),
             #[cfg(feature = "host")]
             Self::Host(_, text) => f.write_str(text),
@@ -148,6 +157,8 @@ pub(crate) fn status_of(error: &Error) -> i32 {
         Error::Vocabulary { .. } => OSSICLE_ERROR_VOCABULARY,
         Error::BufferTooSmall { .. } | Error::Render(RenderError::ScratchTooSmall { .. }) => OSSICLE_ERROR_BUFFER,
         Error::Render(_) => OSSICLE_ERROR_RENDER,
+        Error::Schema(_) => OSSICLE_ERROR_SCHEMA,
+        Error::Mask(_) => OSSICLE_ERROR_CALLBACK,
         // The core's errors may grow; each belongs here then.
         _ => OSSICLE_ERROR_INTERNAL,
     }
@@ -172,7 +183,7 @@ pub(crate) fn call(error: *mut ossicle_error, body: impl FnOnce() -> Result<i32>
 
 /// # Safety
 /// `error` is null, or writable for as many bytes as its `struct_size` says.
-unsafe fn tell(failure: &Failure, error: *mut ossicle_error) {
+pub(crate) unsafe fn tell(failure: &Failure, error: *mut ossicle_error) {
     if error.is_null() || !error.is_aligned() {
         return;
     }
@@ -272,6 +283,7 @@ pub extern "C" fn ossicle_status_text(status: i32) -> *const c_char {
         OSSICLE_ERROR_SYSTEM => c"the operating system refused a file",
         OSSICLE_ERROR_MEMORY => c"there is no memory",
         OSSICLE_ERROR_INTERNAL => c"a defect of the library",
+        OSSICLE_ERROR_SCHEMA => c"a schema that is none, or cannot be enforced",
         _ => c"a status that this version does not know",
     };
     text.as_ptr()

@@ -4,14 +4,15 @@ use core::ffi::c_void;
 use core::mem::MaybeUninit;
 use core::ptr;
 
-use ossicle_core::generation::{Turn, TurnConfig};
+use ossicle_core::generation::{Constraint, Turn, TurnConfig};
 use ossicle_core::region::Carver;
 use ossicle_core::transformer::{DRAFT_TOKENS, Progress};
 
+use crate::constraint::{self, ossicle_constraint};
 use crate::event::{Queue, ossicle_event};
 use crate::generation::{self, ossicle_generation};
 use crate::hooks::{Hooks, OSSICLE_LOG_INFO, ossicle_host};
-use crate::input::{Versioned, argument, demand_output, ossicle_layout, ossicle_text, slice_of};
+use crate::input::{Versioned, argument, copy, demand_output, ossicle_layout, ossicle_text, slice_of};
 use crate::object::{Exclusive, Opaque, exclusive, layout, place};
 use crate::sampler::ossicle_sampler_config;
 use crate::status::{Failure, OSSICLE_MORE, OSSICLE_OK, Result, call, ossicle_error};
@@ -76,19 +77,28 @@ pub struct ossicle_turn_config {
     pub recipients: *const ossicle_text,
     /// How many.
     pub recipient_count: usize,
+    /// What the answer and the arguments of tools keep to; for a message that several are for, the first. Not with free_headers.
+    pub constraints: *const ossicle_constraint,
+    /// How many.
+    pub constraint_count: usize,
 }
 
 // SAFETY: pointers that may be null, and numbers.
 unsafe impl Versioned for ossicle_turn_config {}
 
+/// `vocabulary`: tokens of the generation's, if that is known.
+///
 /// # Safety
 /// As the header says of the configuration.
 unsafe fn carve(
     carver: &mut Carver<'static>,
     config: *const ossicle_turn_config,
-) -> Result<(TurnConfig<'static>, Queue)> {
+    vocabulary: Option<usize>,
+) -> Result<(TurnConfig<'static>, &'static mut [Constraint<'static>], Queue)> {
     // SAFETY: as the caller promises.
     let config = unsafe { ossicle_turn_config::read(config) }?;
+    // SAFETY: as the caller promises.
+    let constraints = unsafe { constraint::carve(carver, config.constraints, config.constraint_count, vocabulary) }?;
     let reasoning_tokens = match config.reasoning {
         OSSICLE_REASONING_UNLIMITED => None,
         OSSICLE_REASONING_NONE => Some(0),
@@ -113,7 +123,7 @@ unsafe fn carve(
             ..TurnConfig::default()
         }
     };
-    Ok((config, Queue::carve(carver)?))
+    Ok((config, constraints, Queue::carve(carver)?))
 }
 
 /// Copies of texts.
@@ -134,9 +144,7 @@ unsafe fn carve_texts(
     Ok(carver.carve_each(count, |carver, index| {
         let text = texts.get(index).copied().unwrap_or(ossicle_text::NONE);
         // SAFETY: as the caller promises; it was read before.
-        let text = unsafe { text.read() }.ok().flatten().unwrap_or_default().as_bytes();
-        let copy = carver.try_from_fn(text.len(), |index| Ok(text[index]))?;
-        Ok(core::str::from_utf8(copy).unwrap_or_default())
+        copy(carver, unsafe { text.read() }.ok().flatten().unwrap_or_default())
     })?)
 }
 
@@ -158,7 +166,7 @@ pub unsafe extern "C" fn ossicle_turn_layout(
         demand_output(layout)?;
         let mut carver = Carver::measuring();
         // SAFETY: as the header says.
-        unsafe { carve(&mut carver, config) }?;
+        unsafe { carve(&mut carver, config, None) }?;
         // SAFETY: a place for the result, by the check above.
         unsafe { layout.write(self::layout::<ossicle_turn>(carver.layout()).into()) };
         Ok(OSSICLE_OK)
@@ -171,9 +179,10 @@ pub unsafe extern "C" fn ossicle_turn_layout(
 /// `generation`: the conversation. `region`, `region_size`: memory as ossicle_turn_layout says, in bytes. `config`: the same
 /// as there. `turn`: gets the turn.
 ///
-/// Memory: the region and the generation have to stay as they are while the turn is in use; the configuration is copied.
-/// There is nothing to free.
+/// Memory: the region and the generation have to stay as they are while the turn is in use, and so do the schemas of its
+/// constraints; the configuration is copied. There is nothing to free.
 /// Errors: OSSICLE_ERROR_SETTING if a number is outside its range; OSSICLE_ERROR_CAPACITY if the context is full;
+/// OSSICLE_ERROR_OBJECT or OSSICLE_ERROR_BUSY of a schema;
 /// OSSICLE_ERROR_REGION_SIZE, OSSICLE_ERROR_REGION_ALIGN. The conversation is as before, besides an unfinished message that is
 /// ended.
 /// Threads: one at a time.
@@ -191,10 +200,12 @@ pub unsafe extern "C" fn ossicle_turn_new(
         demand_output(turn)?;
         // SAFETY: as the header says.
         let mut owner = unsafe { exclusive(generation) }?;
+        let vocabulary = Some(owner.generation.tokenizer().vocabulary_len());
         let make = |behind: &'static mut [MaybeUninit<u8>]| {
             // SAFETY: as the header says.
-            let (config, queue) = unsafe { carve(&mut Carver::placing(behind)?, config) }?;
-            Ok(State { turn: Turn::new(&mut owner.generation, config)?, queue, over: false, generation })
+            let (config, constraints, queue) = unsafe { carve(&mut Carver::placing(behind)?, config, vocabulary) }?;
+            let turn = Turn::new(&mut owner.generation, config)?.with_constraints(constraints)?;
+            Ok(State { turn, queue, over: false, generation })
         };
         // SAFETY: as the header says.
         let made = unsafe { place::<ossicle_turn>(region, region_size, make) }?;
@@ -249,8 +260,9 @@ impl Both<'_> {
 /// return; without one, layers to compute. At least one layer is computed, unless events have to be taken first.
 ///
 /// Returns OSSICLE_MORE while the turn is under way, and OSSICLE_OK once it is over; events may wait in either case.
-/// Errors: OSSICLE_ERROR_NOT_FINITE; OSSICLE_ERROR_STATE if no token is allowed, or if a later call with the generation has
-/// ended the turn. In the first two cases the turn can be stepped again, or cancelled.
+/// Errors: OSSICLE_ERROR_NOT_FINITE; OSSICLE_ERROR_CALLBACK if a mask of the host's failed; OSSICLE_ERROR_STATE if no token is
+/// allowed, if another turn has taken a schema, or if a later call with the generation has ended the turn. Except in the last
+/// case the turn can be stepped again, or cancelled.
 /// Threads: one at a time.
 /// Since: 0.1.
 #[unsafe(no_mangle)]

@@ -4,6 +4,8 @@
 #[cfg(feature = "browser")]
 pub mod browser;
 mod checkpoint;
+#[cfg(feature = "grammar")]
+pub mod grammar;
 pub mod harmony;
 pub mod kernels;
 mod memory;

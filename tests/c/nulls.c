@@ -58,6 +58,11 @@ static void nothing_at_all(void) {
     REFUSED(ossicle_turn_next(NULL, NULL, NULL, NULL));
     REFUSED(ossicle_turn_run(NULL, NULL, NULL, NULL, NULL));
     REFUSED(ossicle_turn_cancel(NULL));
+    REFUSED(ossicle_token_index_layout(NULL, NULL, NULL));
+    REFUSED(ossicle_token_index_new(NULL, NULL, 0, NULL, NULL));
+    REFUSED(ossicle_schema_layout(NULL, NULL, NULL, NULL));
+    REFUSED(ossicle_schema_new(NULL, NULL, 0, NULL, NULL, NULL));
+    REFUSED(ossicle_schema_warning(NULL, 0, NULL));
     REFUSED(ossicle_memory_new(layout, NULL));
     REFUSED(ossicle_memory_free(NULL, layout));
     REFUSED(ossicle_threads_open(1, NULL));
@@ -72,6 +77,7 @@ static void nothing_at_all(void) {
     REFUSED(ossicle_chat_ask(NULL, text, NULL, NULL));
     REFUSED(ossicle_chat_next(NULL, NULL, NULL));
     REFUSED(ossicle_chat_parts(NULL, NULL, NULL, NULL));
+    REFUSED(ossicle_chat_tokenizer(NULL, NULL));
     /* Closing what is not there is allowed, as with free. */
     CHECK(ossicle_threads_close(NULL) == OSSICLE_OK);
     CHECK(ossicle_checkpoint_close(NULL) == OSSICLE_OK);

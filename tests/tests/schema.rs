@@ -284,7 +284,7 @@ fn a_mask_holds_exactly_the_tokens_whose_bytes_are_allowed() {
     for end in (0..text.len()).filter(|end| text.is_char_boundary(*end)) {
         mask.begin();
         assert!(mask.accept_bytes(&text.as_bytes()[..end]));
-        mask.allowed(&mut words);
+        mask.allowed(&mut words).unwrap();
         let is_sure = ones(&words).count() == 1 && sure_text(probe, &text[..end]).len() > 1;
         for id in 0..tokenizer.vocabulary_len() as u32 {
             // All of them at one place in eight, one in sixteen at the others.

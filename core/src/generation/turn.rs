@@ -287,7 +287,7 @@ impl<'t> Turn<'t> {
     /// # Errors
     /// [`Error::NotFinite`] as [`crate::transformer::Session::step`]: the turn can be stepped again, or cancelled.
     /// [`Error::State`] if no token is allowed, or not that of [`TurnConfig::beginning`], or if the conversation has changed
-    /// since the turn began.
+    /// since the turn began. [`Error::Mask`] of a mask.
     pub fn step(
         &mut self,
         generation: &mut Generation<'_, '_>,
@@ -385,7 +385,7 @@ impl<'t> Turn<'t> {
         let has_answer = self.constraints.iter().any(|constraint| constraint.on == Constrained::Answer);
         let mut may_end = true;
         if let Some(constraint) = self.constrained.and_then(|index| self.constraints.get_mut(index)) {
-            may_end = constraint.mask.allowed(mask);
+            may_end = constraint.mask.allowed(mask)?;
             mask.iter_mut().zip(&**ordinary).for_each(|(word, ordinary)| *word &= ordinary);
         }
         let is_answer = self.output.kind == Some(MessageKind::Answer);

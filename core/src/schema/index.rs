@@ -101,6 +101,11 @@ fn ordinary<'t>(tokenizer: &Tokenizer<'t>) -> impl Iterator<Item = (u32, &'t [u8
 }
 
 impl<'r> TokenIndex<'r> {
+    /// The vocabulary.
+    pub fn tokenizer(&self) -> &Tokenizer<'r> {
+        &self.tokenizer
+    }
+
     /// The memory that [`TokenIndex::new`] needs for this vocabulary.
     ///
     /// # Errors

@@ -295,7 +295,7 @@ impl TokenMask for SchemaMask<'_> {
         self.current = self.machine.begin(&self.program).len();
     }
 
-    fn allowed(&mut self, mask: &mut [u32]) -> bool {
+    fn allowed(&mut self, mask: &mut [u32]) -> Result<bool> {
         self.make_room();
         if let Some(token) = self.sure() {
             mask.fill(0);
@@ -319,7 +319,7 @@ impl TokenMask for SchemaMask<'_> {
         let kept = &self.masks[slot * words..(slot + 1) * words];
         mask.fill(0);
         mask.iter_mut().zip(kept).for_each(|(word, kept)| *word = *kept);
-        self.can_end()
+        Ok(self.can_end())
     }
 
     fn accept(&mut self, token: u32) -> bool {

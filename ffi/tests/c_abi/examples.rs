@@ -131,6 +131,16 @@ fn a_tool_is_called_and_its_result_taken_up() {
 }
 
 #[test]
+fn an_answer_is_json_that_meets_its_schema() {
+    let toy = root().join("cli/data/toy.gguf");
+    let output = run_example("examples/c/structured.c", &library().0, &[toy.to_str().expect("a path in UTF-8")], "");
+    let said = said(&output);
+    assert!(said.contains("refused: ") && said.contains("#/properties/count/not"), "{said}");
+    let answer = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(answer.split_whitespace().collect::<String>(), r#"{"item":"apples","count":42}"#, "{said}");
+}
+
+#[test]
 fn a_chat_in_cpp_answers_line_by_line() {
     let path = model();
     let path = path.to_str().expect("a path in UTF-8");

@@ -29,6 +29,13 @@ fn a_host_that_fails_at_any_call_costs_an_error_and_no_more() {
 }
 
 #[test]
+fn answers_and_arguments_keep_to_schemas_and_masks() {
+    let other = root().join("tests/data/tiny-b/gguf/tiny-b.gguf");
+    run(Command::new(compile("tests/c/structured.c")).arg(model()).arg(other));
+    run(Command::new(compile("tests/c/structured.cpp")).arg(model()));
+}
+
+#[test]
 fn engines_side_by_side_and_sessions_between_threads_say_the_same() {
     let other = root().join("tests/data/tiny-b/gguf/tiny-b.gguf");
     run(Command::new(compile("tests/c/neighbours.c")).arg(model()).arg(other));
