@@ -7,6 +7,7 @@
 //! for bit.
 
 pub mod arguments;
+pub mod ascii;
 mod exponential;
 mod features;
 mod portable;

@@ -167,7 +167,12 @@ pub struct Pairs<'p> {
     pub filter: &'p [u64],
     /// Entries of left id, right id and the id they merge to.
     pub table: &'p [u64],
+    /// A bit for each of many hashes: set if some token holds two characters with it, next to each other.
+    pub together: &'p [u64; TOGETHER],
 }
+
+/// Words of [`Pairs::together`]. In o200k some XXX pairs of characters set one bit in XXX.
+pub const TOGETHER: usize = 1 << 13;
 
 impl Pairs<'_> {
     /// The token that is this byte.
@@ -180,6 +185,13 @@ impl Pairs<'_> {
     #[inline]
     pub fn of_bytes(&self, left: u8, right: u8) -> u32 {
         self.byte_pairs[usize::from(left) << 8 | usize::from(right)]
+    }
+
+    /// Whether a token may hold the characters that are these tokens next to each other.
+    #[inline]
+    pub fn together(&self, left: u32, right: u32) -> bool {
+        let bit = slot_of(pair_hash(u64::from(left) << ID_BITS | u64::from(right)), TOGETHER * 64);
+        self.together[bit / 64 % TOGETHER] >> (bit % 64) & 1 == 1
     }
 
     /// The token to which `left` and `right` merge; [`u32::MAX`] if there is none.
@@ -204,6 +216,12 @@ impl Pairs<'_> {
         }
         NO_ID
     }
+}
+
+/// Notes that a token holds the characters with these ids next to each other.
+pub fn insert_together(together: &mut [u64], left: u32, right: u32) {
+    let bit = slot_of(pair_hash(u64::from(left) << ID_BITS | u64::from(right)), together.len() * 64);
+    together[bit / 64] |= 1 << (bit % 64);
 }
 
 /// Adds a pair: left id, right id, and the id to which they merge.
@@ -248,8 +266,9 @@ pub fn insert_long(table: &mut [u64], bytes: &[u8], id: u32) {
 /// volume 3, section 6.4).
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 
+/// A hash of sixteen bytes.
 #[inline]
-fn word_hash(word: u128) -> u64 {
+pub fn word_hash(word: u128) -> u64 {
     let folded = word as u64 ^ ((word >> 64) as u64).wrapping_mul(GOLDEN).rotate_left(32);
     folded.wrapping_mul(GOLDEN)
 }

@@ -31,8 +31,14 @@
 //! any of them merges with a neighbour, merging starts from the character. Only a token that goes across the border of the
 //! character and ends or starts within it could come before, and only with a lower id. For each two bytes with a border
 //! between them [`Tables`] knows the lowest id of such a token; if the character's own id is lower on both sides, it is sure.
+//!
+//! # Cutting between characters
+//!
+//! From then on, a token that goes across the border of two such characters holds both. Where no token of the vocabulary holds
+//! the two next to each other ([`Pairs::together`]), nothing ever merges across the border, and the text can be cut there. Most
+//! of Chinese and Japanese falls into segments of one or two characters that way.
 
-use super::lookup::Pairs;
+use super::lookup::{NO_ID, Pairs};
 use super::tables::Tables;
 use super::vocabulary::IDS_MAX;
 
@@ -41,6 +47,9 @@ pub const WINDOW: usize = 1024;
 
 /// Bytes, and so merge candidates, that share one minimum.
 const BLOCK: usize = 16;
+
+/// Parts that are merged without a window.
+const SHORT: usize = BLOCK;
 
 /// No candidate: above all others.
 const NONE: i32 = i32::MAX;
@@ -79,7 +88,141 @@ impl Default for Merger {
     }
 }
 
+/// Up to [`SHORT`] parts next to each other.
+struct Segment {
+    /// For each part: the id that merging it with the next would give, times [`SHORT`], plus the part.
+    candidates: [i32; SHORT],
+    /// The id of each part.
+    ids: [u32; SHORT],
+    /// The part behind each part.
+    behind: [u8; SHORT],
+    /// The part before each part.
+    before: [u8; SHORT],
+    /// How many parts there are; more than there is room for, if the rest was left out.
+    len: usize,
+}
+
+impl Segment {
+    const EMPTY: Self =
+        Self { candidates: [NONE; SHORT], ids: [0; SHORT], behind: [0; SHORT], before: [0; SHORT], len: 0 };
+
+    /// Adds a part that could be merged with the one before it to `merged`.
+    #[inline]
+    fn push(&mut self, id: u32, merged: u32) {
+        let part = self.len;
+        self.len += 1;
+        if part < SHORT {
+            self.ids[part] = id;
+            self.behind[part] = part as u8 + 1;
+            if let Some(before) = part.checked_sub(1) {
+                self.before[part] = before as u8;
+                self.candidates[before] = candidate::<SHORT>(merged, before);
+            }
+        }
+    }
+
+    /// Merges the parts and hands out what is left.
+    #[inline]
+    fn finish(&mut self, pairs: Pairs<'_>, emit: &mut impl FnMut(u32)) {
+        // Alone it stays as it is.
+        while self.len > 1 {
+            let best = least(&self.candidates);
+            if best == NONE {
+                break;
+            }
+            // The remainders change nothing, but show that all is within bounds.
+            let part = best as usize % SHORT;
+            let id = best as u32 / SHORT as u32;
+            let right = usize::from(self.behind[part]) % SHORT;
+            let next = usize::from(self.behind[right]);
+            self.ids[part] = id;
+            self.behind[part] = next as u8;
+            self.candidates[right] = NONE;
+            self.candidates[part] = NONE;
+            if next < self.len.min(SHORT) {
+                self.before[next] = part as u8;
+                self.candidates[part] = candidate::<SHORT>(pairs.get(id, self.ids[next]), part);
+            }
+            if part > 0 {
+                let left = usize::from(self.before[part]) % SHORT;
+                self.candidates[left] = candidate::<SHORT>(pairs.get(self.ids[left], id), left);
+            }
+        }
+        let mut part = 0;
+        while part < self.len.min(SHORT) {
+            emit(self.ids[part]);
+            part = usize::from(self.behind[part]);
+        }
+        self.len = 0;
+    }
+}
+
+/// What a part is to begin with.
+#[derive(Clone, Copy)]
+enum Part {
+    /// A character of one byte.
+    Ascii(u8),
+    /// Another character.
+    Character,
+    /// A byte of a character that is not sure to become a token.
+    Fragment,
+}
+
 impl Merger {
+    /// Encodes a piece in UTF-8 of at most [`WINDOW`] bytes.
+    pub fn piece(&mut self, tables: &Tables<'_>, text: &[u8], emit: &mut impl FnMut(u32)) {
+        let pairs = tables.pairs;
+        let mut segment = Segment::EMPTY;
+        let mut start = 0;
+        // The part before: its id, and what it is.
+        let mut before = (0, Part::Fragment);
+        // What may go across the last border that was looked at, and where that is.
+        let mut across = (NO_ID, 0);
+        let mut at = 0;
+        while at < text.len() {
+            let byte = text[at];
+            let (id, size, part) = if byte < 0x80 {
+                (pairs.byte_id(byte), 1, Part::Ascii(byte))
+            } else {
+                let (mut lowest, border) = across;
+                if border != at {
+                    lowest = tables.across(text, at);
+                }
+                if let Some((id, size, behind)) = tables.character(text, at, lowest) {
+                    across = (behind, at + size);
+                    (id, size, Part::Character)
+                } else {
+                    (pairs.byte_id(byte), 1, Part::Fragment)
+                }
+            };
+            let merged = match (before.1, part) {
+                _ if at == start => NO_ID,
+                (Part::Ascii(left), Part::Ascii(right)) => pairs.of_bytes(left, right),
+                (Part::Fragment, _) | (_, Part::Fragment) => pairs.get(before.0, id),
+                _ if pairs.together(before.0, id) => pairs.get(before.0, id),
+                _ => {
+                    self.segment(tables, &mut segment, &text[start..at], emit);
+                    start = at;
+                    NO_ID
+                }
+            };
+            segment.push(id, merged);
+            before = (id, part);
+            at += size;
+        }
+        self.segment(tables, &mut segment, &text[start..], emit);
+    }
+
+    #[inline]
+    fn segment(&mut self, tables: &Tables<'_>, segment: &mut Segment, text: &[u8], emit: &mut impl FnMut(u32)) {
+        if segment.len <= SHORT {
+            self.merged_bytes += text.len() as u64;
+            return segment.finish(tables.pairs, emit);
+        }
+        *segment = Segment::EMPTY;
+        self.window(tables, text, true, emit);
+    }
+
     /// Merges `text`, at most [`WINDOW`] bytes, from its bytes on.
     pub fn merge_bytes(&mut self, pairs: Pairs<'_>, text: &[u8]) {
         self.start(text, pairs, |_, _| None);
@@ -89,7 +232,9 @@ impl Merger {
     /// Merges `text`, at most [`WINDOW`] bytes of UTF-8, which may end within a character. Starts from characters where these
     /// are sure to become tokens first.
     pub fn merge(&mut self, tables: &Tables<'_>, text: &[u8]) {
-        self.start(text, tables.pairs, |text, at| tables.character(text, at));
+        self.start(text, tables.pairs, |text, at| {
+            tables.character(text, at, tables.across(text, at)).map(|(id, size, _)| (id, size))
+        });
         self.run(tables.pairs);
     }
 
@@ -117,7 +262,7 @@ impl Merger {
                     (Some(left), Some(right)) => pairs.of_bytes(left, right),
                     _ => pairs.get(self.ids[before], id),
                 };
-                self.candidates[before / BLOCK][before % BLOCK] = candidate(merged, before);
+                self.candidates[before / BLOCK][before % BLOCK] = candidate::<WINDOW>(merged, before);
             }
             before = at;
             byte_before = this_byte;
@@ -164,13 +309,13 @@ impl Merger {
         self.candidates[right / BLOCK][right % BLOCK] = NONE;
         self.candidates[part / BLOCK][part % BLOCK] = if next < self.len.min(WINDOW) {
             self.before[next] = part as u16;
-            candidate(pairs.get(id, self.ids[next]), part)
+            candidate::<WINDOW>(pairs.get(id, self.ids[next]), part)
         } else {
             NONE
         };
         let left = usize::from(self.before[part]) % WINDOW;
         if part > 0 {
-            self.candidates[left / BLOCK][left % BLOCK] = candidate(pairs.get(self.ids[left], id), left);
+            self.candidates[left / BLOCK][left % BLOCK] = candidate::<WINDOW>(pairs.get(self.ids[left], id), left);
         }
         [left, part, right]
     }
@@ -227,9 +372,10 @@ impl Merger {
     }
 }
 
-/// The candidate of a part that merges with the next to `id`, if that is one.
-fn candidate(id: u32, part: usize) -> i32 {
-    if id < IDS_MAX { (id * WINDOW as u32) as i32 + part as i32 } else { NONE }
+/// The candidate of a part, one of so many, that merges with the next to `id`, if that is one.
+#[inline]
+fn candidate<const PARTS: usize>(id: u32, part: usize) -> i32 {
+    if id < IDS_MAX { (id * PARTS as u32) as i32 + part as i32 } else { NONE }
 }
 
 fn least(candidates: &[i32; BLOCK]) -> i32 {
