@@ -5,6 +5,8 @@
 //! depend on it. There are two tables: one for short pieces of few tokens, which nearly all are, and one for others. In each
 //! a piece has one place, where the latest stays.
 
+use crate::kernels::prefetch;
+
 use super::lookup::{Key, WORD, slot_of, word_hash};
 
 /// Up to three tokens, and behind them how many. Four words, so that all are moved at once.
@@ -69,7 +71,16 @@ impl Cache<'_> {
         let key = short_key(text, start, end);
         let Some(entry) = self.short.get(slot_of(word_hash(key), self.short.len())) else { return [0; FEW + 1] };
         let [first, second, third, len] = entry.ids;
-        [first, second, third, if entry.key == key { len } else { 0 }]
+        let other = ((entry.key ^ key) as u64) | ((entry.key ^ key) >> 64) as u64;
+        // All ones if there is no difference, without a branch.
+        let same = !((other | other.wrapping_neg()) as i64 >> 63) as u32;
+        [first, second, third, len & same]
+    }
+
+    /// Asks for what [`Cache::long`] looks at.
+    #[inline]
+    pub fn ask(&self, key: &Key) {
+        prefetch(self.long, slot_of(key.hash, self.long.len()));
     }
 
     /// What was kept for the piece with this key among the others. The key says all about a piece that is short enough to be

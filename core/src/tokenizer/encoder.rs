@@ -2,7 +2,7 @@
 
 use super::Specials;
 use super::cache::{Cache, FEW, Few, MANY};
-use super::lookup::{Key, NO_ID};
+use super::lookup::{Key, NO_ID, WORD};
 use super::merge::{Merger, WINDOW};
 use super::split::{BATCH, Pieces};
 use super::tables::Tables;
@@ -97,6 +97,7 @@ impl Encoding<'_, '_> {
         let mut pieces = Pieces::new(text);
         let mut ends = [0; BATCH];
         let mut found = [[0; FEW + 1]; BATCH];
+        let mut asked = [0; BATCH];
         let mut first = 0;
         loop {
             let (len, valid) = pieces.fill(&mut ends);
@@ -119,6 +120,20 @@ impl Encoding<'_, '_> {
             if !valid {
                 found[len - 1][FEW] = 0;
             }
+            let mut start = first;
+            let mut missed = 0;
+            for (found, end) in found.iter().zip(ends) {
+                if found[FEW] == 0 && end - start <= 2 * WORD {
+                    let key = Key::of(text, start, *end);
+                    self.cache.ask(&key);
+                    asked[missed] = self.tables.ask_slot(text, &key);
+                    missed += 1;
+                }
+                start = *end;
+            }
+            let asked = &mut asked[..missed];
+            asked.iter_mut().for_each(|asked| *asked = self.tables.ask_offset(*asked));
+            asked.iter().for_each(|asked| self.tables.ask_bytes(*asked));
             let mut start = first;
             for (found, end) in found.iter().zip(ends) {
                 if found[FEW] > 0 {

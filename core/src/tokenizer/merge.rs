@@ -124,6 +124,19 @@ impl Segment {
     /// Merges the parts and hands out what is left.
     #[inline]
     fn finish(&mut self, pairs: Pairs<'_>, emit: &mut impl FnMut(u32)) {
+        // What any first merge leads to.
+        for part in 0..self.len.min(SHORT).saturating_sub(1) {
+            let merged = self.candidates[part];
+            if merged != NONE {
+                let id = merged as u32 / SHORT as u32;
+                if part > 0 {
+                    pairs.ask(self.ids[part - 1], id);
+                }
+                if part + 2 < self.len.min(SHORT) {
+                    pairs.ask(id, self.ids[part + 2]);
+                }
+            }
+        }
         // Alone it stays as it is.
         while self.len > 1 {
             let best = least(&self.candidates);

@@ -22,11 +22,13 @@
 
 use super::draft::{Draft, wrong};
 use super::lookup::{
-    Bucket, Key, NO_ID, PLACES, Pairs, TOGETHER, at_home, find_long, find_short, long_hash, short_key,
+    Bucket, Key, NO_ID, PLACES, Pairs, TOGETHER, ask_short, at_home, find_long, find_short, first_long, long_hash,
+    short_key, slot_of,
 };
 use super::merge::WINDOW;
 use super::vocabulary::{IDS_MAX, Kind, Source, TOKEN_BYTES_MAX};
 use crate::error::{Error, FileError, Result};
+use crate::kernels::prefetch;
 use crate::region::{ALIGN, Carver};
 
 /// The most bytes that may decide about a token that ends before them (see [`super::merge`]): a window must hold them and
@@ -301,6 +303,39 @@ impl<'r> Tables<'r> {
                 find_long(self.long, long_hash(key, piece), |id| self.token(id) == Some(piece))
             }
             short => find_short(self.short, short),
+        }
+    }
+
+    /// Asks for what [`Tables::whole`] looks at, in three steps with time between them: this one returns what the next takes, and
+    /// that what [`Tables::ask_bytes`] takes.
+    #[inline]
+    pub fn ask_slot(&self, text: &[u8], key: &Key) -> usize {
+        match short_key(text, key.start, key.end) {
+            0 => {
+                let slot = slot_of(long_hash(key, &text[key.start..key.end]), self.long.len());
+                prefetch(self.long, slot);
+                slot
+            }
+            short => {
+                ask_short(self.short, short);
+                usize::MAX
+            }
+        }
+    }
+
+    /// See [`Tables::ask_slot`].
+    #[inline]
+    pub fn ask_offset(&self, slot: usize) -> usize {
+        let id = first_long(self.long, slot);
+        prefetch(self.offsets, id);
+        id
+    }
+
+    /// See [`Tables::ask_slot`].
+    #[inline]
+    pub fn ask_bytes(&self, id: usize) {
+        if let Some(offset) = self.offsets.get(id) {
+            prefetch(self.bytes, *offset as usize);
         }
     }
 
