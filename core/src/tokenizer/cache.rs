@@ -64,22 +64,29 @@ pub struct Cache<'c> {
 }
 
 impl Cache<'_> {
-    /// What was kept for the piece `text[start..end]` among the short ones; nothing, if it was not. Without a branch on that:
-    /// it cannot be predicted.
+    /// The key of the piece `text[start..end]` among the short ones. Asks for what [`Cache::short`] looks at.
     #[inline]
-    pub fn short(&self, text: &[u8], start: usize, end: usize) -> Few {
+    pub fn ask_short(&self, text: &[u8], start: usize, end: usize) -> u128 {
         let key = short_key(text, start, end);
+        prefetch(self.short, slot_of(word_hash(key), self.short.len()));
+        key
+    }
+
+    /// What was kept for the piece with this key among the short ones; nothing, if it was not. Without a branch on that: it
+    /// cannot be predicted.
+    #[inline]
+    pub fn short(&self, key: u128) -> Few {
         let Some(entry) = self.short.get(slot_of(word_hash(key), self.short.len())) else { return [0; FEW + 1] };
         let [first, second, third, len] = entry.ids;
         let other = ((entry.key ^ key) as u64) | ((entry.key ^ key) >> 64) as u64;
-        // All ones if there is no difference, without a branch.
+        // All ones if there is no difference.
         let same = !((other | other.wrapping_neg()) as i64 >> 63) as u32;
         [first, second, third, len & same]
     }
 
     /// Asks for what [`Cache::long`] looks at.
     #[inline]
-    pub fn ask(&self, key: &Key) {
+    pub fn ask_long(&self, key: &Key) {
         prefetch(self.long, slot_of(key.hash, self.long.len()));
     }
 

@@ -97,6 +97,7 @@ impl Encoding<'_, '_> {
         let mut pieces = Pieces::new(text);
         let mut ends = [0; BATCH];
         let mut found = [[0; FEW + 1]; BATCH];
+        let mut keys = [0; BATCH];
         let mut asked = [0; BATCH];
         let mut first = 0;
         loop {
@@ -112,9 +113,12 @@ impl Encoding<'_, '_> {
                     start = *end;
                 }
             } else {
-                for (found, end) in found.iter_mut().zip(ends) {
-                    *found = self.cache.short(text, start, *end);
+                for (key, end) in keys.iter_mut().zip(ends) {
+                    *key = self.cache.ask_short(text, start, *end);
                     start = *end;
+                }
+                for (found, key) in found.iter_mut().zip(&keys) {
+                    *found = self.cache.short(*key);
                 }
             }
             if !valid {
@@ -125,7 +129,7 @@ impl Encoding<'_, '_> {
             for (found, end) in found.iter().zip(ends) {
                 if found[FEW] == 0 && end - start <= 2 * WORD {
                     let key = Key::of(text, start, *end);
-                    self.cache.ask(&key);
+                    self.cache.ask_long(&key);
                     asked[missed] = self.tables.ask_slot(text, &key);
                     missed += 1;
                 }

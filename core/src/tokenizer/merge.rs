@@ -88,6 +88,29 @@ impl Default for Merger {
     }
 }
 
+/// Parts of a piece that is cut into segments.
+const PARTS: usize = 128;
+
+/// What a piece is made of to begin with.
+#[derive(Clone, Copy)]
+struct Part {
+    id: u32,
+    /// Its first byte within the piece.
+    start: u16,
+    /// What it is.
+    kind: PartKind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum PartKind {
+    /// A character of one byte.
+    Ascii,
+    /// Another character.
+    Character,
+    /// A byte of a character that is not sure to become a token.
+    Fragment,
+}
+
 /// Up to [`SHORT`] parts next to each other.
 struct Segment {
     /// For each part: the id that merging it with the next would give, times [`SHORT`], plus the part.
@@ -98,7 +121,7 @@ struct Segment {
     behind: [u8; SHORT],
     /// The part before each part.
     before: [u8; SHORT],
-    /// How many parts there are; more than there is room for, if the rest was left out.
+    /// How many parts there were.
     len: usize,
 }
 
@@ -106,39 +129,40 @@ impl Segment {
     const EMPTY: Self =
         Self { candidates: [NONE; SHORT], ids: [0; SHORT], behind: [0; SHORT], before: [0; SHORT], len: 0 };
 
-    /// Adds a part that could be merged with the one before it to `merged`.
+    /// Notes to what the parts at `left` and `right`, which is behind it, merge. Then asks for the pairs that come of it: they
+    /// may be looked up next.
     #[inline]
-    fn push(&mut self, id: u32, merged: u32) {
-        let part = self.len;
-        self.len += 1;
-        if part < SHORT {
-            self.ids[part] = id;
-            self.behind[part] = part as u8 + 1;
-            if let Some(before) = part.checked_sub(1) {
-                self.before[part] = before as u8;
-                self.candidates[before] = candidate::<SHORT>(merged, before);
+    fn consider(&mut self, pairs: Pairs<'_>, left: usize, right: usize, merged: u32) {
+        self.candidates[left] = candidate::<SHORT>(merged, left);
+        if merged < IDS_MAX {
+            if left > 0 {
+                pairs.ask(self.ids[usize::from(self.before[left]) % SHORT], merged);
+            }
+            let next = usize::from(self.behind[right]);
+            if next < self.len {
+                pairs.ask(merged, self.ids[next % SHORT]);
             }
         }
     }
 
-    /// Merges the parts and hands out what is left.
-    #[inline]
-    fn finish(&mut self, pairs: Pairs<'_>, emit: &mut impl FnMut(u32)) {
-        // What any first merge leads to.
-        for part in 0..self.len.min(SHORT).saturating_sub(1) {
-            let merged = self.candidates[part];
-            if merged != NONE {
-                let id = merged as u32 / SHORT as u32;
-                if part > 0 {
-                    pairs.ask(self.ids[part - 1], id);
-                }
-                if part + 2 < self.len.min(SHORT) {
-                    pairs.ask(id, self.ids[part + 2]);
-                }
-            }
+    /// Merges the parts, which are those of `text`, and hands out what is left.
+    fn merge(&mut self, pairs: Pairs<'_>, parts: &[Part], text: &[u8], emit: &mut impl FnMut(u32)) {
+        self.len = parts.len().min(SHORT);
+        for (at, part) in parts.iter().take(SHORT).enumerate() {
+            self.ids[at] = part.id;
+            self.behind[at] = at as u8 + 1;
+            self.before[at] = (at as u8).wrapping_sub(1);
         }
-        // Alone it stays as it is.
-        while self.len > 1 {
+        for (left, two) in parts.windows(2).take(SHORT - 1).enumerate() {
+            let merged = match (two[0].kind, two[1].kind) {
+                (PartKind::Ascii, PartKind::Ascii) => {
+                    pairs.of_bytes(text[usize::from(two[0].start)], text[usize::from(two[1].start)])
+                }
+                _ => pairs.get(two[0].id, two[1].id),
+            };
+            self.consider(pairs, left, left + 1, merged);
+        }
+        loop {
             let best = least(&self.candidates);
             if best == NONE {
                 break;
@@ -152,88 +176,86 @@ impl Segment {
             self.behind[part] = next as u8;
             self.candidates[right] = NONE;
             self.candidates[part] = NONE;
-            if next < self.len.min(SHORT) {
-                self.before[next] = part as u8;
-                self.candidates[part] = candidate::<SHORT>(pairs.get(id, self.ids[next]), part);
+            if next < self.len {
+                self.before[next % SHORT] = part as u8;
+                self.consider(pairs, part, next % SHORT, pairs.get(id, self.ids[next % SHORT]));
             }
             if part > 0 {
                 let left = usize::from(self.before[part]) % SHORT;
-                self.candidates[left] = candidate::<SHORT>(pairs.get(self.ids[left], id), left);
+                self.consider(pairs, left, part, pairs.get(self.ids[left], id));
             }
         }
         let mut part = 0;
-        while part < self.len.min(SHORT) {
-            emit(self.ids[part]);
-            part = usize::from(self.behind[part]);
+        while part < self.len {
+            emit(self.ids[part % SHORT]);
+            part = usize::from(self.behind[part % SHORT]);
         }
-        self.len = 0;
     }
-}
-
-/// What a part is to begin with.
-#[derive(Clone, Copy)]
-enum Part {
-    /// A character of one byte.
-    Ascii(u8),
-    /// Another character.
-    Character,
-    /// A byte of a character that is not sure to become a token.
-    Fragment,
 }
 
 impl Merger {
     /// Encodes a piece in UTF-8 of at most [`WINDOW`] bytes.
     pub fn piece(&mut self, tables: &Tables<'_>, text: &[u8], emit: &mut impl FnMut(u32)) {
         let pairs = tables.pairs;
-        let mut segment = Segment::EMPTY;
-        let mut start = 0;
-        // The part before: its id, and what it is.
-        let mut before = (0, Part::Fragment);
+        let mut parts = [Part { id: 0, start: 0, kind: PartKind::Fragment }; PARTS];
+        let mut len = 0;
         // What may go across the last border that was looked at, and where that is.
         let mut across = (NO_ID, 0);
         let mut at = 0;
         while at < text.len() {
+            let Some(part) = parts.get_mut(len) else {
+                self.window(tables, text, true, emit);
+                return;
+            };
             let byte = text[at];
-            let (id, size, part) = if byte < 0x80 {
-                (pairs.byte_id(byte), 1, Part::Ascii(byte))
-            } else {
+            let (mut kind, mut size) = (PartKind::Ascii, 1);
+            let mut id = pairs.byte_id(byte);
+            if byte >= 0x80 {
+                kind = PartKind::Fragment;
                 let (mut lowest, border) = across;
                 if border != at {
                     lowest = tables.across(text, at);
                 }
-                if let Some((id, size, behind)) = tables.character(text, at, lowest) {
-                    across = (behind, at + size);
-                    (id, size, Part::Character)
-                } else {
-                    (pairs.byte_id(byte), 1, Part::Fragment)
+                if let Some(character) = tables.character(text, at, lowest) {
+                    kind = PartKind::Character;
+                    (id, size) = (character.0, character.1);
+                    across = (character.2, at + size);
                 }
-            };
-            let merged = match (before.1, part) {
-                _ if at == start => NO_ID,
-                (Part::Ascii(left), Part::Ascii(right)) => pairs.of_bytes(left, right),
-                (Part::Fragment, _) | (_, Part::Fragment) => pairs.get(before.0, id),
-                _ if pairs.together(before.0, id) => pairs.get(before.0, id),
-                _ => {
-                    self.segment(tables, &mut segment, &text[start..at], emit);
-                    start = at;
-                    NO_ID
-                }
-            };
-            segment.push(id, merged);
-            before = (id, part);
+            }
+            *part = Part { id, start: at as u16, kind };
+            len += 1;
             at += size;
         }
-        self.segment(tables, &mut segment, &text[start..], emit);
-    }
-
-    #[inline]
-    fn segment(&mut self, tables: &Tables<'_>, segment: &mut Segment, text: &[u8], emit: &mut impl FnMut(u32)) {
-        if segment.len <= SHORT {
-            self.merged_bytes += text.len() as u64;
-            return segment.finish(tables.pairs, emit);
+        let parts = &parts[..len];
+        // Each of these loops asks for what the next one looks at.
+        for two in parts.windows(2) {
+            pairs.ask(two[0].id, two[1].id);
         }
-        *segment = Segment::EMPTY;
-        self.window(tables, text, true, emit);
+        let mut segment = Segment::EMPTY;
+        let mut first = 0;
+        for part in 0..len {
+            let cut = parts.get(part + 1).is_none_or(|next| {
+                let kinds = [parts[part].kind, next.kind];
+                kinds != [PartKind::Ascii; 2]
+                    && !kinds.contains(&PartKind::Fragment)
+                    && !pairs.together(parts[part].id, next.id)
+            });
+            if !cut {
+                continue;
+            }
+            match &parts[first..=part] {
+                [alone] => emit(alone.id),
+                several if several.len() <= SHORT => {
+                    self.merged_bytes += several.len() as u64;
+                    segment.merge(pairs, several, text, emit);
+                }
+                several => {
+                    let end = parts.get(part + 1).map_or(text.len(), |next| usize::from(next.start));
+                    self.window(tables, &text[usize::from(several[0].start)..end], true, emit);
+                }
+            }
+            first = part + 1;
+        }
     }
 
     /// Merges `text`, at most [`WINDOW`] bytes, from its bytes on.
