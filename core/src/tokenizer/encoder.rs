@@ -166,7 +166,9 @@ impl Encoding<'_, '_> {
     /// Encodes a piece that the cache does not know.
     #[inline(never)]
     fn new_piece(&mut self, text: &[u8], key: &Key, sink: &mut impl Sink) {
-        if let Some(id) = self.tables.whole(text, key) {
+        // Without spaces between words hardly any long piece is a token, and merging gives the same.
+        let unlikely = key.size() > 2 * WORD && !text[key.start].is_ascii();
+        if !unlikely && let Some(id) = self.tables.whole(text, key) {
             self.cache.keep(text, key, &[id]);
             return sink.id(id);
         }

@@ -70,6 +70,8 @@ pub struct Merger {
     before: [u16; WINDOW],
     /// How many bytes the window holds.
     len: usize,
+    /// What a piece that is cut into segments is made of.
+    parts: [Part; PARTS],
     /// How many bytes were merged so far, those of overlapping windows each time.
     pub merged_bytes: u64,
 }
@@ -83,6 +85,7 @@ impl Default for Merger {
             sizes: [0; WINDOW],
             before: [0; WINDOW],
             len: 0,
+            parts: [Part::NONE; PARTS],
             merged_bytes: 0,
         }
     }
@@ -99,6 +102,12 @@ struct Part {
     start: u16,
     /// What it is.
     kind: PartKind,
+    /// Whether it may merge with the part before it.
+    joined: bool,
+}
+
+impl Part {
+    const NONE: Self = Self { id: 0, start: 0, kind: PartKind::Fragment, joined: false };
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -163,7 +172,8 @@ impl Segment {
             self.consider(pairs, left, left + 1, merged);
         }
         loop {
-            let best = least(&self.candidates);
+            let half: &[i32; SHORT / 2] = self.candidates.first_chunk().expect("half of them");
+            let best = if self.len <= SHORT / 2 { least(half) } else { least(&self.candidates) };
             if best == NONE {
                 break;
             }
@@ -196,66 +206,79 @@ impl Segment {
 impl Merger {
     /// Encodes a piece in UTF-8 of at most [`WINDOW`] bytes.
     pub fn piece(&mut self, tables: &Tables<'_>, text: &[u8], emit: &mut impl FnMut(u32)) {
+        let Some(len) = self.part(tables, text) else {
+            self.window(tables, text, true, emit);
+            return;
+        };
         let pairs = tables.pairs;
-        let mut parts = [Part { id: 0, start: 0, kind: PartKind::Fragment }; PARTS];
+        // Each of these loops asks for what the next one looks at. There are no branches on what is found.
+        let mut before = Part::NONE;
+        for part in &mut self.parts[..len] {
+            if before.kind == PartKind::Ascii && part.kind == PartKind::Ascii {
+                part.joined = true;
+            } else {
+                pairs.ask(before.id, part.id);
+                let fragment = before.kind == PartKind::Fragment || part.kind == PartKind::Fragment;
+                part.joined = fragment | pairs.together(before.id, part.id);
+            }
+            before = *part;
+        }
+        let mut segment = Segment::EMPTY;
+        let mut first = 0;
+        for end in 1..=len {
+            if self.parts[..len].get(end).is_some_and(|next| next.joined) {
+                continue;
+            }
+            match &self.parts[first..end] {
+                [alone] => emit(alone.id),
+                [left, right] if left.kind != PartKind::Ascii || right.kind != PartKind::Ascii => {
+                    let merged = pairs.get(left.id, right.id);
+                    if merged < IDS_MAX {
+                        emit(merged);
+                    } else {
+                        emit(left.id);
+                        emit(right.id);
+                    }
+                }
+                several if several.len() <= SHORT => segment.merge(pairs, several, text, emit),
+                several => {
+                    let start = usize::from(several[0].start);
+                    let end = self.parts[..len].get(end).map_or(text.len(), |next| usize::from(next.start));
+                    self.window(tables, &text[start..end], true, emit);
+                }
+            }
+            first = end;
+        }
+        self.merged_bytes += text.len() as u64;
+    }
+
+    /// Finds what a piece is made of. Returns of how many parts, unless these are too many.
+    fn part(&mut self, tables: &Tables<'_>, text: &[u8]) -> Option<usize> {
         let mut len = 0;
         // What may go across the last border that was looked at, and where that is.
         let mut across = (NO_ID, 0);
         let mut at = 0;
-        while at < text.len() {
-            let Some(part) = parts.get_mut(len) else {
-                self.window(tables, text, true, emit);
-                return;
-            };
-            let byte = text[at];
-            let (mut kind, mut size) = (PartKind::Ascii, 1);
-            let mut id = pairs.byte_id(byte);
+        while let Some(&byte) = text.get(at) {
+            let mut part =
+                Part { id: tables.pairs.byte_id(byte), start: at as u16, kind: PartKind::Ascii, joined: false };
+            let mut size = 1;
             if byte >= 0x80 {
-                kind = PartKind::Fragment;
+                part.kind = PartKind::Fragment;
                 let (mut lowest, border) = across;
                 if border != at {
                     lowest = tables.across(text, at);
                 }
                 if let Some(character) = tables.character(text, at, lowest) {
-                    kind = PartKind::Character;
-                    (id, size) = (character.0, character.1);
+                    part.kind = PartKind::Character;
+                    (part.id, size) = (character.0, character.1);
                     across = (character.2, at + size);
                 }
             }
-            *part = Part { id, start: at as u16, kind };
+            *self.parts.get_mut(len)? = part;
             len += 1;
             at += size;
         }
-        let parts = &parts[..len];
-        // Each of these loops asks for what the next one looks at.
-        for two in parts.windows(2) {
-            pairs.ask(two[0].id, two[1].id);
-        }
-        let mut segment = Segment::EMPTY;
-        let mut first = 0;
-        for part in 0..len {
-            let cut = parts.get(part + 1).is_none_or(|next| {
-                let kinds = [parts[part].kind, next.kind];
-                kinds != [PartKind::Ascii; 2]
-                    && !kinds.contains(&PartKind::Fragment)
-                    && !pairs.together(parts[part].id, next.id)
-            });
-            if !cut {
-                continue;
-            }
-            match &parts[first..=part] {
-                [alone] => emit(alone.id),
-                several if several.len() <= SHORT => {
-                    self.merged_bytes += several.len() as u64;
-                    segment.merge(pairs, several, text, emit);
-                }
-                several => {
-                    let end = parts.get(part + 1).map_or(text.len(), |next| usize::from(next.start));
-                    self.window(tables, &text[usize::from(several[0].start)..end], true, emit);
-                }
-            }
-            first = part + 1;
-        }
+        Some(len)
     }
 
     /// Merges `text`, at most [`WINDOW`] bytes, from its bytes on.
@@ -413,6 +436,6 @@ fn candidate<const PARTS: usize>(id: u32, part: usize) -> i32 {
     if id < IDS_MAX { (id * PARTS as u32) as i32 + part as i32 } else { NONE }
 }
 
-fn least(candidates: &[i32; BLOCK]) -> i32 {
+fn least<const LEN: usize>(candidates: &[i32; LEN]) -> i32 {
     candidates.iter().fold(NONE, |least, other| least.min(*other))
 }
