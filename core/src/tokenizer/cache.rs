@@ -93,15 +93,31 @@ impl Cache<'_> {
     /// What was kept for the piece with this key among the others. The key says all about a piece that is short enough to be
     /// kept.
     #[inline]
-    pub fn long(&self, key: &Key) -> Option<&Long> {
+    pub fn long(&self, key: &Key) -> Option<Long> {
         let entry = self.long.get(slot_of(key.hash, self.long.len()))?;
-        ((entry.word == key.word) & (entry.tail == key.tail) & (usize::from(entry.size) == key.size())).then_some(entry)
+        ((entry.word == key.word) & (entry.tail == key.tail) & (usize::from(entry.size) == key.size()))
+            .then_some(*entry)
     }
 
-    /// Keeps the tokens of the piece with this key; unless they are too many, or the piece is too long.
+    /// Keeps the tokens of the piece with this key, unless they are too many or the piece is too long: a short piece of few among
+    /// the short ones, a piece of several, which took merging, among the others too, where those of one do not drive it out.
     pub fn keep(&mut self, text: &[u8], key: &Key, ids: &[u32]) {
         let size = key.size();
-        if size < WORD && ids.len() <= FEW {
+        self.keep_short(text, key, ids);
+        if (size >= WORD || ids.len() > 1)
+            && size <= 2 * WORD
+            && ids.len() <= MANY
+            && let Some(entry) = self.long.get_mut(slot_of(key.hash, self.long.len()))
+        {
+            let Key { word, tail, .. } = *key;
+            *entry = Long { word, tail, size: size as u8, len: ids.len() as u8, ..Long::EMPTY };
+            entry.ids[..ids.len()].copy_from_slice(ids);
+        }
+    }
+
+    /// Keeps the tokens of the piece with this key, if they are few and the piece is short.
+    pub fn keep_short(&mut self, text: &[u8], key: &Key, ids: &[u32]) {
+        if key.size() < WORD && ids.len() <= FEW {
             let short = short_key(text, key.start, key.end);
             if let Some(entry) = self.short.get_mut(slot_of(word_hash(short), self.short.len())) {
                 let mut few = [0; FEW + 1];
@@ -109,13 +125,6 @@ impl Cache<'_> {
                 few[FEW] = ids.len() as u32;
                 *entry = Short { key: short, ids: few };
             }
-        } else if size <= 2 * WORD
-            && ids.len() <= MANY
-            && let Some(entry) = self.long.get_mut(slot_of(key.hash, self.long.len()))
-        {
-            let Key { word, tail, .. } = *key;
-            *entry = Long { word, tail, size: size as u8, len: ids.len() as u8, ..Long::EMPTY };
-            entry.ids[..ids.len()].copy_from_slice(ids);
         }
     }
 }

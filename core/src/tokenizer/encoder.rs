@@ -158,7 +158,10 @@ impl Encoding<'_, '_> {
     fn other(&mut self, text: &[u8], start: usize, end: usize, sink: &mut impl Sink) {
         let key = Key::of(text, start, end);
         match self.cache.long(&key) {
-            Some(entry) => entry.ids().iter().for_each(|id| sink.id(*id)),
+            Some(entry) => {
+                entry.ids().iter().for_each(|id| sink.id(*id));
+                self.cache.keep_short(text, &key, entry.ids());
+            }
             None => self.new_piece(text, &key, sink),
         }
     }

@@ -179,7 +179,7 @@ pub struct Encoder<'t, 'm> {
 }
 
 impl<'t, 'm> Encoder<'t, 'm> {
-    /// The memory that [`Encoder::new`] needs to remember so many pieces (48 bytes each).
+    /// The memory that [`Encoder::new`] needs to remember so many pieces (64 bytes each).
     ///
     /// # Errors
     /// [`Error::RegionTooSmall`] if the size overflows.
@@ -189,7 +189,7 @@ impl<'t, 'm> Encoder<'t, 'm> {
         Ok(carver.layout())
     }
 
-    /// An encoder that remembers up to so many short pieces, and a quarter as many others. 16384 are a good number.
+    /// An encoder that remembers up to so many short pieces, and half as many others. 8192 are a good number.
     ///
     /// # Errors
     /// [`Error::RegionTooSmall`], [`Error::RegionAlign`].
@@ -203,7 +203,7 @@ impl<'t, 'm> Encoder<'t, 'm> {
         Ok((
             carver.filled(1, Merger::default())?,
             carver.filled(pieces, Short::EMPTY)?,
-            carver.filled(pieces.div_ceil(4), Long::EMPTY)?,
+            carver.filled(pieces.div_ceil(2), Long::EMPTY)?,
         ))
     }
 
