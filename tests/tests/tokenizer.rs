@@ -240,16 +240,13 @@ fn merged_by_definition(tokenizer: &Tokenizer<'_>, piece: &[u8]) -> Vec<u32> {
 fn pieces(text: &str) -> Vec<&str> {
     let mut pieces = Vec::new();
     let mut found = Pieces::new(text.as_bytes());
-    let mut ends = [0; BATCH];
-    let mut start = 0;
-    while let (len @ 1.., valid) = found.fill(&mut ends) {
+    let mut borders = [0; BATCH + 1];
+    while let (len @ 1.., valid) = found.fill(&mut borders) {
         assert!(valid);
-        for end in &ends[..len] {
-            pieces.push(&text[start..*end]);
-            start = *end;
-        }
+        pieces.extend(borders[..=len].windows(2).map(|piece| &text[piece[0]..piece[1]]));
+        borders[0] = borders[len];
     }
-    assert_eq!(start, text.len());
+    assert_eq!(borders[0], text.len());
     pieces
 }
 

@@ -7,7 +7,7 @@
 
 use crate::kernels::prefetch;
 
-use super::lookup::{Key, WORD, slot_of, word_hash};
+use super::lookup::{Key, WORD, pair_hash, slot_of};
 
 /// Up to three tokens, and behind them how many. Four words, so that all are moved at once.
 pub type Few = [u32; FEW + 1];
@@ -64,19 +64,12 @@ pub struct Cache<'c> {
 }
 
 impl Cache<'_> {
-    /// The key of the piece `text[start..end]` among the short ones. Asks for what [`Cache::short`] looks at.
-    #[inline]
-    pub fn ask_short(&self, text: &[u8], start: usize, end: usize) -> u128 {
-        let key = short_key(text, start, end);
-        prefetch(self.short, slot_of(word_hash(key), self.short.len()));
-        key
-    }
-
-    /// What was kept for the piece with this key among the short ones; nothing, if it was not. Without a branch on that: it
+    /// What was kept for the piece `text[start..end]` among the short ones; nothing, if it was not. Without a branch on that: it
     /// cannot be predicted.
     #[inline]
-    pub fn short(&self, key: u128) -> Few {
-        let Some(entry) = self.short.get(slot_of(word_hash(key), self.short.len())) else { return [0; FEW + 1] };
+    pub fn short(&self, text: &[u8], start: usize, end: usize) -> Few {
+        let key = short_key(text, start, end);
+        let Some(entry) = self.short.get(short_slot(key, self.short.len())) else { return [0; FEW + 1] };
         let [first, second, third, len] = entry.ids;
         let other = ((entry.key ^ key) as u64) | ((entry.key ^ key) >> 64) as u64;
         // All ones if there is no difference.
@@ -119,7 +112,7 @@ impl Cache<'_> {
     pub fn keep_short(&mut self, text: &[u8], key: &Key, ids: &[u32]) {
         if key.size() < WORD && ids.len() <= FEW {
             let short = short_key(text, key.start, key.end);
-            if let Some(entry) = self.short.get_mut(slot_of(word_hash(short), self.short.len())) {
+            if let Some(entry) = self.short.get_mut(short_slot(short, self.short.len())) {
                 let mut few = [0; FEW + 1];
                 few[..ids.len()].copy_from_slice(ids);
                 few[FEW] = ids.len() as u32;
@@ -127,6 +120,12 @@ impl Cache<'_> {
             }
         }
     }
+}
+
+/// The place of a key among so many.
+#[inline]
+fn short_slot(key: u128, len: usize) -> usize {
+    slot_of(pair_hash(key as u64 ^ ((key >> 64) as u64).rotate_left(32)), len)
 }
 
 /// The key of a short piece; of a longer one what no entry has.

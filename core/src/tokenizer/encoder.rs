@@ -95,68 +95,74 @@ impl Encoding<'_, '_> {
 
     fn ordinary(&mut self, text: &[u8], sink: &mut impl Sink) {
         let mut pieces = Pieces::new(text);
-        let mut ends = [0; BATCH];
+        let mut borders = [0; BATCH + 1];
         let mut found = [[0; FEW + 1]; BATCH];
-        let mut keys = [0; BATCH];
-        let mut asked = [0; BATCH];
-        let mut first = 0;
+        let mut missed = [0; BATCH];
         loop {
-            let (len, valid) = pieces.fill(&mut ends);
-            let (ends, found) = (&ends[..len], &mut found[..len]);
-            let Some(&last) = ends.last() else { return };
+            let (len, valid) = pieces.fill(&mut borders);
+            if len == 0 {
+                return;
+            }
+            let batch = borders[..=len].array_windows();
             // Nothing here depends on what is found, so the CPU waits for many pieces at once.
-            let mut start = first;
-            if self.cache.short.is_empty() {
-                for (found, end) in found.iter_mut().zip(ends) {
-                    let id = self.tables.at_once(text, start, *end);
-                    *found = [id, 0, 0, u32::from(id != NO_ID)];
-                    start = *end;
-                }
-            } else {
-                for (key, end) in keys.iter_mut().zip(ends) {
-                    *key = self.cache.ask_short(text, start, *end);
-                    start = *end;
-                }
-                for (found, key) in found.iter_mut().zip(&keys) {
-                    *found = self.cache.short(*key);
-                }
+            let mut misses = 0;
+            for (at, ([start, end], found)) in batch.clone().zip(&mut found).enumerate() {
+                *found = if self.cache.short.is_empty() {
+                    let id = self.tables.at_once(text, *start, *end);
+                    [id, 0, 0, u32::from(id != NO_ID)]
+                } else {
+                    self.cache.short(text, *start, *end)
+                };
+                missed[misses] = at as u8;
+                misses += usize::from(found[FEW] == 0);
             }
             if !valid {
                 found[len - 1][FEW] = 0;
             }
-            let mut start = first;
-            let mut missed = 0;
-            for (found, end) in found.iter().zip(ends) {
-                if found[FEW] == 0 && end - start <= 2 * WORD {
-                    let key = Key::of(text, start, *end);
-                    self.cache.ask_long(&key);
-                    asked[missed] = self.tables.ask_slot(text, &key);
-                    missed += 1;
-                }
-                start = *end;
-            }
-            let asked = &mut asked[..missed];
-            asked.iter_mut().for_each(|asked| *asked = self.tables.ask_offset(*asked));
-            asked.iter().for_each(|asked| self.tables.ask_bytes(*asked));
-            let mut start = first;
-            for (found, end) in found.iter().zip(ends) {
+            self.ask(text, &borders, &missed[..misses]);
+            for (at, ([start, end], found)) in batch.zip(&found).enumerate() {
                 if found[FEW] > 0 {
                     sink.few(found);
-                } else if valid || *end < last {
-                    self.other(text, start, *end, sink);
+                } else if valid || at < len - 1 {
+                    self.other(text, *start, *end, sink);
                 } else {
-                    self.ill_formed(&text[start..*end], sink);
+                    self.ill_formed(&text[*start..*end], sink);
                 }
-                start = *end;
             }
-            first = last;
+            borders[0] = borders[len];
         }
+    }
+
+    /// Asks for what [`Encoding::other`] looks at, for the pieces with these numbers.
+    #[inline]
+    fn ask(&self, text: &[u8], borders: &[usize; BATCH + 1], missed: &[u8]) {
+        let mut asked = [0; BATCH];
+        let mut len = 0;
+        for at in missed {
+            let at = usize::from(*at) % BATCH;
+            let (start, end) = (borders[at], borders[at + 1]);
+            if end - start <= 8 {
+                self.tables.ask_short(text, start, end);
+            } else if end - start <= 2 * WORD {
+                let key = Key::of(text, start, end);
+                self.cache.ask_long(&key);
+                asked[len] = self.tables.ask_long(text, &key);
+                len += 1;
+            }
+        }
+        let asked = &mut asked[..len];
+        asked.iter_mut().for_each(|asked| *asked = self.tables.ask_offset(*asked));
+        asked.iter().for_each(|asked| self.tables.ask_bytes(*asked));
     }
 
     /// Encodes a piece that was not found at once.
     #[inline(never)]
     fn other(&mut self, text: &[u8], start: usize, end: usize, sink: &mut impl Sink) {
         let key = Key::of(text, start, end);
+        if let Some(id) = self.tables.short(text, start, end) {
+            self.cache.keep_short(text, &key, &[id]);
+            return sink.id(id);
+        }
         match self.cache.long(&key) {
             Some(entry) => {
                 entry.ids().iter().for_each(|id| sink.id(*id));

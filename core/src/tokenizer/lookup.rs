@@ -287,15 +287,15 @@ pub fn insert_long(table: &mut [u64], bytes: &[u8], id: u32) {
 /// volume 3, section 6.4).
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 
-/// A hash of sixteen bytes.
 #[inline]
-pub fn word_hash(word: u128) -> u64 {
+fn word_hash(word: u128) -> u64 {
     let folded = word as u64 ^ ((word >> 64) as u64).wrapping_mul(GOLDEN).rotate_left(32);
     folded.wrapping_mul(GOLDEN)
 }
 
+/// A hash of eight bytes.
 #[inline]
-fn pair_hash(key: u64) -> u64 {
+pub fn pair_hash(key: u64) -> u64 {
     key.wrapping_mul(GOLDEN)
 }
 

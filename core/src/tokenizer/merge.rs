@@ -135,8 +135,13 @@ struct Segment {
 }
 
 impl Segment {
-    const EMPTY: Self =
-        Self { candidates: [NONE; SHORT], ids: [0; SHORT], behind: [0; SHORT], before: [0; SHORT], len: 0 };
+    /// So many parts, without ids.
+    #[inline]
+    fn new(len: usize) -> Self {
+        const NEXT: [u8; SHORT] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16];
+        const LAST: [u8; SHORT] = [0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14];
+        Self { candidates: [NONE; SHORT], ids: [0; SHORT], behind: NEXT, before: LAST, len: len.min(SHORT) }
+    }
 
     /// Notes to what the parts at `left` and `right`, which is behind it, merge. Then asks for the pairs that come of it: they
     /// may be looked up next.
@@ -154,13 +159,25 @@ impl Segment {
         }
     }
 
-    /// Merges the parts, which are those of `text`, and hands out what is left.
-    fn merge(&mut self, pairs: Pairs<'_>, parts: &[Part], text: &[u8], emit: &mut impl FnMut(u32)) {
-        self.len = parts.len().min(SHORT);
-        for (at, part) in parts.iter().take(SHORT).enumerate() {
-            self.ids[at] = part.id;
-            self.behind[at] = at as u8 + 1;
-            self.before[at] = (at as u8).wrapping_sub(1);
+    /// Encodes a piece of at most [`SHORT`] bytes, all in ASCII.
+    #[inline]
+    fn ascii(pairs: Pairs<'_>, text: &[u8], emit: &mut impl FnMut(u32)) {
+        let mut segment = Self::new(text.len());
+        for (id, byte) in segment.ids.iter_mut().zip(text) {
+            *id = pairs.byte_id(*byte);
+        }
+        for (left, two) in text.windows(2).take(SHORT - 1).enumerate() {
+            segment.consider(pairs, left, left + 1, pairs.of_bytes(two[0], two[1]));
+        }
+        segment.merge(pairs, emit);
+    }
+
+    /// Encodes at most [`SHORT`] parts of `text`.
+    #[inline]
+    fn parts(pairs: Pairs<'_>, parts: &[Part], text: &[u8], emit: &mut impl FnMut(u32)) {
+        let mut segment = Self::new(parts.len());
+        for (id, part) in segment.ids.iter_mut().zip(parts) {
+            *id = part.id;
         }
         for (left, two) in parts.windows(2).take(SHORT - 1).enumerate() {
             let merged = match (two[0].kind, two[1].kind) {
@@ -169,8 +186,13 @@ impl Segment {
                 }
                 _ => pairs.get(two[0].id, two[1].id),
             };
-            self.consider(pairs, left, left + 1, merged);
+            segment.consider(pairs, left, left + 1, merged);
         }
+        segment.merge(pairs, emit);
+    }
+
+    /// Merges the parts and hands out what is left.
+    fn merge(mut self, pairs: Pairs<'_>, emit: &mut impl FnMut(u32)) {
         loop {
             let half: &[i32; SHORT / 2] = self.candidates.first_chunk().expect("half of them");
             let best = if self.len <= SHORT / 2 { least(half) } else { least(&self.candidates) };
@@ -206,6 +228,10 @@ impl Segment {
 impl Merger {
     /// Encodes a piece in UTF-8 of at most [`WINDOW`] bytes.
     pub fn piece(&mut self, tables: &Tables<'_>, text: &[u8], emit: &mut impl FnMut(u32)) {
+        if text.len() <= SHORT && text.is_ascii() {
+            self.merged_bytes += text.len() as u64;
+            return Segment::ascii(tables.pairs, text, emit);
+        }
         let Some(len) = self.part(tables, text) else {
             self.window(tables, text, true, emit);
             return;
@@ -223,7 +249,6 @@ impl Merger {
             }
             before = *part;
         }
-        let mut segment = Segment::EMPTY;
         let mut first = 0;
         for end in 1..=len {
             if self.parts[..len].get(end).is_some_and(|next| next.joined) {
@@ -240,7 +265,7 @@ impl Merger {
                         emit(right.id);
                     }
                 }
-                several if several.len() <= SHORT => segment.merge(pairs, several, text, emit),
+                several if several.len() <= SHORT => Segment::parts(pairs, several, text, emit),
                 several => {
                     let start = usize::from(several[0].start);
                     let end = self.parts[..len].get(end).map_or(text.len(), |next| usize::from(next.start));

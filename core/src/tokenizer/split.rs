@@ -36,10 +36,6 @@ pub struct Pieces<'t> {
     /// Where the last valid character is that took more than one byte, its class, and its size: the one that ends a piece is
     /// looked at again.
     last: (usize, u8, usize),
-    /// Where `starts` was found.
-    block: usize,
-    /// Bytes from `block` on at which further pieces start: one bit each.
-    starts: u64,
 }
 
 /// The end of the word that starts at some place, by alternatives 1 and 2.
@@ -55,7 +51,7 @@ enum Word {
 impl<'t> Pieces<'t> {
     /// The pieces of `text`.
     pub fn new(text: &'t [u8]) -> Self {
-        Self { text, at: 0, valid: true, last: (usize::MAX, OTHER, 0), block: 0, starts: 0 }
+        Self { text, at: 0, valid: true, last: (usize::MAX, OTHER, 0) }
     }
 
     /// Class and size in bytes of the character at byte `at`; none at the end.
@@ -88,15 +84,14 @@ impl<'t> Pieces<'t> {
         at
     }
 
-    /// Finds the ends of the next pieces, at least as many as half of [`BATCH`] if there are so many and all are in UTF-8. Returns
-    /// how many, and whether the last is in UTF-8; the others are.
-    pub fn fill(&mut self, ends: &mut [usize; BATCH]) -> (usize, bool) {
+    /// Finds the next pieces, at least as many as half of [`BATCH`] if there are so many and all are in UTF-8, and puts their ends
+    /// behind the first of `borders`. Returns how many, and whether the last is in UTF-8; the others are.
+    pub fn fill(&mut self, borders: &mut [usize; BATCH + 1]) -> (usize, bool) {
+        let ends = &mut borders[1..];
         let mut len = 0;
         while len < BATCH - ascii::BLOCK && self.at < self.text.len() {
-            if self.starts == 0 {
-                self.look_ahead();
-            }
-            if self.starts == 0 {
+            let (block, mut starts) = (self.at, self.look_ahead());
+            if starts == 0 {
                 self.valid = true;
                 self.at = self.end_of_piece();
                 ends[len] = self.at;
@@ -106,14 +101,14 @@ impl<'t> Pieces<'t> {
                 }
                 continue;
             }
-            let count = self.starts.count_ones() as usize;
+            let count = starts.count_ones() as usize;
             // Always some more than there are: the number of rounds is easier to predict than that of pieces.
             for places in ends[len..].as_chunks_mut::<GROUP>().0 {
                 for place in places {
-                    *place = self.block + self.starts.trailing_zeros() as usize;
-                    self.starts &= self.starts.wrapping_sub(1);
+                    *place = block + starts.trailing_zeros() as usize;
+                    starts &= starts.wrapping_sub(1);
                 }
-                if self.starts == 0 {
+                if starts == 0 {
                     break;
                 }
             }
@@ -123,13 +118,14 @@ impl<'t> Pieces<'t> {
         (len, true)
     }
 
-    /// Finds the next pieces all at once, if they are in ASCII.
-    fn look_ahead(&mut self) {
-        if let Some(block) = self.text[self.at..].first_chunk()
-            && block.first_chunk().is_some_and(|bytes| u64::from_le_bytes(*bytes) & HIGH == 0)
-        {
-            self.block = self.at;
-            self.starts = ascii::starts(block);
+    /// Finds the next pieces all at once, if they are in ASCII: the bytes from here on at which further ones start, one bit each.
+    #[inline]
+    fn look_ahead(&self) -> u64 {
+        match self.text[self.at..].first_chunk() {
+            Some(block) if block.first_chunk().is_some_and(|bytes| u64::from_le_bytes(*bytes) & HIGH == 0) => {
+                ascii::starts(block)
+            }
+            _ => 0,
         }
     }
 

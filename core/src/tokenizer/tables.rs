@@ -306,24 +306,31 @@ impl<'r> Tables<'r> {
         }
     }
 
-    /// Asks for what [`Tables::whole`] looks at, in three steps with time between them: this one returns what the next takes, and
-    /// that what [`Tables::ask_bytes`] takes.
+    /// As [`Tables::whole`], if the piece is short enough for the table of short tokens.
     #[inline]
-    pub fn ask_slot(&self, text: &[u8], key: &Key) -> usize {
-        match short_key(text, key.start, key.end) {
-            0 => {
-                let slot = slot_of(long_hash(key, &text[key.start..key.end]), self.long.len());
-                prefetch(self.long, slot);
-                slot
-            }
-            short => {
-                ask_short(self.short, short);
-                usize::MAX
-            }
+    pub fn short(&self, text: &[u8], start: usize, end: usize) -> Option<u32> {
+        match short_key(text, start, end) {
+            0 => None,
+            key => find_short(self.short, key),
         }
     }
 
-    /// See [`Tables::ask_slot`].
+    /// Asks for what [`Tables::short`] looks at.
+    #[inline]
+    pub fn ask_short(&self, text: &[u8], start: usize, end: usize) {
+        ask_short(self.short, short_key(text, start, end));
+    }
+
+    /// Asks for what [`Tables::whole`] looks at for a longer piece, in three steps with time between them: this one returns what
+    /// the next takes, and that what [`Tables::ask_bytes`] takes.
+    #[inline]
+    pub fn ask_long(&self, text: &[u8], key: &Key) -> usize {
+        let slot = slot_of(long_hash(key, &text[key.start..key.end]), self.long.len());
+        prefetch(self.long, slot);
+        slot
+    }
+
+    /// See [`Tables::ask_long`].
     #[inline]
     pub fn ask_offset(&self, slot: usize) -> usize {
         let id = first_long(self.long, slot);
@@ -331,7 +338,7 @@ impl<'r> Tables<'r> {
         id
     }
 
-    /// See [`Tables::ask_slot`].
+    /// See [`Tables::ask_long`].
     #[inline]
     pub fn ask_bytes(&self, id: usize) {
         if let Some(offset) = self.offsets.get(id) {
