@@ -64,12 +64,20 @@ pub struct Cache<'c> {
 }
 
 impl Cache<'_> {
-    /// What was kept for the piece `text[start..end]` among the short ones; nothing, if it was not. Without a branch on that: it
-    /// cannot be predicted.
+    /// Key and place of the piece `text[start..end]` among the short ones. Asks for what [`Cache::short`] looks at.
     #[inline]
-    pub fn short(&self, text: &[u8], start: usize, end: usize) -> Few {
+    pub fn ask_short(&self, text: &[u8], start: usize, end: usize) -> (u128, usize) {
         let key = short_key(text, start, end);
-        let Some(entry) = self.short.get(short_slot(key, self.short.len())) else { return [0; FEW + 1] };
+        let slot = short_slot(key, self.short.len());
+        prefetch(self.short, slot);
+        (key, slot)
+    }
+
+    /// What was kept for the piece with this key and place; nothing, if it was not. Without a branch on that: it cannot be
+    /// predicted.
+    #[inline]
+    pub fn short(&self, (key, slot): (u128, usize)) -> Few {
+        let Some(entry) = self.short.get(slot) else { return [0; FEW + 1] };
         let [first, second, third, len] = entry.ids;
         let other = ((entry.key ^ key) as u64) | ((entry.key ^ key) >> 64) as u64;
         // All ones if there is no difference.

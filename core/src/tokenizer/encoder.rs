@@ -97,6 +97,7 @@ impl Encoding<'_, '_> {
         let mut pieces = Pieces::new(text);
         let mut borders = [0; BATCH + 1];
         let mut found = [[0; FEW + 1]; BATCH];
+        let mut keys = [(0, 0); BATCH];
         let mut missed = [0; BATCH];
         loop {
             let (len, valid) = pieces.fill(&mut borders);
@@ -105,14 +106,21 @@ impl Encoding<'_, '_> {
             }
             let batch = borders[..=len].array_windows();
             // Nothing here depends on what is found, so the CPU waits for many pieces at once.
-            let mut misses = 0;
-            for (at, ([start, end], found)) in batch.clone().zip(&mut found).enumerate() {
-                *found = if self.cache.short.is_empty() {
+            if self.cache.short.is_empty() {
+                for ([start, end], found) in batch.clone().zip(&mut found) {
                     let id = self.tables.at_once(text, *start, *end);
-                    [id, 0, 0, u32::from(id != NO_ID)]
-                } else {
-                    self.cache.short(text, *start, *end)
-                };
+                    *found = [id, 0, 0, u32::from(id != NO_ID)];
+                }
+            } else {
+                for ([start, end], key) in batch.clone().zip(&mut keys) {
+                    *key = self.cache.ask_short(text, *start, *end);
+                }
+                for (found, key) in found[..len].iter_mut().zip(&keys) {
+                    *found = self.cache.short(*key);
+                }
+            }
+            let mut misses = 0;
+            for (at, found) in found[..len].iter().enumerate() {
                 missed[misses] = at as u8;
                 misses += usize::from(found[FEW] == 0);
             }
