@@ -28,7 +28,7 @@ use ossicle_host::vocabulary::o200k_harmony;
 type Encode = Box<dyn for<'m> Fn(&'m mut [MaybeUninit<u8>]) -> Box<dyn FnMut(&str) -> Vec<u32> + 'm> + Sync>;
 
 /// Pieces that Ossicle's encoder may remember.
-const PIECES: usize = 16384;
+const PIECES: usize = 8192;
 
 /// What an encoder begins with.
 const SENTENCE: &str = "This is one sentence.";

@@ -104,7 +104,7 @@ impl Cache<'_> {
     /// the short ones, a piece of several, which took merging, among the others too, where those of one do not drive it out.
     pub fn keep(&mut self, text: &[u8], key: &Key, ids: &[u32]) {
         let size = key.size();
-        self.keep_short(text, key, ids);
+        self.keep_short(text, key.start, key.end, ids);
         if (size >= WORD || ids.len() > 1)
             && size <= 2 * WORD
             && ids.len() <= MANY
@@ -116,10 +116,11 @@ impl Cache<'_> {
         }
     }
 
-    /// Keeps the tokens of the piece with this key, if they are few and the piece is short.
-    pub fn keep_short(&mut self, text: &[u8], key: &Key, ids: &[u32]) {
-        if key.size() < WORD && ids.len() <= FEW {
-            let short = short_key(text, key.start, key.end);
+    /// Keeps the tokens of the piece `text[start..end]`, if they are few and the piece is short.
+    #[inline]
+    pub fn keep_short(&mut self, text: &[u8], start: usize, end: usize, ids: &[u32]) {
+        if end - start < WORD && ids.len() <= FEW {
+            let short = short_key(text, start, end);
             if let Some(entry) = self.short.get_mut(short_slot(short, self.short.len())) {
                 let mut few = [0; FEW + 1];
                 few[..ids.len()].copy_from_slice(ids);

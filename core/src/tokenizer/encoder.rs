@@ -166,15 +166,15 @@ impl Encoding<'_, '_> {
     /// Encodes a piece that was not found at once.
     #[inline(never)]
     fn other(&mut self, text: &[u8], start: usize, end: usize, sink: &mut impl Sink) {
-        let key = Key::of(text, start, end);
         if let Some(id) = self.tables.short(text, start, end) {
-            self.cache.keep_short(text, &key, &[id]);
+            self.cache.keep_short(text, start, end, &[id]);
             return sink.id(id);
         }
+        let key = Key::of(text, start, end);
         match self.cache.long(&key) {
             Some(entry) => {
                 entry.ids().iter().for_each(|id| sink.id(*id));
-                self.cache.keep_short(text, &key, entry.ids());
+                self.cache.keep_short(text, start, end, entry.ids());
             }
             None => self.new_piece(text, &key, sink),
         }
