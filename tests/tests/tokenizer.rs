@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use ossicle_core::error::{Error, Result};
 use ossicle_core::tokenizer::merge::WINDOW;
-use ossicle_core::tokenizer::split::Pieces;
+use ossicle_core::tokenizer::split::{BATCH, Pieces};
 use ossicle_core::tokenizer::{
     Encoder, Gguf, Harmony, Kind, RankFile, Source, Specials, Token, Tokenizer, Utf8Stream, vocabulary,
 };
@@ -235,6 +235,19 @@ fn merged_by_definition(tokenizer: &Tokenizer<'_>, piece: &[u8]) -> Vec<u32> {
         parts.remove(at + 1);
         ends.remove(at + 1);
     }
+}
+
+fn pieces(text: &str) -> Vec<&str> {
+    let mut pieces = Vec::new();
+    let mut found = Pieces::new(text.as_bytes());
+    let mut borders = [0; BATCH + 1];
+    while let (len @ 1.., valid) = found.fill(&mut borders) {
+        assert!(valid);
+        pieces.extend(borders[..=len].windows(2).map(|piece| &text[piece[0]..piece[1]]));
+        borders[0] = borders[len];
+    }
+    assert_eq!(borders[0], text.len());
+    pieces
 }
 
 /// Chains of letters in which each merge prevents the one before it: what lies at the end decides about the start.
@@ -578,6 +591,22 @@ proptest! {
     }
 
     #[test]
+    fn an_encoder_gives_the_same_ids_for_any_texts(texts in prop::collection::vec(any_text(), 1..6), pieces in 0..9usize) {
+        let tokenizer = o200k_harmony();
+        let mut memory = encoder_region(pieces);
+        let mut encoder = Encoder::new(tokenizer, pieces, aligned(&mut memory)).unwrap();
+        for text in texts.iter().chain(&texts) {
+            let expected = encode(&tokenizer, text, Specials::None);
+            let mut ids = Vec::new();
+            encoder.encode(text, Specials::None, |id| ids.push(id));
+            prop_assert_eq!(&ids, &expected);
+            let mut ids = vec![0; expected.len()];
+            prop_assert_eq!(encoder.encode_into(text, Specials::None, &mut ids), Ok(expected.len()));
+            prop_assert_eq!(&ids, &expected);
+        }
+    }
+
+    #[test]
     fn any_ascii_is_cut_as_tiktoken_does(
         text in prop::collection::vec(prop::sample::select(b"aabSstTRreELlv'' 0\t\n\r/..".to_vec()), 60..200),
         odd in "[a\u{17F}\u{301}\u{E9}\u{C9}\u{3000}\u{65E5}]",
@@ -601,8 +630,8 @@ proptest! {
         let tokenizer = Tokenizer::new(&words, aligned(&mut memory)).unwrap();
         let text = text.repeat(repeat);
         let mut expected = Vec::new();
-        for piece in Pieces::new(text.as_bytes()) {
-            expected.extend(merged_by_definition(&tokenizer, &text.as_bytes()[piece.start..piece.end]));
+        for piece in pieces(&text) {
+            expected.extend(merged_by_definition(&tokenizer, piece.as_bytes()));
         }
         prop_assert_eq!(encode(&tokenizer, &text, Specials::None), expected);
     }

@@ -81,9 +81,9 @@ pub const NUMBER: u8 = b'5';
 pub const SPACE: u8 = b'6';
 
 /// The class of a code point.
-pub fn class(code_point: u32) -> u8 {{
-    let Some(&block) = INDEX.get((code_point / {BLOCK}) as usize) else {{ return OTHER }};
-    BLOCKS[block as usize * {BLOCK} + (code_point % {BLOCK}) as usize]
+pub const fn class(code_point: u32) -> u8 {{
+    let block = (code_point / {BLOCK}) as usize;
+    if block < INDEX.len() {{ BLOCKS[INDEX[block] as usize * {BLOCK} + (code_point % {BLOCK}) as usize] }} else {{ OTHER }}
 }}
 
 ",

@@ -305,7 +305,7 @@ impl<'t> Turn<'t> {
                 self.lead_to_answer(generation, emit)?;
                 return Ok(Progress::More);
             }
-            self.find_allowed(generation);
+            self.find_allowed(generation)?;
             // What can only be one token takes no pass of its own.
             if let Some(token) = self.only_allowed(generation) {
                 self.sampler.pass_over();
@@ -374,7 +374,7 @@ impl<'t> Turn<'t> {
     }
 
     /// Makes the generation's mask that of the next token, which can be known before its logits are.
-    fn find_allowed(&mut self, generation: &mut Generation<'_, '_>) {
+    fn find_allowed(&mut self, generation: &mut Generation<'_, '_>) -> Result<()> {
         let Generation { mask, ordinary, tokenizer, special, .. } = generation;
         let list = |mask: &mut [u32], token: u32| {
             if let Some(word) = mask.get_mut(token as usize / 32) {
@@ -412,6 +412,7 @@ impl<'t> Turn<'t> {
             mask.iter_mut().zip(&**ordinary).for_each(|(word, ordinary)| *word |= ordinary);
         }
         self.allowed = Some(mask.iter().map(|word| word.count_ones() as usize).sum());
+        Ok(())
     }
 
     /// The next token, if it is the only one that is allowed, and nobody wants to know more than that.

@@ -7,9 +7,11 @@
 //! for bit.
 
 pub mod arguments;
+pub mod ascii;
 mod exponential;
 mod features;
 mod portable;
+mod prefetch;
 
 // Not where floats are kept out of vector registers, as in operating-system kernels.
 #[cfg(any(
@@ -33,6 +35,7 @@ pub use architecture::SETS;
 pub use architecture::neon::SET as NEON;
 pub use exponential::exp;
 pub use features::CpuFeatures;
+pub use prefetch::prefetch;
 
 /// Activations are quantized in blocks of this many.
 pub const QUANTIZED_BLOCK: usize = 32;

@@ -300,7 +300,7 @@ impl TokenMask for SchemaMask<'_> {
         if let Some(token) = self.sure() {
             mask.fill(0);
             allow(mask, token);
-            return false;
+            return Ok(false);
         }
         let key = self.key();
         let words = self.masks.len() / CACHED;

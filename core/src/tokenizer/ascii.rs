@@ -4,8 +4,8 @@
 //! character is said about all bytes together: `a << 1` are the bytes behind those in `a`, and adding a bit to a run of ones
 //! carries it to the end of the run. Most of what decides about a piece lies close by; where it does not, the answer ends early.
 
-/// How many bytes are looked at.
-pub const BLOCK: usize = 64;
+pub use crate::kernels::ascii::BLOCK;
+use crate::kernels::ascii::planes;
 
 /// The bytes after the first at which a piece starts for sure, given that one starts at the first.
 #[inline]
@@ -74,50 +74,3 @@ pub fn contraction(behind: [u8; 2]) -> usize {
         _ => 0,
     }
 }
-
-/// Eight bits for each byte of the text, transposed: letters; capitals; digits; white space; line ends and `/`; other
-/// characters; the space and the apostrophe; what is no ASCII.
-#[inline]
-fn planes(text: &[u8; BLOCK]) -> [u64; 8] {
-    let mut words = [0; 8];
-    for (word, bytes) in words.iter_mut().zip(text.as_chunks::<8>().0) {
-        *word = bytes.iter().rev().fold(0, |word, byte| word << 1 | PLANES[usize::from(*byte)]);
-    }
-    // Byte `b` of word `w` goes to byte `w` of word `b`: blocks of four bytes first, then of two, then single ones.
-    for (distance, low) in [(4, 0x0000_0000_FFFF_FFFF), (2, 0x0000_FFFF_0000_FFFF), (1, 0x00FF_00FF_00FF_00FF)] {
-        for word in (0..8).filter(|word| word & distance == 0) {
-            let (left, right) = (words[word], words[word + distance]);
-            let shift = 8 * distance;
-            words[word] = left & low | (right & low) << shift;
-            words[word + distance] = left >> shift & low | right & !low;
-        }
-    }
-    words
-}
-
-/// For each byte a 1 in the lowest bit of each plane that it belongs to, the first plane in the lowest byte.
-static PLANES: [u64; 256] = {
-    let mut planes = [0; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        let bits = match byte as u8 {
-            b'a'..=b'z' => 0b0000_0001,
-            b'A'..=b'Z' => 0b0000_0011,
-            b'0'..=b'9' => 0b0000_0100,
-            b' ' => 0b0100_1000,
-            b'\r' | b'\n' => 0b0001_1000,
-            b'\t' | 0x0B | 0x0C => 0b0000_1000,
-            b'/' => 0b0011_0000,
-            b'\'' => 0b0110_0000,
-            0x80.. => 0b1000_0000,
-            _ => 0b0010_0000,
-        };
-        let mut plane = 0;
-        while plane < 8 {
-            planes[byte] |= (bits >> plane & 1) << (8 * plane);
-            plane += 1;
-        }
-        byte += 1;
-    }
-    planes
-};

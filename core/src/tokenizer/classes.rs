@@ -18,9 +18,9 @@ pub const NUMBER: u8 = b'5';
 pub const SPACE: u8 = b'6';
 
 /// The class of a code point.
-pub fn class(code_point: u32) -> u8 {
-    let Some(&block) = INDEX.get((code_point / 128) as usize) else { return OTHER };
-    BLOCKS[block as usize * 128 + (code_point % 128) as usize]
+pub const fn class(code_point: u32) -> u8 {
+    let block = (code_point / 128) as usize;
+    if block < INDEX.len() { BLOCKS[INDEX[block] as usize * 128 + (code_point % 128) as usize] } else { OTHER }
 }
 
 /// The block of every 128 code points.

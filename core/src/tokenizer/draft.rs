@@ -1,8 +1,12 @@
 //! Building the index of a vocabulary: see [`super::tables`].
 
-use super::lookup::{Bucket, EMPTY, EMPTY_BUCKET, NO_ID, Pairs, insert_long, insert_pair, insert_short, short_key};
+use super::lookup::{
+    Bucket, EMPTY, EMPTY_BUCKET, NO_ID, Pairs, TOGETHER, find_short, insert_long, insert_pair, insert_short,
+    insert_together, short_key,
+};
 use super::merge::Merger;
 use super::tables::{Counts, HEADER_LEN, LOOKAHEAD_MAX, Special, border, buckets, filter_words, name, slots};
+use super::utf8::character;
 use super::vocabulary::{IDS_MAX, Kind, Source, TOKEN_BYTES_MAX, Token};
 use crate::error::{Error, Result};
 use crate::region::Carver;
@@ -18,6 +22,7 @@ pub struct Draft<'r> {
     pub byte_pairs: &'r mut [u32],
     pub characters: &'r mut [u32],
     pub across: &'r mut [u32],
+    pub together: &'r mut [u64],
     pub filter: &'r mut [u64],
     pub short: &'r mut [Bucket],
     pub long: &'r mut [u64],
@@ -39,6 +44,7 @@ impl<'r> Draft<'r> {
             byte_pairs: carver.filled(256 * 256, NO_ID)?,
             characters: carver.filled(1 << 16, NO_ID)?,
             across: carver.filled(256 * 256, NO_ID)?,
+            together: carver.filled(TOGETHER, 0)?,
             filter: carver.filled(filter_words(counts.pairs()), 0)?,
             short: carver.filled(buckets(counts.short), EMPTY_BUCKET)?,
             long: carver.filled(slots(counts.long), EMPTY)?,
@@ -52,7 +58,9 @@ impl<'r> Draft<'r> {
         self.place_bytes(source)?;
         self.order_specials();
         self.name_bytes()?;
-        self.derive_pairs()
+        self.derive_pairs()?;
+        self.note_together();
+        Ok(())
     }
 
     /// Fills `bytes`, `offsets`, `special` and `specials`.
@@ -144,7 +152,9 @@ impl<'r> Draft<'r> {
             }
             let byte_ids = self.byte_ids.first_chunk().expect("256 were carved");
             let byte_pairs = self.byte_pairs.first_chunk().expect("65536 were carved");
-            merger.merge_bytes(Pairs { byte_ids, byte_pairs, filter: self.filter, table: self.pairs }, bytes);
+            let together = self.together.first_chunk().expect("as many were carved");
+            let (filter, table) = (&*self.filter, &*self.pairs);
+            merger.merge_bytes(Pairs { byte_ids, byte_pairs, filter, table, together }, bytes);
             let mut parts = merger.parts();
             let (Some((left, size)), Some((right, end))) = (parts.next(), parts.next()) else { continue };
             if end != bytes.len() {
@@ -180,6 +190,37 @@ impl<'r> Draft<'r> {
         }
         self.header[HEADER_LEN - 1] = u32::from(lookahead);
         Ok(())
+    }
+}
+
+impl Draft<'_> {
+    /// Fills `together`, when all else is filled.
+    fn note_together(&mut self) {
+        for id in 0..self.offsets.len() - 1 {
+            if !self.is_ordinary(id) {
+                continue;
+            }
+            let bytes = &self.bytes[self.offsets[id] as usize..self.offsets[id + 1] as usize];
+            let mut before = None;
+            let mut at = 0;
+            while at < bytes.len() {
+                let character = character(bytes, at);
+                let end = at + character.size;
+                let this = match character.valid {
+                    false => None,
+                    true if character.size == 1 => Some(self.byte_ids[usize::from(bytes[at])]),
+                    true => match self.characters.get(character.code_point as usize) {
+                        Some(id) => Some(*id).filter(|id| *id != NO_ID),
+                        None => find_short(self.short, short_key(bytes, at, end)),
+                    },
+                };
+                if let (Some(left), Some(right)) = (before, this) {
+                    insert_together(self.together, left, right);
+                }
+                before = this;
+                at = end;
+            }
+        }
     }
 }
 

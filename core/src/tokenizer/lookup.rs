@@ -3,6 +3,7 @@
 //! Keys are spread by multiplication; a search ends at the first empty slot, or after all.
 
 use super::vocabulary::IDS_MAX;
+use crate::kernels::prefetch;
 
 /// One cache line of the table `short`: five keys (see [`short_key`]), their ids at half the size, and 1 in the last half if a
 /// token found no place.
@@ -139,6 +140,18 @@ pub fn find_short(table: &[Bucket], key: u64) -> Option<u32> {
     None
 }
 
+/// Asks for the bucket where [`find_short`] starts.
+#[inline]
+pub fn ask_short(table: &[Bucket], key: u64) {
+    prefetch(table, slot_of(pair_hash(key), table.len()));
+}
+
+/// The token where [`find_long`] starts, if there is one; some other number if not.
+#[inline]
+pub fn first_long(table: &[u64], slot: usize) -> usize {
+    table.get(slot).map_or(0, |entry| (entry & ID_MASK) as usize)
+}
+
 /// The token with this hash (see [`long_hash`]) among the long ones that `is_it`.
 pub fn find_long(table: &[u64], hash: u64, is_it: impl Fn(u32) -> bool) -> Option<u32> {
     let mut slot = slot_of(hash, table.len());
@@ -167,7 +180,12 @@ pub struct Pairs<'p> {
     pub filter: &'p [u64],
     /// Entries of left id, right id and the id they merge to.
     pub table: &'p [u64],
+    /// A bit for each of many hashes: set if some token holds two characters with it, next to each other.
+    pub together: &'p [u64; TOGETHER],
 }
+
+/// Words of [`Pairs::together`]. In o200k some XXX pairs of characters set one bit in XXX.
+pub const TOGETHER: usize = 1 << 13;
 
 impl Pairs<'_> {
     /// The token that is this byte.
@@ -180,6 +198,21 @@ impl Pairs<'_> {
     #[inline]
     pub fn of_bytes(&self, left: u8, right: u8) -> u32 {
         self.byte_pairs[usize::from(left) << 8 | usize::from(right)]
+    }
+
+    /// Whether a token may hold the characters that are these tokens next to each other.
+    #[inline]
+    pub fn together(&self, left: u32, right: u32) -> bool {
+        let bit = slot_of(pair_hash(u64::from(left) << ID_BITS | u64::from(right)), TOGETHER * 64);
+        self.together[bit / 64 % TOGETHER] >> (bit % 64) & 1 == 1
+    }
+
+    /// Asks for what [`Pairs::get`] looks at.
+    #[inline]
+    pub fn ask(&self, left: u32, right: u32) {
+        let hash = pair_hash(u64::from(left) << ID_BITS | u64::from(right));
+        prefetch(self.filter, slot_of(hash, self.filter.len() * 64) / 64);
+        prefetch(self.table, slot_of(hash, self.table.len()));
     }
 
     /// The token to which `left` and `right` merge; [`u32::MAX`] if there is none.
@@ -204,6 +237,12 @@ impl Pairs<'_> {
         }
         NO_ID
     }
+}
+
+/// Notes that a token holds the characters with these ids next to each other.
+pub fn insert_together(together: &mut [u64], left: u32, right: u32) {
+    let bit = slot_of(pair_hash(u64::from(left) << ID_BITS | u64::from(right)), together.len() * 64);
+    together[bit / 64] |= 1 << (bit % 64);
 }
 
 /// Adds a pair: left id, right id, and the id to which they merge.
@@ -254,8 +293,9 @@ fn word_hash(word: u128) -> u64 {
     folded.wrapping_mul(GOLDEN)
 }
 
+/// A hash of eight bytes.
 #[inline]
-fn pair_hash(key: u64) -> u64 {
+pub fn pair_hash(key: u64) -> u64 {
     key.wrapping_mul(GOLDEN)
 }
 

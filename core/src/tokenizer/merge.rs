@@ -31,8 +31,14 @@
 //! any of them merges with a neighbour, merging starts from the character. Only a token that goes across the border of the
 //! character and ends or starts within it could come before, and only with a lower id. For each two bytes with a border
 //! between them [`Tables`] knows the lowest id of such a token; if the character's own id is lower on both sides, it is sure.
+//!
+//! # Cutting between characters
+//!
+//! From then on, a token that goes across the border of two such characters holds both. Where no token of the vocabulary holds
+//! the two next to each other ([`Pairs::together`]), nothing ever merges across the border, and the text can be cut there. Most
+//! of Chinese and Japanese falls into segments of one or two characters that way.
 
-use super::lookup::Pairs;
+use super::lookup::{NO_ID, Pairs};
 use super::tables::Tables;
 use super::vocabulary::IDS_MAX;
 
@@ -41,6 +47,9 @@ pub const WINDOW: usize = 1024;
 
 /// Bytes, and so merge candidates, that share one minimum.
 const BLOCK: usize = 16;
+
+/// Parts that are merged without a window.
+const SHORT: usize = BLOCK;
 
 /// No candidate: above all others.
 const NONE: i32 = i32::MAX;
@@ -61,6 +70,8 @@ pub struct Merger {
     before: [u16; WINDOW],
     /// How many bytes the window holds.
     len: usize,
+    /// What a piece that is cut into segments is made of.
+    parts: [Part; PARTS],
     /// How many bytes were merged so far, those of overlapping windows each time.
     pub merged_bytes: u64,
 }
@@ -74,12 +85,227 @@ impl Default for Merger {
             sizes: [0; WINDOW],
             before: [0; WINDOW],
             len: 0,
+            parts: [Part::NONE; PARTS],
             merged_bytes: 0,
         }
     }
 }
 
+/// Parts of a piece that is cut into segments.
+const PARTS: usize = 128;
+
+/// What a piece is made of to begin with.
+#[derive(Clone, Copy)]
+struct Part {
+    id: u32,
+    /// Its first byte within the piece.
+    start: u16,
+    /// What it is.
+    kind: PartKind,
+    /// Whether it may merge with the part before it.
+    joined: bool,
+}
+
+impl Part {
+    const NONE: Self = Self { id: 0, start: 0, kind: PartKind::Fragment, joined: false };
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum PartKind {
+    /// A character of one byte.
+    Ascii,
+    /// Another character.
+    Character,
+    /// A byte of a character that is not sure to become a token.
+    Fragment,
+}
+
+/// Up to [`SHORT`] parts next to each other.
+struct Segment {
+    /// For each part: the id that merging it with the next would give, times [`SHORT`], plus the part.
+    candidates: [i32; SHORT],
+    /// The id of each part.
+    ids: [u32; SHORT],
+    /// The part behind each part.
+    behind: [u8; SHORT],
+    /// The part before each part.
+    before: [u8; SHORT],
+    /// How many parts there were.
+    len: usize,
+}
+
+impl Segment {
+    /// So many parts, without ids.
+    #[inline]
+    fn new(len: usize) -> Self {
+        const NEXT: [u8; SHORT] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16];
+        const LAST: [u8; SHORT] = [0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14];
+        Self { candidates: [NONE; SHORT], ids: [0; SHORT], behind: NEXT, before: LAST, len: len.min(SHORT) }
+    }
+
+    /// Notes to what the parts at `left` and `right`, which is behind it, merge. Then asks for the pairs that come of it: they
+    /// may be looked up next.
+    #[inline]
+    fn consider(&mut self, pairs: Pairs<'_>, left: usize, right: usize, merged: u32) {
+        self.candidates[left] = candidate::<SHORT>(merged, left);
+        if merged < IDS_MAX {
+            if left > 0 {
+                pairs.ask(self.ids[usize::from(self.before[left]) % SHORT], merged);
+            }
+            let next = usize::from(self.behind[right]);
+            if next < self.len {
+                pairs.ask(merged, self.ids[next % SHORT]);
+            }
+        }
+    }
+
+    /// Encodes a piece of at most [`SHORT`] bytes, all in ASCII.
+    #[inline]
+    fn ascii(pairs: Pairs<'_>, text: &[u8], emit: &mut impl FnMut(u32)) {
+        let mut segment = Self::new(text.len());
+        for (id, byte) in segment.ids.iter_mut().zip(text) {
+            *id = pairs.byte_id(*byte);
+        }
+        for (left, two) in text.windows(2).take(SHORT - 1).enumerate() {
+            segment.consider(pairs, left, left + 1, pairs.of_bytes(two[0], two[1]));
+        }
+        segment.merge(pairs, emit);
+    }
+
+    /// Encodes at most [`SHORT`] parts of `text`.
+    #[inline]
+    fn parts(pairs: Pairs<'_>, parts: &[Part], text: &[u8], emit: &mut impl FnMut(u32)) {
+        let mut segment = Self::new(parts.len());
+        for (id, part) in segment.ids.iter_mut().zip(parts) {
+            *id = part.id;
+        }
+        for (left, two) in parts.windows(2).take(SHORT - 1).enumerate() {
+            let merged = match (two[0].kind, two[1].kind) {
+                (PartKind::Ascii, PartKind::Ascii) => {
+                    pairs.of_bytes(text[usize::from(two[0].start)], text[usize::from(two[1].start)])
+                }
+                _ => pairs.get(two[0].id, two[1].id),
+            };
+            segment.consider(pairs, left, left + 1, merged);
+        }
+        segment.merge(pairs, emit);
+    }
+
+    /// Merges the parts and hands out what is left.
+    fn merge(mut self, pairs: Pairs<'_>, emit: &mut impl FnMut(u32)) {
+        loop {
+            let half: &[i32; SHORT / 2] = self.candidates.first_chunk().expect("half of them");
+            let best = if self.len <= SHORT / 2 { least(half) } else { least(&self.candidates) };
+            if best == NONE {
+                break;
+            }
+            // The remainders change nothing, but show that all is within bounds.
+            let part = best as usize % SHORT;
+            let id = best as u32 / SHORT as u32;
+            let right = usize::from(self.behind[part]) % SHORT;
+            let next = usize::from(self.behind[right]);
+            self.ids[part] = id;
+            self.behind[part] = next as u8;
+            self.candidates[right] = NONE;
+            self.candidates[part] = NONE;
+            if next < self.len {
+                self.before[next % SHORT] = part as u8;
+                self.consider(pairs, part, next % SHORT, pairs.get(id, self.ids[next % SHORT]));
+            }
+            if part > 0 {
+                let left = usize::from(self.before[part]) % SHORT;
+                self.consider(pairs, left, part, pairs.get(self.ids[left], id));
+            }
+        }
+        let mut part = 0;
+        while part < self.len {
+            emit(self.ids[part % SHORT]);
+            part = usize::from(self.behind[part % SHORT]);
+        }
+    }
+}
+
 impl Merger {
+    /// Encodes a piece in UTF-8 of at most [`WINDOW`] bytes.
+    pub fn piece(&mut self, tables: &Tables<'_>, text: &[u8], emit: &mut impl FnMut(u32)) {
+        if text.len() <= SHORT && text.is_ascii() {
+            self.merged_bytes += text.len() as u64;
+            return Segment::ascii(tables.pairs, text, emit);
+        }
+        let Some(len) = self.part(tables, text) else {
+            self.window(tables, text, true, emit);
+            return;
+        };
+        let pairs = tables.pairs;
+        // Each of these loops asks for what the next one looks at. There are no branches on what is found.
+        let mut before = Part::NONE;
+        for part in &mut self.parts[..len] {
+            if before.kind == PartKind::Ascii && part.kind == PartKind::Ascii {
+                part.joined = true;
+            } else {
+                pairs.ask(before.id, part.id);
+                let fragment = before.kind == PartKind::Fragment || part.kind == PartKind::Fragment;
+                part.joined = fragment | pairs.together(before.id, part.id);
+            }
+            before = *part;
+        }
+        let mut first = 0;
+        for end in 1..=len {
+            if self.parts[..len].get(end).is_some_and(|next| next.joined) {
+                continue;
+            }
+            match &self.parts[first..end] {
+                [alone] => emit(alone.id),
+                [left, right] if left.kind != PartKind::Ascii || right.kind != PartKind::Ascii => {
+                    let merged = pairs.get(left.id, right.id);
+                    if merged < IDS_MAX {
+                        emit(merged);
+                    } else {
+                        emit(left.id);
+                        emit(right.id);
+                    }
+                }
+                several if several.len() <= SHORT => Segment::parts(pairs, several, text, emit),
+                several => {
+                    let start = usize::from(several[0].start);
+                    let end = self.parts[..len].get(end).map_or(text.len(), |next| usize::from(next.start));
+                    self.window(tables, &text[start..end], true, emit);
+                }
+            }
+            first = end;
+        }
+        self.merged_bytes += text.len() as u64;
+    }
+
+    /// Finds what a piece is made of. Returns of how many parts, unless these are too many.
+    fn part(&mut self, tables: &Tables<'_>, text: &[u8]) -> Option<usize> {
+        let mut len = 0;
+        // What may go across the last border that was looked at, and where that is.
+        let mut across = (NO_ID, 0);
+        let mut at = 0;
+        while let Some(&byte) = text.get(at) {
+            let mut part =
+                Part { id: tables.pairs.byte_id(byte), start: at as u16, kind: PartKind::Ascii, joined: false };
+            let mut size = 1;
+            if byte >= 0x80 {
+                part.kind = PartKind::Fragment;
+                let (mut lowest, border) = across;
+                if border != at {
+                    lowest = tables.across(text, at);
+                }
+                if let Some(character) = tables.character(text, at, lowest) {
+                    part.kind = PartKind::Character;
+                    (part.id, size) = (character.0, character.1);
+                    across = (character.2, at + size);
+                }
+            }
+            *self.parts.get_mut(len)? = part;
+            len += 1;
+            at += size;
+        }
+        Some(len)
+    }
+
     /// Merges `text`, at most [`WINDOW`] bytes, from its bytes on.
     pub fn merge_bytes(&mut self, pairs: Pairs<'_>, text: &[u8]) {
         self.start(text, pairs, |_, _| None);
@@ -89,7 +315,9 @@ impl Merger {
     /// Merges `text`, at most [`WINDOW`] bytes of UTF-8, which may end within a character. Starts from characters where these
     /// are sure to become tokens first.
     pub fn merge(&mut self, tables: &Tables<'_>, text: &[u8]) {
-        self.start(text, tables.pairs, |text, at| tables.character(text, at));
+        self.start(text, tables.pairs, |text, at| {
+            tables.character(text, at, tables.across(text, at)).map(|(id, size, _)| (id, size))
+        });
         self.run(tables.pairs);
     }
 
@@ -117,7 +345,7 @@ impl Merger {
                     (Some(left), Some(right)) => pairs.of_bytes(left, right),
                     _ => pairs.get(self.ids[before], id),
                 };
-                self.candidates[before / BLOCK][before % BLOCK] = candidate(merged, before);
+                self.candidates[before / BLOCK][before % BLOCK] = candidate::<WINDOW>(merged, before);
             }
             before = at;
             byte_before = this_byte;
@@ -164,13 +392,13 @@ impl Merger {
         self.candidates[right / BLOCK][right % BLOCK] = NONE;
         self.candidates[part / BLOCK][part % BLOCK] = if next < self.len.min(WINDOW) {
             self.before[next] = part as u16;
-            candidate(pairs.get(id, self.ids[next]), part)
+            candidate::<WINDOW>(pairs.get(id, self.ids[next]), part)
         } else {
             NONE
         };
         let left = usize::from(self.before[part]) % WINDOW;
         if part > 0 {
-            self.candidates[left / BLOCK][left % BLOCK] = candidate(pairs.get(self.ids[left], id), left);
+            self.candidates[left / BLOCK][left % BLOCK] = candidate::<WINDOW>(pairs.get(self.ids[left], id), left);
         }
         [left, part, right]
     }
@@ -227,11 +455,12 @@ impl Merger {
     }
 }
 
-/// The candidate of a part that merges with the next to `id`, if that is one.
-fn candidate(id: u32, part: usize) -> i32 {
-    if id < IDS_MAX { (id * WINDOW as u32) as i32 + part as i32 } else { NONE }
+/// The candidate of a part, one of so many, that merges with the next to `id`, if that is one.
+#[inline]
+fn candidate<const PARTS: usize>(id: u32, part: usize) -> i32 {
+    if id < IDS_MAX { (id * PARTS as u32) as i32 + part as i32 } else { NONE }
 }
 
-fn least(candidates: &[i32; BLOCK]) -> i32 {
+fn least<const LEN: usize>(candidates: &[i32; LEN]) -> i32 {
     candidates.iter().fold(NONE, |least, other| least.min(*other))
 }

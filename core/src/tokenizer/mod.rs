@@ -34,8 +34,8 @@ pub use vocabulary::{Gguf, Harmony, Kind, RankFile, Source, Token};
 
 use crate::error::{Error, Result};
 use crate::region::{Carver, Layout};
-use cache::{Cache, Entry};
-use encoder::Encoding;
+use cache::{Cache, Long, Short};
+use encoder::{Buffer, Encoding, Sink};
 use lookup::Key;
 use merge::Merger;
 use tables::Tables;
@@ -135,21 +135,24 @@ impl<'r> Tokenizer<'r> {
 
     /// Encodes `text` and hands the ids to `emit`, in order. Takes 16 KB of stack. An [`Encoder`] is faster.
     pub fn encode(&self, text: impl AsRef<[u8]>, specials: Specials<'_>, mut emit: impl FnMut(u32)) {
-        let mut merger = Merger::default();
-        let mut encoding = Encoding { tables: &self.tables, merger: &mut merger, cache: Cache::new(&mut []) };
-        encoding.encode(text.as_ref(), specials, &mut emit);
+        self.encode_to(text.as_ref(), specials, &mut emit);
     }
 
     /// Encodes `text` into the start of `ids` and returns how many there are. One for each byte of a text in UTF-8 is always
-    /// room enough; three for each, if it may not be UTF-8.
+    /// room enough; three for each, if it may not be UTF-8. Numbers behind those may change.
     ///
     /// # Errors
-    /// [`Error::BufferTooSmall`] with the number needed; the ids before are in place.
+    /// [`Error::BufferTooSmall`] with the number needed; the ids that have room are in place.
     pub fn encode_into(&self, text: impl AsRef<[u8]>, specials: Specials<'_>, ids: &mut [u32]) -> Result<usize> {
         let have = ids.len();
-        let mut len = 0;
-        self.encode(text, specials, into(ids, &mut len));
-        fits(len, have)
+        let mut buffer = Buffer { ids, len: 0 };
+        self.encode_to(text.as_ref(), specials, &mut buffer);
+        fits(buffer.len, have)
+    }
+
+    fn encode_to(&self, text: &[u8], specials: Specials<'_>, sink: &mut impl Sink) {
+        let cache = Cache { short: &mut [], long: &mut [] };
+        Encoding { tables: &self.tables, merger: &mut Merger::default(), cache }.encode(text, specials, sink);
     }
 
     /// Hands the bytes of each token to `emit`, in order. Ids that are no token give nothing.
@@ -179,7 +182,8 @@ impl<'r> Tokenizer<'r> {
 pub struct Encoder<'t, 'm> {
     tokenizer: Tokenizer<'t>,
     merger: &'m mut [Merger],
-    cache: &'m mut [Entry],
+    short: &'m mut [Short],
+    long: &'m mut [Long],
 }
 
 impl<'t, 'm> Encoder<'t, 'm> {
@@ -193,17 +197,22 @@ impl<'t, 'm> Encoder<'t, 'm> {
         Ok(carver.layout())
     }
 
-    /// An encoder that remembers up to so many pieces. 8192 are a good number.
+    /// An encoder that remembers up to so many short pieces, and half as many others. 8192 are a good number.
     ///
     /// # Errors
     /// [`Error::RegionTooSmall`], [`Error::RegionAlign`].
     pub fn new(tokenizer: Tokenizer<'t>, pieces: usize, region: &'m mut [MaybeUninit<u8>]) -> Result<Self> {
-        let (merger, cache) = Self::carve(pieces, &mut Carver::placing(region)?)?;
-        Ok(Self { tokenizer, merger, cache })
+        let (merger, short, long) = Self::carve(pieces, &mut Carver::placing(region)?)?;
+        Ok(Self { tokenizer, merger, short, long })
     }
 
-    fn carve(pieces: usize, carver: &mut Carver<'m>) -> Result<(&'m mut [Merger], &'m mut [Entry])> {
-        Ok((carver.filled(1, Merger::default())?, carver.filled(pieces, Entry::EMPTY)?))
+    #[expect(clippy::type_complexity, reason = "the fields of an encoder")]
+    fn carve(pieces: usize, carver: &mut Carver<'m>) -> Result<(&'m mut [Merger], &'m mut [Short], &'m mut [Long])> {
+        Ok((
+            carver.filled(1, Merger::default())?,
+            carver.filled(pieces, Short::EMPTY)?,
+            carver.filled(pieces.div_ceil(2), Long::EMPTY)?,
+        ))
     }
 
     /// How many bytes it had to merge so far, each time that it did: what the time beyond splitting and looking up grows
@@ -214,30 +223,24 @@ impl<'t, 'm> Encoder<'t, 'm> {
 
     /// Encodes `text` and hands the ids to `emit`, in order.
     pub fn encode(&mut self, text: impl AsRef<[u8]>, specials: Specials<'_>, mut emit: impl FnMut(u32)) {
-        let [merger] = self.merger else { return };
-        let mut encoding = Encoding { tables: &self.tokenizer.tables, merger, cache: Cache::new(self.cache) };
-        encoding.encode(text.as_ref(), specials, &mut emit);
+        self.encode_to(text.as_ref(), specials, &mut emit);
     }
 
     /// Encodes `text` into the start of `ids`, as [`Tokenizer::encode_into`] does.
     ///
     /// # Errors
-    /// [`Error::BufferTooSmall`] with the number needed; the ids before are in place.
+    /// [`Error::BufferTooSmall`] with the number needed; the ids that have room are in place.
     pub fn encode_into(&mut self, text: impl AsRef<[u8]>, specials: Specials<'_>, ids: &mut [u32]) -> Result<usize> {
         let have = ids.len();
-        let mut len = 0;
-        self.encode(text, specials, into(ids, &mut len));
-        fits(len, have)
+        let mut buffer = Buffer { ids, len: 0 };
+        self.encode_to(text.as_ref(), specials, &mut buffer);
+        fits(buffer.len, have)
     }
-}
 
-/// Puts what is emitted into `ids` and counts it.
-fn into<'i>(ids: &'i mut [u32], len: &'i mut usize) -> impl FnMut(u32) + 'i {
-    move |id| {
-        if let Some(place) = ids.get_mut(*len) {
-            *place = id;
-        }
-        *len += 1;
+    fn encode_to(&mut self, text: &[u8], specials: Specials<'_>, sink: &mut impl Sink) {
+        let [merger] = self.merger else { return };
+        let cache = Cache { short: self.short, long: self.long };
+        Encoding { tables: &self.tokenizer.tables, merger, cache }.encode(text, specials, sink);
     }
 }
 

@@ -22,28 +22,22 @@ use super::ascii;
 use super::classes::{LOWER, MARK, NUMBER, OTHER, SPACE, UNCASED, UPPER, class};
 use super::utf8::character;
 
-/// A piece of text.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Piece {
-    /// Its first byte.
-    pub start: usize,
-    /// The byte behind its last.
-    pub end: usize,
-    /// Whether all its bytes are UTF-8. May also be false because of bytes right behind it.
-    pub valid: bool,
-}
+/// Room for the ends of pieces that are found together.
+pub const BATCH: usize = 2 * ascii::BLOCK;
+
+/// Ends that are written at once.
+const GROUP: usize = 8;
 
 /// The pieces of a text, in order. Ill-formed parts count as U+FFFD.
 pub struct Pieces<'t> {
     text: &'t [u8],
     at: usize,
     valid: bool,
-    /// Where `starts` was found.
-    block: usize,
     /// Whether a piece depends on what stands behind the text.
     is_open: bool,
-    /// Bytes from `block` on at which further pieces start: one bit each.
-    starts: u64,
+    /// Where the last valid character is that took more than one byte, its class, and its size: the one that ends a piece is
+    /// looked at again.
+    last: (usize, u8, usize),
 }
 
 /// The end of the word that starts at some place, by alternatives 1 and 2.
@@ -59,7 +53,7 @@ enum Word {
 impl<'t> Pieces<'t> {
     /// The pieces of `text`.
     pub fn new(text: &'t [u8]) -> Self {
-        Self { text, at: 0, valid: true, block: 0, is_open: false, starts: 0 }
+        Self { text, at: 0, valid: true, is_open: false, last: (usize::MAX, OTHER, 0) }
     }
 
     /// The end of the first piece of all texts that begin with `text`, if it is the same for all.
@@ -78,9 +72,18 @@ impl<'t> Pieces<'t> {
         if byte < 0x80 {
             return Some((ASCII[byte as usize], 1));
         }
+        let (last, class_of_last, size_of_last) = self.last;
+        if at == last {
+            return Some((class_of_last, size_of_last));
+        }
         let character = character(self.text, at);
-        self.valid &= character.valid;
-        Some((class(character.code_point), character.size))
+        let class = class(character.code_point);
+        if character.valid {
+            self.last = (at, class, character.size);
+        } else {
+            self.valid = false;
+        }
+        Some((class, character.size))
     }
 
     /// The end of the longest run from `at` on of characters whose class is accepted.
@@ -93,13 +96,48 @@ impl<'t> Pieces<'t> {
         at
     }
 
-    /// Finds the next pieces all at once, if they are in ASCII.
-    fn look_ahead(&mut self) {
-        if let Some(block) = self.text[self.at..].first_chunk()
-            && block.first_chunk().is_some_and(|bytes| u64::from_le_bytes(*bytes) & HIGH == 0)
-        {
-            self.block = self.at;
-            self.starts = ascii::starts(block);
+    /// Finds the next pieces, at least as many as half of [`BATCH`] if there are so many and all are in UTF-8, and puts their ends
+    /// behind the first of `borders`. Returns how many, and whether the last is in UTF-8; the others are.
+    pub fn fill(&mut self, borders: &mut [usize; BATCH + 1]) -> (usize, bool) {
+        let ends = &mut borders[1..];
+        let mut len = 0;
+        while len < BATCH - ascii::BLOCK && self.at < self.text.len() {
+            let (block, mut starts) = (self.at, self.look_ahead());
+            if starts == 0 {
+                self.valid = true;
+                self.at = self.end_of_piece();
+                ends[len] = self.at;
+                len += 1;
+                if !self.valid {
+                    return (len, false);
+                }
+                continue;
+            }
+            let count = starts.count_ones() as usize;
+            // Always some more than there are: the number of rounds is easier to predict than that of pieces.
+            for places in ends[len..].as_chunks_mut::<GROUP>().0 {
+                for place in places {
+                    *place = block + starts.trailing_zeros() as usize;
+                    starts &= starts.wrapping_sub(1);
+                }
+                if starts == 0 {
+                    break;
+                }
+            }
+            len += count;
+            self.at = ends[len - 1];
+        }
+        (len, true)
+    }
+
+    /// Finds the next pieces all at once, if they are in ASCII: the bytes from here on at which further ones start, one bit each.
+    #[inline]
+    fn look_ahead(&self) -> u64 {
+        match self.text[self.at..].first_chunk() {
+            Some(block) if block.first_chunk().is_some_and(|bytes| u64::from_le_bytes(*bytes) & HIGH == 0) => {
+                ascii::starts(block)
+            }
+            _ => 0,
         }
     }
 
@@ -144,13 +182,14 @@ impl<'t> Pieces<'t> {
             at = match self.class_at(at) {
                 Some((UPPER, size)) => at + size,
                 Some((UNCASED | MARK, size)) => {
-                    behind_uncased = Some(at + size);
-                    at + size
+                    at = uncased_run(self.text, at + size);
+                    behind_uncased = Some(at);
+                    at
                 }
                 Some((LOWER, _)) => {
                     let mut end = at;
                     loop {
-                        end = ascii_lower_run(self.text, end);
+                        end = lower_run(self.text, end);
                         match self.class_at(end) {
                             Some((LOWER | UNCASED | MARK, size)) => end += size,
                             _ => return Word::Lower(end),
@@ -207,31 +246,6 @@ impl<'t> Pieces<'t> {
     }
 }
 
-impl Iterator for Pieces<'_> {
-    type Item = Piece;
-
-    #[inline]
-    fn next(&mut self) -> Option<Piece> {
-        let start = self.at;
-        if start >= self.text.len() {
-            return None;
-        }
-        if self.starts == 0 {
-            self.look_ahead();
-        }
-        self.valid = true;
-        let end = if self.starts == 0 {
-            self.end_of_piece()
-        } else {
-            let ahead = self.starts.trailing_zeros() as usize;
-            self.starts &= self.starts - 1;
-            self.block + ahead
-        };
-        self.at = end;
-        Some(Piece { start, end, valid: self.valid })
-    }
-}
-
 fn is_newline(byte: u8) -> bool {
     matches!(byte, b'\r' | b'\n')
 }
@@ -250,21 +264,72 @@ fn ascii_range<const FIRST: u8, const LAST: u8>(bytes: u64) -> u64 {
     from_first & !above_last & !bytes & HIGH
 }
 
-/// The end of the run of `a` to `z` from `at` on, eight bytes at a time.
+/// The end of a run of lower case letters that starts at `at`, `a` to `z` eight bytes at a time, then characters of two bytes. It
+/// may go on.
 #[inline]
-fn ascii_lower_run(text: &[u8], mut at: usize) -> usize {
+fn lower_run(text: &[u8], mut at: usize) -> usize {
     while let Some(bytes) = text.get(at..).and_then(<[u8]>::first_chunk) {
         let others = !ascii_range::<b'a', b'z'>(u64::from_le_bytes(*bytes)) & HIGH;
+        at += others.trailing_zeros() as usize / 8;
         if others != 0 {
-            return at + others.trailing_zeros() as usize / 8;
+            break;
         }
-        at += 8;
     }
-    while text.get(at).is_some_and(u8::is_ascii_lowercase) {
-        at += 1;
+    while let Some(bytes) = text.get(at..).and_then(<[u8]>::first_chunk) {
+        let bytes = u16::from_le_bytes(*bytes);
+        let code_point = usize::from((bytes & 0x1F) << 6 | bytes >> 8 & 0x3F);
+        if bytes & 0xC0E0 != 0x80C0 || LOWER_OF_TWO[code_point / 64] >> (code_point % 64) & 1 == 0 {
+            break;
+        }
+        at += 2;
     }
     at
 }
+
+/// The end of a run of letters without case that starts at `at`, of three bytes each, from blocks that hold nothing else. It may
+/// go on.
+#[inline]
+fn uncased_run(text: &[u8], mut at: usize) -> usize {
+    while let Some(bytes) = text.get(at..).and_then(<[u8]>::first_chunk) {
+        let bytes = u32::from_le_bytes(*bytes);
+        let block = ((bytes & 0xF) << 6 | bytes >> 8 & 0x3F) as usize;
+        if bytes & 0xC0_C0F0 != 0x80_80E0 || UNCASED_OF_THREE[block / 64] >> (block % 64) & 1 == 0 {
+            break;
+        }
+        at += 3;
+    }
+    at
+}
+
+/// A bit for each code point below U+0800 that takes two bytes and is a lower case letter.
+static LOWER_OF_TWO: [u64; 32] = {
+    let mut bits = [0; 32];
+    let mut code_point = 0x80;
+    while code_point < 0x800 {
+        if class(code_point) == LOWER {
+            bits[code_point as usize / 64] |= 1 << (code_point % 64);
+        }
+        code_point += 1;
+    }
+    bits
+};
+
+/// A bit for each 64 code points from U+0000 to U+FFFF that take three bytes and are all letters without case.
+static UNCASED_OF_THREE: [u64; 16] = {
+    let mut bits = [0; 16];
+    let mut block = 0x800 / 64;
+    while block < 1024 {
+        let mut code_point = 64 * block;
+        while code_point < 64 * block + 64 && class(code_point) == UNCASED {
+            code_point += 1;
+        }
+        if code_point == 64 * block + 64 {
+            bits[block as usize / 64] |= 1 << (block % 64);
+        }
+        block += 1;
+    }
+    bits
+};
 
 /// The classes of the characters below U+0080.
 static ASCII: [u8; 128] = {

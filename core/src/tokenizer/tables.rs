@@ -7,6 +7,7 @@
 //! | `short` | up to 8 bytes to the token they are | 2.7 MB |
 //! | `long` | more bytes to the token they are | 0.7 MB |
 //! | `characters` | characters of two or three bytes to the token they are | 0.3 MB |
+//! | `together` | which characters stand next to each other in some token | 0.1 MB |
 //! | `across` | which characters are sure to become tokens first (see [`super::merge`]) | 0.3 MB |
 //!
 //! `pairs`, `short` and `long` are hash tables (see [`super::lookup`]). The sizes follow from those of the vocabulary alone, so that
@@ -20,10 +21,14 @@
 //! is not encoded to it.
 
 use super::draft::{Draft, wrong};
-use super::lookup::{Bucket, Key, NO_ID, PLACES, Pairs, at_home, find_long, find_short, long_hash, short_key};
+use super::lookup::{
+    Bucket, Key, NO_ID, PLACES, Pairs, TOGETHER, ask_short, at_home, find_long, find_short, first_long, long_hash,
+    short_key, slot_of,
+};
 use super::merge::WINDOW;
 use super::vocabulary::{IDS_MAX, Kind, Source, TOKEN_BYTES_MAX};
 use crate::error::{Error, FileError, Result};
+use crate::kernels::prefetch;
 use crate::region::{ALIGN, Carver};
 
 /// The most bytes that may decide about a token that ends before them (see [`super::merge`]): a window must hold them and
@@ -72,7 +77,7 @@ pub struct Tables<'r> {
 }
 
 /// "OSTX" and the version of the index's form.
-const HEADER: [u32; 2] = [0x4F53_5458, 4];
+const HEADER: [u32; 2] = [0x4F53_5458, 5];
 /// Numbers in the header: what it is, the counts, and last the lookahead.
 pub const HEADER_LEN: usize = 8;
 
@@ -150,13 +155,14 @@ impl<'r> Tables<'r> {
                 byte_pairs: draft.byte_pairs.first_chunk().expect("65536 were carved"),
                 filter: draft.filter,
                 table: draft.pairs,
+                together: draft.together.first_chunk().expect("as many were carved"),
             },
         }))
     }
 
     /// Hands the tables to `write`, part by part, as [`Tables::open`] takes them.
     pub fn save(&self, write: &mut dyn FnMut(&[u8])) {
-        let sections: [&[u8]; 13] = [
+        let sections: [&[u8]; 14] = [
             bytemuck::cast_slice(self.header),
             bytemuck::cast_slice(self.offsets),
             self.bytes,
@@ -166,6 +172,7 @@ impl<'r> Tables<'r> {
             bytemuck::cast_slice(self.pairs.byte_pairs),
             bytemuck::cast_slice(self.characters),
             bytemuck::cast_slice(self.across),
+            bytemuck::cast_slice(self.pairs.together),
             bytemuck::cast_slice(self.pairs.filter),
             bytemuck::cast_slice(self.short),
             bytemuck::cast_slice(self.long),
@@ -201,11 +208,12 @@ impl<'r> Tables<'r> {
         let byte_pairs = cutter.cut(256 * 256)?.first_chunk().expect("65536 were cut");
         let characters = cutter.cut(1 << 16)?.first_chunk().expect("65536 were cut");
         let across = cutter.cut(256 * 256)?.first_chunk().expect("65536 were cut");
+        let together = cutter.cut(TOGETHER)?.first_chunk().expect("as many were cut");
         let filter = cutter.cut(filter_words(counts.pairs()))?;
         let short = cutter.cut(buckets(counts.short))?;
         let long = cutter.cut(slots(counts.long))?;
         let table = cutter.cut(slots(counts.pairs()))?;
-        let pairs = Pairs { byte_ids, byte_pairs, filter, table };
+        let pairs = Pairs { byte_ids, byte_pairs, filter, table, together };
         let special_leads = special_leads(bytes, specials);
         Ok(Self {
             header,
@@ -298,6 +306,46 @@ impl<'r> Tables<'r> {
         }
     }
 
+    /// As [`Tables::whole`], if the piece is short enough for the table of short tokens.
+    #[inline]
+    pub fn short(&self, text: &[u8], start: usize, end: usize) -> Option<u32> {
+        match short_key(text, start, end) {
+            0 => None,
+            key => find_short(self.short, key),
+        }
+    }
+
+    /// Asks for what [`Tables::short`] looks at.
+    #[inline]
+    pub fn ask_short(&self, text: &[u8], start: usize, end: usize) {
+        ask_short(self.short, short_key(text, start, end));
+    }
+
+    /// Asks for what [`Tables::whole`] looks at for a longer piece, in three steps with time between them: this one returns what
+    /// the next takes, and that what [`Tables::ask_bytes`] takes.
+    #[inline]
+    pub fn ask_long(&self, text: &[u8], key: &Key) -> usize {
+        let slot = slot_of(long_hash(key, &text[key.start..key.end]), self.long.len());
+        prefetch(self.long, slot);
+        slot
+    }
+
+    /// See [`Tables::ask_long`].
+    #[inline]
+    pub fn ask_offset(&self, slot: usize) -> usize {
+        let id = first_long(self.long, slot);
+        prefetch(self.offsets, id);
+        id
+    }
+
+    /// See [`Tables::ask_long`].
+    #[inline]
+    pub fn ask_bytes(&self, id: usize) {
+        if let Some(offset) = self.offsets.get(id) {
+            prefetch(self.bytes, *offset as usize);
+        }
+    }
+
     /// The token that is `text[start..end]`, if one look into the table of short ones finds it; [`NO_ID`] if not.
     #[inline]
     pub fn at_once(&self, text: &[u8], start: usize, end: usize) -> u32 {
@@ -305,23 +353,28 @@ impl<'r> Tables<'r> {
     }
 
     /// Id and size of the character at byte `at`, if its bytes are merged to one token before any of them can be merged with
-    /// others around. `text` is in UTF-8, except that it may end within a character.
+    /// others around; and what [`Tables::across`] says about its end. `before` is what that says about `at`. `text` is in UTF-8,
+    /// except that it may end within a character.
     #[inline]
-    pub fn character(&self, text: &[u8], at: usize) -> Option<(u32, usize)> {
+    pub fn character(&self, text: &[u8], at: usize, before: u32) -> Option<(u32, usize, u32)> {
         let (id, size) = match text[at..] {
             [lead @ 0xC2..=0xDF, second, ..] => (self.characters[code_point([lead & 0x1F, second])], 2),
             [lead @ 0xE0..=0xEF, second, third, ..] => (self.characters[code_point([lead & 0xF, second, third])], 3),
             [0xF0..=0xF4, _, _, _, ..] => (find_short(self.short, short_key(text, at, at + 4))?, 4),
             _ => return None,
         };
-        if id == NO_ID {
-            return None;
+        let behind = self.across(text, at + size);
+        (id < before.min(behind)).then_some((id, size, behind))
+    }
+
+    /// The lowest id of a token that may go across the border of characters at byte `at` and hold only a part of one of them;
+    /// [`u32::MAX`] if there is none, as at both ends of the text.
+    #[inline]
+    pub fn across(&self, text: &[u8], at: usize) -> u32 {
+        match (text.get(at.wrapping_sub(1)), text.get(at)) {
+            (Some(before), Some(behind)) => self.across[border(*before, *behind)],
+            _ => NO_ID,
         }
-        let safe = |end: usize| match text.get(end) {
-            Some(next) if end > 0 => self.across[border(text[end - 1], *next)] > id,
-            _ => true,
-        };
-        (safe(at) && safe(at + size)).then_some((id, size))
     }
 }
 

@@ -20,21 +20,20 @@ pub struct Character {
 /// The character that `text` has at byte `at`, which lies within it.
 #[inline]
 pub fn character(text: &[u8], at: usize) -> Character {
-    let bits = |byte: u8| u32::from(byte & 0x3F);
-    // Nearly all that is not ASCII takes two or three bytes.
-    match text[at..] {
-        [lead @ 0xC2..=0xDF, second @ 0x80..=0xBF, ..] => {
-            Character { code_point: u32::from(lead & 0x1F) << 6 | bits(second), size: 2, valid: true }
+    // Nearly all that is not ASCII takes two or three bytes: these are told by the fixed bits of all their bytes.
+    if let Some(bytes) = text[at..].first_chunk() {
+        let bytes = u32::from_le_bytes(*bytes);
+        let [second, third] = [bytes >> 8 & 0x3F, bytes >> 16 & 0x3F];
+        let two = (bytes & 0x1F) << 6 | second;
+        if bytes & 0xC0E0 == 0x80C0 && two >= 0x80 {
+            return Character { code_point: two, size: 2, valid: true };
         }
-        [lead @ 0xE0..=0xEF, second @ 0x80..=0xBF, third @ 0x80..=0xBF, ..] => {
-            let code_point = u32::from(lead & 0xF) << 12 | bits(second) << 6 | bits(third);
-            match code_point {
-                0x800..=0xD7FF | 0xE000.. => Character { code_point, size: 3, valid: true },
-                _ => any_character(text, at),
-            }
+        let three = (bytes & 0xF) << 12 | second << 6 | third;
+        if bytes & 0xC0_C0F0 == 0x80_80E0 && matches!(three, 0x800..=0xD7FF | 0xE000..) {
+            return Character { code_point: three, size: 3, valid: true };
         }
-        _ => any_character(text, at),
     }
+    any_character(text, at)
 }
 
 /// What [`character`] gives.
