@@ -8,7 +8,7 @@ use clap::Args;
 use ossicle_core::generation::StopReason;
 
 use crate::open::with_model_or_toy;
-use crate::talk::{INTERRUPTED, TalkOptions, reason_name, with_talk};
+use crate::talk::{Call, INTERRUPTED, TalkOptions, reason_name, with_talk};
 
 /// Arguments of `ossicle chat`.
 #[derive(Args)]
@@ -28,13 +28,13 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     with_model_or_toy(arguments.talk.model.as_deref(), |opened| {
         with_talk(&arguments.talk, &opened, |talk| {
             let interactive = io::stdin().is_terminal();
-            let mut waiting: Option<String> = None;
+            let mut waiting: Option<Call> = None;
             loop {
                 // Between turns a first Ctrl-C is enough.
                 INTERRUPTED.store(true, Ordering::Relaxed);
                 if interactive {
                     match &waiting {
-                        Some(tool) => eprint!("{tool} answers> "),
+                        Some(call) => eprint!("{} answers> ", call.tool),
                         None => eprint!("> "),
                     }
                     io::stderr().flush()?;
@@ -45,14 +45,14 @@ pub fn run(arguments: &Arguments) -> Result<()> {
                 }
                 let line = line.trim_end_matches(['\n', '\r']);
                 match waiting.take() {
-                    Some(tool) => talk.tool_answers(&tool, line)?,
+                    Some(call) => talk.tool_answers(&call, line)?,
                     None if line.trim().is_empty() => continue,
                     None => talk.say(line)?,
                 }
                 let printer = talk.printer();
-                let answer = talk.answer(printer)?;
+                let mut answer = talk.answer(printer)?;
                 match answer.stop {
-                    Some((StopReason::ToolCall, _)) => waiting = answer.calls.last().map(|(tool, _)| tool.clone()),
+                    Some((StopReason::ToolCall, _)) => waiting = answer.calls.pop(),
                     Some((StopReason::Finished, _)) | None => {}
                     Some((reason, _)) => eprintln!("[{}]", reason_name(reason)),
                 }

@@ -44,8 +44,14 @@ pub fn run(arguments: &Arguments) -> Result<()> {
                 return Ok(());
             }
             let answer = talk.answer(|_| {})?;
-            let calls: Vec<_> =
-                answer.calls.iter().map(|(tool, argument)| json!({ "tool": tool, "argument": argument })).collect();
+            let calls = answer.calls.iter().map(|call| {
+                let mut shown = json!({ "tool": call.tool, "argument": call.argument });
+                if let Some(result) = &call.result {
+                    shown["result"] = json!(result);
+                }
+                shown
+            });
+            let calls: Vec<_> = calls.collect();
             let (reason, usage) = answer.stop.unzip();
             let usage = usage.unwrap_or_default();
             let result = json!({

@@ -11,7 +11,8 @@ use ossicle_core::model::Config;
 use ossicle_core::transformer::{DRAFT_TOKENS, SessionConfig};
 use ossicle_host::Threads;
 use ossicle_host::policy::{AuditLog, Gate, ProgramGate};
-use ossicle_server::{Engine, Policy, Script, Server, Settings};
+use ossicle_host::python::{Limits, Sandbox};
+use ossicle_server::{Engine, NewInterpreter, Policy, Script, Server, Settings};
 
 use crate::open::{ComputeOptions, with_model_or_toy, with_tokenizer};
 
@@ -48,6 +49,10 @@ pub struct Arguments {
     /// Seconds that the program may take for each text.
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     gate_seconds: u64,
+    /// Runs Python for requests with a tool of the type code_interpreter, in a box without network and files (bubblewrap, on
+    /// Linux).
+    #[arg(long)]
+    python: bool,
     /// Adds to this file what was judged, by digests, and how each answer ended.
     #[arg(long, value_name = "FILE")]
     audit: Option<PathBuf>,
@@ -88,6 +93,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let kernels = arguments.compute.kernels()?;
     let script = arguments.script.as_deref().map(read_script).transpose()?;
     let policy = policy(arguments)?;
+    let new_box: NewInterpreter = Arc::new(|| Box::new(Sandbox::new(Limits::default())));
+    let python = arguments.python.then(|| Sandbox::check().map(|()| new_box)).transpose().context("--python")?;
     with_model_or_toy(arguments.model.as_deref(), |opened| {
         let address = SocketAddr::new(arguments.host, arguments.port);
         let name = || default_name(opened.model.config(), &opened.checkpoint.paths()[0]);
@@ -99,6 +106,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             hosts: arguments.allow_host.clone(),
             withhold_reasoning: arguments.withhold_reasoning,
             policy,
+            python,
             store: arguments.store.clone(),
             store_size: arguments.store_size << 20,
             body_size: arguments.body_size << 20,

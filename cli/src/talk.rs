@@ -10,13 +10,16 @@ use clap::{Args, ValueEnum};
 use ossicle_core::generation::{
     Constrained, Constraint, Event, Generation, GenerationConfig, MessageKind, StopReason, Turn, TurnConfig, Usage,
 };
+use ossicle_core::harmony::builtin::PYTHON;
 use ossicle_core::harmony::conversation::{
-    Content, DeveloperContent, Effort, FUNCTIONS, Message, Namespace, ResponseFormat, Role, SystemContent, Tool,
+    COMMENTARY, Content, DeveloperContent, Effort, FUNCTIONS, Message, Namespace, ResponseFormat, Role, SystemContent,
+    Tool,
 };
 use ossicle_core::harmony::render::Renderer;
 use ossicle_core::sampling::SamplerConfig;
 use ossicle_core::schema::{SchemaMask, Unsupported};
 use ossicle_core::transformer::{DRAFT_TOKENS, Session, SessionConfig};
+use ossicle_host::python::{Interpreter, Limits, Sandbox};
 use ossicle_host::schema::{self, Arena};
 use ossicle_host::{Memory, Threads};
 use serde_json::Value;
@@ -48,6 +51,9 @@ pub struct TalkOptions {
     /// ones meet their schema.
     #[arg(long, value_name = "FILE")]
     tools: Option<PathBuf>,
+    /// Lets the model run Python, in a box without network and files (bubblewrap, on Linux).
+    #[arg(long)]
+    python: bool,
     /// A JSON schema that the answer meets.
     #[arg(long, value_name = "FILE")]
     schema: Option<PathBuf>,
@@ -96,6 +102,7 @@ pub struct Talk<'a, 'r, 'w> {
     threads: &'a Threads,
     generation: Generation<'r, 'w>,
     recipients: Vec<&'a str>,
+    python: Option<Sandbox>,
     masks: Vec<(Constrained<'a>, &'a mut SchemaMask<'a>)>,
     seed: u64,
     scratch: Vec<u8>,
@@ -109,9 +116,22 @@ pub struct Answer {
     /// What the model thought.
     pub reasoning: String,
     /// The tools that it called, and with what.
-    pub calls: Vec<(String, String)>,
-    /// Why it stopped, and what it took.
+    pub calls: Vec<Call>,
+    /// Why it stopped, and what all turns took.
     pub stop: Option<(StopReason, Usage)>,
+}
+
+/// A tool is called.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// Its full name.
+    pub tool: String,
+    /// The channel, on which the answer is expected.
+    pub channel: String,
+    /// What it is called with.
+    pub argument: String,
+    /// What it answered, if it has been carried out.
+    pub result: Option<String>,
 }
 
 /// Set by Ctrl-C: the turn ends, the program goes on.
@@ -119,6 +139,15 @@ pub static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// How far back a conversation can go without being computed anew: the reasoning and the answer of a turn, as a rule.
 const REWIND_TOKENS: usize = 2048;
+
+/// What may be shown.
+#[derive(Clone, Copy)]
+pub enum Shown<'a> {
+    /// What the model does.
+    Event(&'a Event<'a>),
+    /// What a tool answered.
+    Result(&'a str),
+}
 
 /// Begins a conversation and lends it to `work`.
 pub fn with_talk<T>(
@@ -153,7 +182,13 @@ pub fn with_talk<T>(
         None => None,
     };
     let schemas = Arena::new();
-    let recipients = tools.iter().map(|tool| &*arena.alloc_str(&format!("{FUNCTIONS}.{}", tool.name))).collect();
+    let mut recipients: Vec<_> =
+        tools.iter().map(|tool| &*arena.alloc_str(&format!("{FUNCTIONS}.{}", tool.name))).collect();
+    let python = options.python.then(|| Sandbox::check().map(|()| Sandbox::new(Limits::default()))).transpose();
+    let python = python.context("--python")?;
+    if python.is_some() {
+        recipients.push(PYTHON.name);
+    }
     with_tokenizer(opened, |tokenizer| {
         let mut session_memory = Memory::new(Session::layout(model, &config)?)?;
         let session = Session::new(session_memory.region(), model, kernels, &config)?;
@@ -175,7 +210,8 @@ pub fn with_talk<T>(
             }
         }
         let scratch = Vec::new();
-        let mut talk = Talk { options, opened, threads: &threads, generation, recipients, masks, seed, scratch };
+        let mut talk =
+            Talk { options, opened, threads: &threads, generation, recipients, python, masks, seed, scratch };
         let mut system = SystemContent {
             current_date: options.date.as_deref(),
             effort: Some(match options.effort {
@@ -183,6 +219,7 @@ pub fn with_talk<T>(
                 EffortOption::Medium => Effort::Medium,
                 EffortOption::High => Effort::High,
             }),
+            tools: if options.python { &[PYTHON] } else { &[] },
             ..SystemContent::default()
         };
         if options.system.is_some() {
@@ -248,17 +285,34 @@ impl Talk<'_, '_, '_> {
     }
 
     /// A tool answers.
-    pub fn tool_answers(&mut self, tool: &str, text: &str) -> Result<()> {
+    pub fn tool_answers(&mut self, call: &Call, text: &str) -> Result<()> {
         let content = [Content::Text(text)];
         let mut message = Message::new(Role::Tool, &content);
-        message.name = Some(tool);
+        message.name = Some(&call.tool);
         message.recipient = Some(Role::Assistant.name());
-        message.channel = Some(ossicle_core::harmony::conversation::COMMENTARY);
+        message.channel = Some(&call.channel);
         self.append(&[message])
     }
 
-    /// The model answers; `print` shows what comes, if anything is to be shown.
-    pub fn answer(&mut self, mut print: impl FnMut(&Event<'_>)) -> Result<Answer> {
+    /// The model answers, and tools that are at hand answer it, until somebody else has to speak; `print` shows what comes, if
+    /// anything is to be shown.
+    pub fn answer(&mut self, mut print: impl FnMut(Shown<'_>)) -> Result<Answer> {
+        let mut answer = Answer::default();
+        loop {
+            self.turn(&mut answer, |event| print(Shown::Event(event)))?;
+            let stopped_for_tool = matches!(answer.stop, Some((StopReason::ToolCall, _)));
+            let call = answer.calls.last_mut().filter(|call| stopped_for_tool && call.tool == PYTHON.name);
+            let (Some(python), Some(call)) = (&mut self.python, call) else { return Ok(answer) };
+            let result = python.run(&call.argument);
+            print(Shown::Result(&result));
+            call.result = Some(result.clone());
+            let call = call.clone();
+            self.tool_answers(&call, &result)?;
+        }
+    }
+
+    /// The model goes on until it has answered or calls a tool.
+    fn turn(&mut self, answer: &mut Answer, mut print: impl FnMut(&Event<'_>)) -> Result<()> {
         let options = self.options;
         let config = TurnConfig {
             sampler: SamplerConfig {
@@ -277,21 +331,34 @@ impl Talk<'_, '_, '_> {
         };
         // Another place in the random numbers for each turn.
         self.seed = self.seed.wrapping_add(1 << 32);
-        let mut answer = Answer::default();
         let mut take = |event: Event<'_>| {
             print(&event);
             match event {
                 Event::MessageBegin { kind: MessageKind::ToolCall, header } => {
-                    answer.calls.push((header.recipient.unwrap_or_default().to_owned(), String::new()));
+                    answer.calls.push(Call {
+                        tool: header.recipient.unwrap_or_default().to_owned(),
+                        channel: header.channel.unwrap_or(COMMENTARY).to_owned(),
+                        argument: String::new(),
+                        result: None,
+                    });
                 }
                 Event::Delta { kind: MessageKind::ToolCall, text } => {
-                    if let Some((_, argument)) = answer.calls.last_mut() {
-                        argument.push_str(text);
+                    if let Some(call) = answer.calls.last_mut() {
+                        call.argument.push_str(text);
                     }
                 }
                 Event::Delta { kind: MessageKind::Reasoning, text } => answer.reasoning.push_str(text),
                 Event::Delta { kind: MessageKind::Answer | MessageKind::Preamble, text } => answer.text.push_str(text),
-                Event::Stop { reason, usage } => answer.stop = Some((reason, usage)),
+                Event::Stop { reason, usage } => {
+                    let before = answer.stop.map(|(_, usage)| usage).unwrap_or_default();
+                    let usage = Usage {
+                        input_tokens: before.input_tokens + usage.input_tokens,
+                        cached_tokens: before.cached_tokens + usage.cached_tokens,
+                        output_tokens: before.output_tokens + usage.output_tokens,
+                        reasoning_tokens: before.reasoning_tokens + usage.reasoning_tokens,
+                    };
+                    answer.stop = Some((reason, usage));
+                }
                 _ => {}
             }
         };
@@ -310,14 +377,18 @@ impl Talk<'_, '_, '_> {
                 ossicle_core::transformer::Progress::Done => break,
             }
         }
-        Ok(answer)
+        Ok(())
     }
 
     /// Shows events as they come: the answer on standard output, all else dimmed on standard error.
-    pub fn printer(&self) -> impl FnMut(&Event<'_>) + use<> {
+    pub fn printer(&self) -> impl FnMut(Shown<'_>) + use<> {
         let show_reasoning = self.options.show_reasoning;
         let (dim, plain) = if io::stderr().is_terminal() { ("\x1b[2m", "\x1b[0m") } else { ("", "") };
-        move |event| {
+        move |shown| {
+            let event = match shown {
+                Shown::Event(event) => event,
+                Shown::Result(text) => return eprint!("{dim}{text}{plain}"),
+            };
             match event {
                 Event::Delta { kind: MessageKind::Answer | MessageKind::Preamble, text } => print!("{text}"),
                 Event::MessageEnd { kind: MessageKind::Answer | MessageKind::Preamble, .. } => println!(),

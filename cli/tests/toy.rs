@@ -41,3 +41,19 @@ fn that_it_is_a_toy_is_said_once_and_only_then() {
     let named = String::from_utf8(run(&["--max-tokens", "1", "--model", &tiny, "Hello"]).stderr).expect("text");
     assert!(!named.contains("toy"), "{named}");
 }
+
+#[test]
+fn python_runs_what_it_writes() {
+    if let Err(error) = ossicle_host::python::Sandbox::check() {
+        println!("skipped, there is no box here: {error}");
+        return;
+    }
+    let counted = answer(&["--python", "What is the sum of the numbers from 3 to 120?"]);
+    assert_eq!(
+        counted["calls"],
+        json!([{ "tool": "python", "argument": "print(sum(range(3, 120 + 1)))", "result": "7257\n" }])
+    );
+    assert_eq!(counted["answer"], "The sum is 7257.");
+    assert_eq!(counted["stop"], "finished");
+    assert!(counted["usage"]["reasoning_tokens"].as_u64() > Some(0), "{counted}");
+}

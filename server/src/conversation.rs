@@ -1,8 +1,9 @@
 //! A task as the messages of a prompt.
 
 use bumpalo::Bump;
+use ossicle_core::harmony::builtin::PYTHON;
 use ossicle_core::harmony::conversation::{
-    ANALYSIS, COMMENTARY, Content, ContentType, DeveloperContent, FUNCTIONS, Message, Namespace, ResponseFormat, Role,
+    ANALYSIS, Content, ContentType, DeveloperContent, FUNCTIONS, Message, Namespace, ResponseFormat, Role,
     SystemContent, Tool,
 };
 
@@ -12,7 +13,13 @@ use crate::request::{Format, Item, Task, ToolKind, Tools};
 /// does stands together with the tools in one message, as the model was trained; `from` leaves that in.
 pub fn messages<'a>(arena: &'a Bump, task: &'a Task, date: &'a str, from: usize) -> &'a [Message<'a>] {
     let mut messages = Vec::new();
-    let system = SystemContent { current_date: Some(date), effort: Some(task.effort), ..SystemContent::default() };
+    let has_python = task.tools.list.iter().any(|tool| tool.kind == ToolKind::Code);
+    let system = SystemContent {
+        current_date: Some(date),
+        effort: Some(task.effort),
+        tools: if has_python { &[PYTHON] } else { &[] },
+        ..SystemContent::default()
+    };
     messages.push(Message::new(Role::System, arena.alloc_slice_copy(&[Content::System(system)])));
 
     let leading = leading(task);
@@ -58,15 +65,19 @@ fn message<'a>(arena: &'a Bump, item: &'a Item) -> Message<'a> {
         Item::Reasoning(parts) => Message { channel: Some(ANALYSIS), ..Message::new(Role::Assistant, texts(parts)) },
         Item::Call { recipient, kind, argument, .. } => Message {
             recipient: Some(recipient),
-            channel: Some(COMMENTARY),
+            channel: item.channel(),
             // As the model writes it, so that what was computed then is found again.
-            content_type: (*kind == ToolKind::Function).then_some(ContentType::Constrained("json")),
+            content_type: match kind {
+                ToolKind::Function => Some(ContentType::Constrained("json")),
+                ToolKind::Custom => None,
+                ToolKind::Code => Some(ContentType::Plain("code")),
+            },
             ..Message::new(Role::Assistant, arena.alloc_slice_copy(&[Content::Text(argument)]))
         },
         Item::CallOutput { recipient, parts } => Message {
             name: Some(recipient),
             recipient: Some(Role::Assistant.name()),
-            channel: Some(COMMENTARY),
+            channel: item.channel(),
             ..Message::new(Role::Tool, texts(parts))
         },
     }
@@ -74,7 +85,8 @@ fn message<'a>(arena: &'a Bump, item: &'a Item) -> Message<'a> {
 
 /// The namespaces by their names; in each, the tools as the request has them.
 fn namespaces<'a>(arena: &'a Bump, tools: &'a Tools) -> &'a [Namespace<'a>] {
-    let mut names: Vec<&str> = tools.list.iter().map(|tool| &*tool.namespace).collect();
+    let described = tools.list.iter().filter(|tool| tool.kind != ToolKind::Code);
+    let mut names: Vec<&str> = described.map(|tool| &*tool.namespace).collect();
     names.sort_unstable();
     names.dedup();
     let namespaces = names.into_iter().map(|name| {

@@ -13,6 +13,7 @@ mod error;
 mod gated;
 mod metrics;
 pub mod request;
+mod rounds;
 mod routes;
 mod seal;
 mod server;
@@ -25,6 +26,7 @@ mod worker;
 
 pub use error::ApiError;
 pub use gated::Policy;
+pub use rounds::{BoxedInterpreter, NewInterpreter};
 pub use seal::Seal;
 pub use server::{Server, ServerError, Stop};
 pub use settings::Settings;

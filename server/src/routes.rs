@@ -239,7 +239,7 @@ async fn create_chat_completion(
     let request = ChatRequest::read(&body)?;
     let answer = ChatAnswer::new(&request, &service.settings.model_name, now(), service.settings.withhold_reasoning);
     let chatting = Chatting {
-        events: service.answer(request.task.clone(), answer.id(), &owner.0).await?,
+        events: service.answer(request.task.clone(), (answer.id(), None), &owner.0).await?,
         answer,
         has_begun: false,
         is_done: false,

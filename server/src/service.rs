@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use ossicle_host::policy::Verdict;
+use ossicle_core::generation::Usage;
+use ossicle_core::harmony::builtin::PYTHON;
+use ossicle_host::policy::{Subject, Verdict};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
@@ -13,7 +15,8 @@ use crate::answer::{AnswerEvent, End, Presentation, ResponseAnswer, ServerEvent}
 use crate::error::ApiError;
 use crate::gated::{Held, Next, Policy};
 use crate::metrics::Metrics;
-use crate::request::{Context, Request, Task, previous_response_id};
+use crate::request::{Context, Request, Task, ToolKind, previous_response_id};
+use crate::rounds::{BoxedInterpreter, Interpreters, Rounds};
 use crate::seal::{Seal, new_id};
 use crate::settings::Settings;
 use crate::store::{Store, Stored};
@@ -35,15 +38,29 @@ pub struct Service {
     commands: std::sync::mpsc::Sender<Command>,
     store: Arc<Store>,
     under_way: Mutex<UnderWay>,
+    interpreters: Arc<Interpreters>,
 }
 
 type Result<T> = std::result::Result<T, ApiError>;
+
+/// Runs the Python of an answer, and queues what follows.
+struct Python {
+    rounds: Rounds,
+    interpreter: Option<BoxedInterpreter>,
+    interpreters: Arc<Interpreters>,
+    commands: std::sync::mpsc::Sender<Command>,
+    deadline: Option<Instant>,
+    /// The events of a round but the first have a beginning that is not the answer's.
+    has_begun: bool,
+}
 
 /// Events of an answer, in the order in which they come. Dropped, the answer ends.
 pub struct Events {
     receiver: mpsc::Receiver<AnswerEvent>,
     pub cancelled: Arc<AtomicBool>,
     policy: Policy,
+    /// How the answer goes on after the model has called Python.
+    python: Option<Python>,
     /// The request and whose it is, for the log.
     request: (String, Arc<str>),
     /// A message that has to be judged when it is whole.
@@ -55,6 +72,64 @@ pub struct Events {
 impl Events {
     /// The next event. Where the model's thread is gone, a failure.
     pub async fn next(&mut self) -> AnswerEvent {
+        loop {
+            let mut event = self.next_of_round().await;
+            let Some(python) = &mut self.python else { return event };
+            if event == AnswerEvent::Begin && std::mem::replace(&mut python.has_begun, true) {
+                continue;
+            }
+            python.rounds.observe(&event);
+            let AnswerEvent::Stop { end, usage } = &mut event else { return event };
+            if *end == End::Completed && python.rounds.code().is_some() {
+                match self.run(*usage).await {
+                    Ok(printed) => return AnswerEvent::ToolResult(printed),
+                    Err(why) => *end = why,
+                }
+            }
+            if let Some(python) = &mut self.python {
+                *usage = python.rounds.all(*usage);
+                if let Some(interpreter) = python.interpreter.take() {
+                    python.interpreters.keep(&self.request.1, &self.request.0, interpreter);
+                }
+            }
+            return event;
+        }
+    }
+
+    /// Runs the code that the round ended with, and begins the next. What it printed, or why there is no further round.
+    async fn run(&mut self, usage: Usage) -> std::result::Result<String, End> {
+        let Some(python) = &mut self.python else { return Err(End::Completed) };
+        let (Some(code), Some(mut interpreter)) = (python.rounds.code().map(str::to_owned), python.interpreter.take())
+        else {
+            return Err(End::Completed);
+        };
+        let (policy, request) = (self.policy.clone(), self.request.clone());
+        let run = blocking(move || {
+            let printed = interpreter.run(&code);
+            let subject = Subject::ToolResult { tool: PYTHON.name, text: &printed };
+            let verdict = policy.judge((&request.0, &request.1), &subject);
+            Ok((interpreter, printed, verdict))
+        });
+        let (interpreter, mut printed, verdict) = run.await.map_err(End::Failed)?;
+        python.interpreter = Some(interpreter);
+        match verdict {
+            Verdict::Allow => {}
+            Verdict::Replace(text) => printed = text,
+            Verdict::Stop(reason) => return Err(End::Filtered(reason)),
+        }
+        let task = python.rounds.next(&printed, usage).ok_or(End::Length)?;
+        let (events, receiver) = mpsc::channel(EVENTS_BEHIND);
+        let job =
+            Job { task, events, cancelled: Arc::clone(&self.cancelled), deadline: python.deadline, is_continued: true };
+        let (admitted, verdict) = oneshot::channel();
+        python.commands.send(Command::Answer(job, admitted)).map_err(|_| End::Failed(ApiError::unavailable()))?;
+        verdict.await.unwrap_or_else(|_| Err(ApiError::unavailable())).map_err(End::Failed)?;
+        self.receiver = receiver;
+        Ok(printed)
+    }
+
+    /// The same, of this round alone.
+    async fn next_of_round(&mut self) -> AnswerEvent {
         loop {
             let event = match self.ready.pop_front() {
                 Some(event) => event,
@@ -128,19 +203,26 @@ impl Service {
             commands,
             store: Arc::new(store),
             under_way: Mutex::default(),
+            interpreters: Arc::default(),
         })
     }
 
     /// Puts a task in the queue, if the policy lets it pass; `id` is that of the answer.
-    pub async fn answer(&self, mut task: Task, id: &str, owner: &Arc<str>) -> Result<Events> {
+    pub async fn answer(
+        &self,
+        mut task: Task,
+        (id, previous): (&str, Option<&str>),
+        owner: &Arc<str>,
+    ) -> Result<Events> {
         self.metrics.requests.fetch_add(1, Ordering::Relaxed);
         let (events, receiver) = mpsc::channel(EVENTS_BEHIND);
         let cancelled = Arc::new(AtomicBool::new(false));
         let policy = self.settings.policy.clone();
-        let answer = Events {
+        let mut answer = Events {
             receiver,
             cancelled: Arc::clone(&cancelled),
             policy: policy.clone(),
+            python: None,
             request: (id.to_owned(), Arc::clone(owner)),
             held: Held::default(),
             ready: VecDeque::new(),
@@ -160,7 +242,19 @@ impl Service {
         }
         let (admitted, verdict) = oneshot::channel();
         let deadline = self.settings.answer_time.map(|time| Instant::now() + time);
-        let job = Job { task, events, cancelled, deadline };
+        let has_python = task.tools.list.iter().any(|tool| tool.kind == ToolKind::Code);
+        if let Some(new) = self.settings.python.as_ref().filter(|_| has_python) {
+            let kept = previous.and_then(|previous| self.interpreters.take(owner, previous));
+            answer.python = Some(Python {
+                rounds: Rounds::new(task.clone()),
+                interpreter: Some(kept.unwrap_or_else(|| new())),
+                interpreters: Arc::clone(&self.interpreters),
+                commands: self.commands.clone(),
+                deadline,
+                has_begun: false,
+            });
+        }
+        let job = Job { task, events, cancelled, deadline, is_continued: false };
         self.commands.send(Command::Answer(job, admitted)).map_err(|_| ApiError::unavailable())?;
         verdict.await.map_err(|_| ApiError::unavailable())??;
         Ok(answer)
@@ -185,7 +279,11 @@ impl Service {
                 })?,
             };
             let item = |id: &str| service.store.item(&owner, id).ok().flatten();
-            Request::read(&body, &Context { seal: &service.seal, owner: &owner, history: &history, item: &item })
+            let has_python = service.settings.python.is_some();
+            Request::read(
+                &body,
+                &Context { seal: &service.seal, owner: &owner, has_python, history: &history, item: &item },
+            )
         })
         .await
     }
@@ -254,7 +352,8 @@ impl Responding {
     /// Puts the request in the queue.
     pub async fn begin(service: &Arc<Service>, owner: &Arc<str>, request: Request) -> Result<Self> {
         let id = new_id("resp");
-        let events = service.answer(request.task.clone(), &id, owner).await?;
+        let previous = request.echo["previous_response_id"].as_str();
+        let events = service.answer(request.task.clone(), (&id, previous), owner).await?;
         let presentation = Presentation {
             seal: Arc::clone(&service.seal),
             owner: Arc::clone(owner),
@@ -316,10 +415,16 @@ impl Responding {
         self.response()
     }
 
-    async fn keep(&self) {
-        if let Some(input) = &self.input {
+    fn keep(&self) -> impl Future<Output = ()> + use<> {
+        let (service, id) = (Arc::clone(&self.service), self.id.clone());
+        let stored = self.input.as_ref().map(|input| {
             let (owner, response) = (self.owner.to_string(), self.response());
-            self.service.keep(&self.id, Stored { owner, response, input: input.clone() }).await;
+            Stored { owner, response, input: input.clone() }
+        });
+        async move {
+            if let Some(stored) = stored {
+                service.keep(&id, stored).await;
+            }
         }
     }
 }

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::gated::Policy;
+use crate::rounds::NewInterpreter;
 
 /// How to serve.
 #[derive(Clone)]
@@ -31,6 +32,8 @@ pub struct Settings {
     pub answer_time: Option<Duration>,
     /// What users, tools and the model may say.
     pub policy: Policy,
+    /// Runs the Python of conversations that ask for it; without it, they are told that there is none.
+    pub python: Option<NewInterpreter>,
     /// Most connections at a time.
     pub connections: usize,
     /// How long answers under way may go on once the server is to stop.
@@ -53,6 +56,7 @@ impl Default for Settings {
             request_time: Duration::from_secs(30),
             answer_time: Some(Duration::from_secs(3600)),
             policy: Policy::default(),
+            python: None,
             connections: 512,
             grace: Duration::from_secs(5),
         }

@@ -80,6 +80,8 @@ pub struct Job {
     pub cancelled: Arc<AtomicBool>,
     /// When it has to be over.
     pub deadline: Option<Instant>,
+    /// Whether it goes on with an answer that has begun: then there is always room for it.
+    pub is_continued: bool,
 }
 
 /// A request in the queue.
@@ -245,7 +247,7 @@ fn admit(
     // Nobody waits for what nobody wants any more.
     queue.retain(|waiting| !waiting.job.events.is_closed());
     let free = slots.iter().filter(|slot| slot.running.is_none()).count();
-    if queue.len() >= engine.queue + free {
+    if queue.len() >= engine.queue + free && !job.is_continued {
         metrics.refused.fetch_add(1, Ordering::Relaxed);
         let rounds = (queue.len() / slots.len().max(1) + 1) as f64;
         return Err(ApiError::busy((pace.seconds * rounds).clamp(1.0, 600.0) as u64));

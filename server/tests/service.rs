@@ -17,7 +17,7 @@ use ossicle_core::transformer::{Precision, SessionConfig};
 use ossicle_host::policy::{AuditLog, Gate, Subject, Verdict};
 use ossicle_host::{Checkpoint, Memory, kernels, vocabulary};
 use ossicle_server::request::{Item, Task};
-use ossicle_server::{Engine, Policy, Script, Server, Settings, Stop};
+use ossicle_server::{Engine, NewInterpreter, Policy, Script, Server, Settings, Stop};
 use serde_json::{Value, json};
 use stream_rules::check;
 use ureq::http::Response;
@@ -301,6 +301,67 @@ fn a_tool_is_called_answered_and_the_conversation_goes_on_from_what_was_computed
     let count = json!({ "input": input, "tools": [look()] });
     let (_, count) = client.post("/v1/responses/input_tokens", count);
     assert_eq!(count["input_tokens"], second["usage"]["input_tokens"]);
+}
+
+#[test]
+fn python_is_run_until_the_model_answers_and_keeps_its_definitions() {
+    // Calls twice, then says what was printed last.
+    let script: Script = Box::new(|task| {
+        let calls = task.items.iter().rev().take_while(|item| !matches!(item, Item::Message { .. }));
+        let printed = calls.filter(|item| matches!(item, Item::CallOutput { .. })).count();
+        Some(match printed {
+            0 => "<|channel|>analysis<|message|>First.<|end|><|start|>assistant<|channel|>analysis to=python code<|message|>a<|call|>".to_owned(),
+            1 => "<|channel|>analysis to=python code<|message|>bb<|call|>".to_owned(),
+            _ => format!("<|channel|>final<|message|>It says {}<|return|>", last_text(task)),
+        })
+    });
+    let python: NewInterpreter = Arc::new(|| {
+        let mut cells = 0;
+        Box::new(move |code: &str| {
+            cells += 1;
+            format!("{cells}: {code}")
+        })
+    });
+    let settings = Settings { python: Some(python), ..Options::default().settings };
+    let client = serve(Options { settings, script: Some(script), queue: 1, sessions: 1, ..Options::default() });
+    let tools = json!([{ "type": "code_interpreter", "container": { "type": "auto" } }, look()]);
+    let events = client.events(json!({ "input": "Run.", "tools": tools }));
+    check(&events);
+    let names: Vec<_> = events.iter().map(|event| event["type"].as_str().unwrap_or_default()).collect();
+    let mut of_code: Vec<_> =
+        names.iter().filter_map(|name| name.strip_prefix("response.code_interpreter_call")).collect();
+    of_code.dedup();
+    let once = [".in_progress", "_code.delta", "_code.done", ".interpreting", ".completed"];
+    assert_eq!(of_code, [once, once].concat());
+    let first = &events.last().expect("events")["response"];
+    let kinds: Vec<_> = first["output"].as_array().expect("output").iter().map(|item| &item["type"]).collect();
+    assert_eq!(kinds, ["reasoning", "code_interpreter_call", "code_interpreter_call", "message"]);
+    let call = &first["output"][1];
+    assert_eq!((&call["code"], &call["status"]), (&json!("a"), &json!("completed")));
+    assert_eq!(call["outputs"], json!([{ "type": "logs", "logs": "1: a" }]));
+    assert_eq!(first["output"][3]["content"][0]["text"], "It says 2: bb");
+    let usage = &first["usage"];
+    // Three rounds read the prompt, two of them from what was there.
+    let (input, cached) = (&usage["input_tokens"], &usage["input_tokens_details"]["cached_tokens"]);
+    assert!(cached.as_u64() > input.as_u64().map(|tokens| tokens / 2), "{usage}");
+
+    // The next answer finds the same interpreter, and the calls of the last one in its prompt.
+    let go_on = |id: &Value| json!({ "input": "More.", "previous_response_id": id, "tools": tools });
+    let second = client.respond(go_on(&first["id"]));
+    assert_eq!(second["output"][3]["content"][0]["text"], "It says 4: bb");
+    // It is another's by then.
+    assert_eq!(client.respond(go_on(&first["id"]))["output"][3]["content"][0]["text"], "It says 2: bb");
+    let mut input = vec![json!({ "role": "user", "content": "Run." })];
+    input.extend(first["output"].as_array().expect("output").iter().cloned());
+    input.push(json!({ "role": "user", "content": "More." }));
+    let whole = client.respond(json!({ "input": input, "tools": tools, "store": false }));
+    let inputs = [&second, &whole].map(|response| &response["usage"]["input_tokens"]);
+    assert_eq!(inputs[0], inputs[1]);
+
+    // As often as the request lets it, and then the client has the call.
+    let once = client.respond(json!({ "input": "Run.", "tools": tools, "max_tool_calls": 1 }));
+    assert_eq!(once["output"].as_array().map(Vec::len), Some(3), "{once}");
+    assert_eq!((&once["output"][2]["outputs"], &once["status"]), (&Value::Null, &json!("completed")));
 }
 
 #[test]

@@ -122,6 +122,43 @@ fn the_logits_asked_for_do_not_matter() {
     });
 }
 
+#[test]
+fn the_logits_of_few_tokens_are_those_among_all() {
+    for kernels in kernels::available() {
+        each(|model, tokens, precision| {
+            let tokens = &tokens[..40];
+            let expected = whole(model, tokens, precision);
+            let vocabulary = model.config().vocabulary;
+            let threads = Threads::new(2);
+            let mut numbers = Numbers::seeded(4);
+            with_session(model, kernels, &config(tokens.len(), 8, precision), |session| {
+                for batch in tokens.chunks(8) {
+                    let sparse = [2, 10, vocabulary][numbers.below(3)];
+                    let few: Vec<u32> = (0..vocabulary as u32).filter(|_| numbers.below(sparse) == 0).collect();
+                    let few = if few.is_empty() { vec![vocabulary as u32 - 1] } else { few };
+                    session.start_few(batch, few.iter().copied()).expect("room for the batch");
+                    session.run(&threads).expect("finite numbers");
+                    let mut among_all = vec![f32::NEG_INFINITY; vocabulary];
+                    let all = &expected[(session.position() - 1) * vocabulary..][..vocabulary];
+                    few.iter().for_each(|token| among_all[*token as usize] = all[*token as usize]);
+                    assert_same(&format!("{} of {}", few.len(), kernels.name()), session.logits(), &among_all);
+                }
+            });
+        });
+    }
+    with_model(&Fixture::load("tiny-a").gguf, |model| {
+        let vocabulary = model.config().vocabulary;
+        with_session(model, fastest(), &config(8, 8, Precision::Standard), |session| {
+            let refused = session.start_few(&[1], [vocabulary as u32].into_iter());
+            assert_eq!(refused, Err(Error::Token { index: 0, token: vocabulary as u32, vocabulary }));
+            let refused = session.start_few(&[1], (0..vocabulary as u32).cycle());
+            assert!(matches!(refused, Err(Error::Capacity { what: "tokens with logits", .. })), "{refused:?}");
+            // Neither has begun a batch.
+            assert_eq!(batch(session, &[1, 2]).len(), 2 * vocabulary);
+        });
+    });
+}
+
 // Who does the work.
 
 /// Calls the job on five threads at once, three times on each.

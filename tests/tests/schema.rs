@@ -3,14 +3,18 @@
 use std::sync::LazyLock;
 
 use ossicle_core::error::Error;
-use ossicle_core::generation::{Constrained, Constraint, MessageKind, StopReason, Turn, TurnConfig};
+use ossicle_core::generation::{Constrained, Constraint, Event, MessageKind, StopReason, Turn, TurnConfig};
 use ossicle_core::harmony::history::History;
 use ossicle_core::parallel::Alone;
 use ossicle_core::sampling::{SamplerConfig, TokenMask};
-use ossicle_core::schema::{JsonPath, Schema, TokenIndex, Unsupported};
+use ossicle_core::schema::{JsonPath, Schema, SchemaMask, TokenIndex, Unsupported};
+use ossicle_core::tokenizer::Specials;
+use ossicle_core::transformer::Progress;
+use ossicle_host::kernels::available;
 use ossicle_host::schema::{Arena, explain};
 use ossicle_host::vocabulary::o200k_harmony;
 use ossicle_tests::engine::fastest;
+use ossicle_tests::numbers::Numbers;
 use ossicle_tests::turns::{SESSION, Told, begin, with_generation};
 
 static INDEX: LazyLock<TokenIndex<'static>> =
@@ -164,6 +168,105 @@ fn what_cannot_be_enforced_is_refused_with_keyword_and_path() {
     assert_eq!(compiled.warnings().iter().map(|warning| warning.keyword).collect::<Vec<_>>(), ["uniqueItems"]);
 }
 
+fn ones(mask: &[u32]) -> impl Iterator<Item = u32> {
+    (0..mask.len() as u32 * 32).filter(|id| mask[*id as usize / 32] >> (id % 32) & 1 == 1)
+}
+
+/// The bytes that must follow a text.
+fn sure_text(mask: &mut SchemaMask<'_>, text: &str) -> Vec<u8> {
+    let mut sure = Vec::new();
+    loop {
+        let mut follows = |byte: Option<u8>| {
+            mask.begin();
+            mask.accept_bytes(text.as_bytes())
+                && mask.accept_bytes(&sure)
+                && match byte {
+                    Some(byte) => mask.accept_bytes(&[byte]),
+                    None => mask.can_end(),
+                }
+        };
+        let bytes: Vec<u8> = (0..=255).filter(|byte| follows(Some(*byte))).collect();
+        if follows(None) || bytes.len() != 1 {
+            return sure;
+        }
+        sure.push(bytes[0]);
+    }
+}
+
+/// Tokens drawn at random among those that are allowed, to the end of the text.
+fn random_text(mask: &mut SchemaMask<'_>, numbers: &mut Numbers, mut each: impl FnMut(&[u32], &[u32])) -> Vec<u32> {
+    let mut words = vec![0; o200k_harmony().vocabulary_len().div_ceil(32)];
+    let mut tokens = Vec::new();
+    mask.begin();
+    loop {
+        let may_end = mask.allowed(&mut words);
+        each(&tokens, &words);
+        let allowed: Vec<u32> = ones(&words).collect();
+        if allowed.is_empty() || may_end && (tokens.len() > 60 || numbers.below(3) == 0) {
+            assert!(may_end, "a dead end");
+            return tokens;
+        }
+        // The shortest ones end sooner.
+        let size = |token: &u32| o200k_harmony().token_bytes(*token).unwrap().len();
+        let drawn = (0..if tokens.len() > 60 { 20 } else { 1 }).map(|_| allowed[numbers.below(allowed.len())]);
+        let token = drawn.min_by_key(size).unwrap();
+        assert!(mask.accept(token));
+        tokens.push(token);
+    }
+}
+
+#[test]
+fn text_that_is_sure_comes_as_the_tokenizer_has_it() {
+    let schema = r#"{"type":"object","properties":{"identification number":{"type":"integer","minimum":0,"maximum":99},
+        "naïve café's":{"enum":["first choice of all","first choice of none","日本語ABC"]},"状態ABC":{"const":"don't ask"},
+        "k":{"type":"boolean"},"n":{"const":1234567}},
+        "required":["identification number","naïve café's","状態ABC","k","n"],"additionalProperties":false}"#;
+    let arena = Arena::new();
+    let compiled = arena.schema(schema, Unsupported::Refuse).unwrap();
+    let mask = arena.mask(&compiled, *INDEX).unwrap();
+    let probe = arena.mask(&compiled, *INDEX).unwrap();
+    let tokenizer = o200k_harmony();
+    let encode = |text: &[u8]| {
+        let mut tokens = Vec::new();
+        tokenizer.encode(text, Specials::None, |token| tokens.push(token));
+        tokens
+    };
+    let decode = |tokens: &[u32]| -> Vec<u8> {
+        tokens.iter().flat_map(|id| tokenizer.token_bytes(*id).unwrap()).copied().collect()
+    };
+    let mut numbers = Numbers::seeded(3);
+    let (mut sure, mut all) = (0, 0);
+    for _ in 0..12 {
+        let mut only = Vec::new();
+        let tokens = random_text(mask, &mut numbers, |before, words| {
+            if ones(words).count() == 1 {
+                only.push(before.len());
+            }
+        });
+        let text = decode(&tokens);
+        for at in &only {
+            let before = decode(&tokens[..*at]);
+            let Ok(before) = std::str::from_utf8(&before) else { continue };
+            let bytes = sure_text(probe, before);
+            let token = tokens[*at];
+            assert!(bytes.starts_with(tokenizer.token_bytes(token).unwrap()), "{before}");
+            if bytes.len() == tokenizer.token_bytes(token).unwrap().len() {
+                // Nothing is known of what comes behind; there is just no other token.
+                continue;
+            }
+            // Whatever comes behind it.
+            assert_eq!(encode(&text[before.len()..])[0], token, "{before}");
+            for behind in ["", "s", "S", "日", "\u{301}", "1", " ", "\n", "  \n", "'ll", "/", "\"", "\":", "ABCd"] {
+                let text = [&bytes, behind.as_bytes()].concat();
+                assert_eq!(encode(&text)[0], token, "{before} {behind:?}");
+            }
+        }
+        (sure, all) = (sure + only.len(), all + tokens.len());
+    }
+    println!("{sure} of {all} tokens are sure");
+    assert!(sure * 3 > all, "besides white space, most of this text is sure: {sure} of {all}");
+}
+
 #[test]
 fn a_mask_holds_exactly_the_tokens_whose_bytes_are_allowed() {
     let schema = r#"{"type":"object","properties":{"s":{"type":"string","minLength":3,"maxLength":9},
@@ -180,6 +283,7 @@ fn a_mask_holds_exactly_the_tokens_whose_bytes_are_allowed() {
         mask.begin();
         assert!(mask.accept_bytes(&text.as_bytes()[..end]));
         mask.allowed(&mut words);
+        let is_sure = ones(&words).count() == 1 && sure_text(probe, &text[..end]).len() > 1;
         for id in 0..tokenizer.vocabulary_len() as u32 {
             // All of them at one place in eight, one in sixteen at the others.
             if !end.is_multiple_of(8) && !id.is_multiple_of(16) {
@@ -191,7 +295,8 @@ fn a_mask_holds_exactly_the_tokens_whose_bytes_are_allowed() {
                     probe.accept_bytes(&text.as_bytes()[..end]) && probe.accept_bytes(bytes)
                 });
             let found = words[id as usize / 32] >> (id % 32) & 1 == 1;
-            assert_eq!(found, expected, "{:?} after {}", tokenizer.token_bytes(id), &text[..end]);
+            // Where the text is sure, it is one of those tokens.
+            assert!(found == expected || is_sure && !found, "{:?} after {}", tokenizer.token_bytes(id), &text[..end]);
         }
     }
 }
@@ -245,4 +350,55 @@ fn a_turn_keeps_to_its_schemas_and_reasons_freely() {
         });
     }
     assert!(answers > 0 && calls > 0, "{answers} answers, {calls} calls");
+}
+
+#[test]
+fn with_every_kernel_set_a_turn_does_not_depend_on_what_is_not_computed() {
+    let schema = r#"{"type":"object","properties":{"ok":{"type":"boolean"},"number":{"type":"integer","minimum":0,"maximum":999},
+        "kind":{"enum":["some of them","all of them"]},"note":{"type":"string","maxLength":9}},
+        "required":["ok","number","kind","note"],"additionalProperties":false}"#;
+    for kernels in available() {
+        let (mut steps, mut finished) = ([0; 2], 0);
+        for seed in 0..12 {
+            // Where probabilities are told, all logits are computed, and each token is drawn from them.
+            let runs = [None, Some(0)].map(|log_probabilities| {
+                with_generation((kernels, &SESSION), History::Documented, |generation| {
+                    begin(generation);
+                    let arena = Arena::new();
+                    let index = arena.index(*generation.tokenizer()).unwrap();
+                    let answer = arena.constraint(Constrained::Answer, schema, Unsupported::Refuse, index);
+                    let call =
+                        arena.constraint(Constrained::Call("functions.look"), schema, Unsupported::Refuse, index);
+                    let mut constraints = [answer.unwrap(), call.unwrap()];
+                    let config = TurnConfig {
+                        sampler: SamplerConfig {
+                            seed,
+                            temperature: [0.0, 1.0][seed as usize % 2],
+                            ..SamplerConfig::default()
+                        },
+                        recipients: if seed % 4 == 3 { &["functions.look"] } else { &[] },
+                        reasoning_tokens: Some(seed as usize % 8),
+                        max_tokens: if seed == 0 { 9 } else { 150 },
+                        draft_tokens: if seed % 3 == 0 { 8 } else { 0 },
+                        log_probabilities,
+                        ..TurnConfig::default()
+                    };
+                    let (mut told, mut steps) = (Told::default(), 1);
+                    let mut turn = Turn::new(generation, config).unwrap().with_constraints(&mut constraints).unwrap();
+                    let mut emit = |event: Event<'_>| told.take(event);
+                    while turn.step(generation, &Alone, &mut emit).unwrap() == Progress::More {
+                        steps += 1;
+                    }
+                    told.tokens = 0;
+                    (told, generation.tokens().to_vec(), steps)
+                })
+            });
+            assert_eq!(runs[0].0, runs[1].0, "{} {seed}", kernels.name());
+            assert_eq!(runs[0].1, runs[1].1, "{} {seed}", kernels.name());
+            (steps[0], steps[1]) = (steps[0] + runs[0].2, steps[1] + runs[1].2);
+            finished += usize::from(matches!(runs[0].0.reason(), StopReason::Finished | StopReason::ToolCall));
+        }
+        println!("{}: {steps:?} steps without and with probabilities; {finished} of 12 turns finished", kernels.name());
+        assert!(finished > 3 && steps[0] * 10 < steps[1] * 8);
+    }
 }

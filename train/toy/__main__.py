@@ -11,7 +11,7 @@ from .model import Config
 ROOT = Path(__file__).parents[2]
 SEED = 6
 TOKENS = 1464
-STEPS = 3400
+STEPS = 3600
 
 HEAD = ["| skill | effort | right | right calls | well-formed turns | tokens of reasoning |", "|---|---|---|---|---|---|"]
 

@@ -19,7 +19,7 @@ SKILLS = {"arithmetic": arithmetic, "functions": functions, "python": python_too
           "character": character, "policy": policy}
 
 # How many rows of each, in a hundred. Rows without a developer mix arithmetic and small talk.
-SHARES = {"arithmetic": 30, "functions": 31, "python": 10, "json": 10, "character": 9, "policy": 10}
+SHARES = {"arithmetic": 26, "functions": 33, "python": 15, "json": 9, "character": 9, "policy": 8}
 
 DATES = ["2025-06-28", "2026-01-15", "2026-11-22", "2027-03-04"]
 
@@ -99,8 +99,11 @@ def row(rng, vocabulary):
     misses = 0
     while misses < 3:
         here = scene
-        if (skill == "arithmetic" and rng.random() < 0.3) or (skill in ("functions", "python") and rng.random() < 0.06):
+        if skill == "arithmetic" and rng.random() < 0.3:
             here = small_talk.scene(rng)
+        elif skill in ("functions", "python") and rng.random() < 0.1:
+            # Tools are not for everything.
+            here = rng.choice([small_talk, arithmetic]).scene(rng)
         exchange = exchange_of(rng, here, effort)
         tokens, learned = encode_exchange(vocabulary, exchange.messages)
         if len(out.tokens) + len(tokens) > LENGTH:
@@ -119,10 +122,14 @@ def row(rng, vocabulary):
 
 
 def copying(rng, vocabulary):
-    """Random tokens, repeated. To go on as before is what names, values and tools need, and comes late from conversations alone."""
+    """Random tokens, repeated. To go on as before is what names, values and tools need, and comes late from conversations alone.
+    Half of the rows have few different tokens, as lists of numbers have: there the token before does not tell where to go on."""
     out = Row()
+    tokens = range(len(vocabulary.tokens))
+    if rng.random() < 0.5:
+        tokens = rng.sample(tokens, rng.randint(8, 16))
     while len(out.tokens) < LENGTH:
-        part = [rng.randrange(len(vocabulary.tokens)) for _ in range(rng.randint(3, 20))]
+        part = [rng.choice(tokens) for _ in range(rng.randint(3, 20))]
         for repeat in range(rng.randint(2, 5)):
             fits = part[: LENGTH - len(out.tokens)]
             out.add(fits, len(out.tokens), 0, [repeat > 0 and place > 0 for place in range(len(fits))])
@@ -130,7 +137,7 @@ def copying(rng, vocabulary):
 
 
 # How many brief rows of each, in a hundred: what takes longest to learn.
-BRIEF_SHARES = {"arithmetic": 50, "functions": 35, "json": 15}
+BRIEF_SHARES = {"arithmetic": 38, "functions": 34, "python": 18, "json": 10}
 
 
 def brief(rng, vocabulary):

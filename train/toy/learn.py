@@ -26,8 +26,8 @@ ROUNDED = 0.35  # the last part of all steps
 # At the beginning. With higher ones the noise of such small batches hides all that takes more than one layer to compute.
 MUON_RATE, ADAM_RATE, EMBEDDING_RATE = 0.01, 2e-3, 1e-3
 EVENNESS = 0.01
-COPIES, COPY_STEPS = 0.3, 400  # share of the rows, in the first steps
-BRIEFS, BRIEF_STEPS = 0.3, 2000
+COPIES, COPY_STEPS = 0.3, 600  # share of the rows, in the first steps
+BRIEFS, BRIEF_STEPS = 0.35, 2400
 
 
 def is_matrix(name):

@@ -137,7 +137,8 @@ impl<'r, 'w> Generation<'r, 'w> {
         &self.tokens[..self.len]
     }
 
-    /// The logits after the last token, while a turn is about to draw the next.
+    /// The logits after the last token, while a turn is about to draw the next. Where few tokens can come, and no logarithmic
+    /// probabilities are told, those of all others are negative infinity.
     pub fn logits(&self) -> &[f32] {
         let vocabulary = self.session.model().config().vocabulary;
         let logits = self.session.logits();
@@ -262,8 +263,9 @@ impl<'r, 'w> Generation<'r, 'w> {
     }
 
     /// Lets the session begin with the tokens that it has not taken in, as many as a batch holds; if these are all, with up
-    /// to `draft_tokens` that may follow.
-    pub(super) fn start_batch(&mut self, draft_tokens: usize) -> Result<()> {
+    /// to `draft_tokens` that may follow. Where none is drafted, the logits may be only those of the tokens in the mask, if these
+    /// `are_few`.
+    pub(super) fn start_batch(&mut self, draft_tokens: usize, are_few: bool) -> Result<()> {
         self.drafted = 0;
         let begin = self.session.position();
         let end = self.len.min(begin + self.session.config().batch_tokens);
@@ -279,7 +281,11 @@ impl<'r, 'w> Generation<'r, 'w> {
         if most > 0 {
             self.drafted = self.drafter.draft(self.tokens, self.len, most);
         }
-        self.session.start(&self.tokens[begin..end + self.drafted], Logits::Tail(1 + self.drafted))
+        let tokens = &self.tokens[begin..end + self.drafted];
+        if are_few && self.drafted == 0 {
+            return self.session.start_few(tokens, ones(self.mask));
+        }
+        self.session.start(tokens, Logits::Tail(1 + self.drafted))
     }
 
     /// A batch has the token before the drafted ones too, and each of them its logits.
@@ -292,7 +298,7 @@ impl<'r, 'w> Generation<'r, 'w> {
     pub(super) fn drop_draft(&mut self) -> Result<bool> {
         let had_draft = core::mem::take(&mut self.drafted) > 0;
         if had_draft {
-            self.start_batch(0)?;
+            self.start_batch(0, false)?;
         }
         Ok(had_draft)
     }
@@ -417,6 +423,18 @@ impl<'r, 'w> Generation<'r, 'w> {
         self.session.cancel();
         self.rewind_to(self.taken_in);
     }
+}
+
+/// The tokens of a mask, in ascending order.
+pub(super) fn ones(mask: &[u32]) -> impl Iterator<Item = u32> {
+    (0..).step_by(32).zip(mask).flat_map(|(first, word)| {
+        let mut word = *word;
+        core::iter::from_fn(move || {
+            let bit = (word != 0).then(|| word.trailing_zeros())?;
+            word &= word - 1;
+            Some(first + bit)
+        })
+    })
 }
 
 struct Buffers<'r> {

@@ -8,10 +8,10 @@ use crate::harmony::parse::{self, Diagnostic, Header, Parser, Stop};
 use crate::parallel::Parallel;
 use crate::sampling::{LogProbability, Sampler, SamplerConfig, log_sum_exp, top_log_probabilities};
 use crate::tokenizer::Specials;
-use crate::transformer::{DRAFT_TOKENS, Progress};
+use crate::transformer::{DRAFT_TOKENS, FEW_LOGITS, Progress};
 
 use super::constraint::{Constrained, Constraint};
-use super::conversation::{Generation, Open};
+use super::conversation::{Generation, Open, ones};
 use super::stop_strings::StopStrings;
 
 /// How one answer is to be written.
@@ -168,6 +168,8 @@ pub struct Turn<'t> {
     constraints: &'t mut [Constraint<'t>],
     /// Which of them the message being written keeps to.
     constrained: Option<usize>,
+    /// How many tokens the generation's mask allows, once it is that of the next token.
+    allowed: Option<usize>,
     usage: Usage,
     /// Whether the turn is over.
     over: bool,
@@ -251,6 +253,7 @@ impl<'t> Turn<'t> {
             output: Output { stop, kind: None, facts: Facts::default(), first_token: 0, ended: None, stopped: false },
             constraints: &mut [],
             constrained: None,
+            allowed: None,
             usage,
             over: false,
             version: generation.version,
@@ -296,6 +299,18 @@ impl<'t> Turn<'t> {
         if self.version != generation.version {
             return Err(Error::State("the turn that the conversation was left with"));
         }
+        if self.allowed.is_none() && self.stop_reason(generation).is_none() {
+            if self.must_answer() {
+                self.lead_to_answer(generation, emit)?;
+                return Ok(Progress::More);
+            }
+            self.find_allowed(generation);
+            // What can only be one token takes no pass of its own.
+            if let Some(token) = self.only_allowed(generation) {
+                self.sampler.pass_over();
+                return self.accept(generation, token, emit);
+            }
+        }
         match generation.session.step(parallel) {
             Ok(Progress::More) => return Ok(Progress::More),
             Ok(Progress::Done) => {}
@@ -305,20 +320,15 @@ impl<'t> Turn<'t> {
         }
         if !generation.take_in() {
             let left = self.tokens_left();
+            // Probabilities are told among all tokens.
+            let are_few = self.allowed.is_some_and(|count| (1..=FEW_LOGITS).contains(&count))
+                && self.config.log_probabilities.is_none();
             // As many as are drawn before the last.
-            generation.start_batch(self.config.draft_tokens.min(left.saturating_sub(1)))?;
+            generation.start_batch(self.config.draft_tokens.min(left.saturating_sub(1)), are_few)?;
             return Ok(Progress::More);
         }
-        // A token and the one that ends its message; and that message.
-        if generation.room() < 2 || generation.messages_room() < 2 {
-            return Ok(self.end(generation, StopReason::ContextFull, emit));
-        }
-        if self.tokens_left() == 0 {
-            return Ok(self.end(generation, StopReason::MaxTokens, emit));
-        }
-        if self.must_answer() {
-            self.lead_to_answer(generation, emit)?;
-            return Ok(Progress::More);
+        if let Some(reason) = self.stop_reason(generation) {
+            return Ok(self.end(generation, reason, emit));
         }
         let token = self.draw(generation, emit)?;
         self.accept(generation, token, emit)
@@ -345,6 +355,15 @@ impl<'t> Turn<'t> {
         }
     }
 
+    /// Why no further token can be written, if so.
+    fn stop_reason(&self, generation: &Generation<'_, '_>) -> Option<StopReason> {
+        // A token and the one that ends its message; and that message.
+        if generation.room() < 2 || generation.messages_room() < 2 {
+            return Some(StopReason::ContextFull);
+        }
+        (self.tokens_left() == 0).then_some(StopReason::MaxTokens)
+    }
+
     /// How many tokens may still be written.
     fn tokens_left(&self) -> usize {
         match self.config.max_tokens {
@@ -353,7 +372,8 @@ impl<'t> Turn<'t> {
         }
     }
 
-    fn draw(&mut self, generation: &mut Generation<'_, '_>, emit: &mut dyn FnMut(Event<'_>)) -> Result<u32> {
+    /// Makes the generation's mask that of the next token, which can be known before its logits are.
+    fn find_allowed(&mut self, generation: &mut Generation<'_, '_>) {
         let Generation { mask, ordinary, tokenizer, special, .. } = generation;
         let list = |mask: &mut [u32], token: u32| {
             if let Some(word) = mask.get_mut(token as usize / 32) {
@@ -390,6 +410,16 @@ impl<'t> Turn<'t> {
         if allowed == Allowed::ListedAndOrdinary && self.constrained.is_none() {
             mask.iter_mut().zip(&**ordinary).for_each(|(word, ordinary)| *word |= ordinary);
         }
+        self.allowed = Some(mask.iter().map(|word| word.count_ones() as usize).sum());
+    }
+
+    /// The next token, if it is the only one that is allowed, and nobody wants to know more than that.
+    fn only_allowed(&self, generation: &Generation<'_, '_>) -> Option<u32> {
+        let is_told = self.config.log_probabilities.is_some() || self.usage.output_tokens < self.config.beginning.len();
+        ones(generation.mask).next().filter(|_| self.allowed == Some(1) && !is_told)
+    }
+
+    fn draw(&mut self, generation: &mut Generation<'_, '_>, emit: &mut dyn FnMut(Event<'_>)) -> Result<u32> {
         let (mask, logits) = (&*generation.mask, generation.logits());
         let is_allowed = |token: u32| mask.get(token as usize / 32).is_some_and(|word| word >> (token % 32) & 1 == 1);
         let token = match self.config.beginning.get(self.usage.output_tokens) {
@@ -419,6 +449,7 @@ impl<'t> Turn<'t> {
             grammar.push(token, &tokenizer);
         }
         self.usage.output_tokens += 1;
+        self.allowed = None;
         let in_content = self.output.kind;
         let open = generation.open.unwrap_or(Open { begin: generation.tokens().len(), facts: None });
         let content_end = generation.tokens().len();

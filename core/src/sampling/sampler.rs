@@ -51,6 +51,13 @@ impl<'a> Sampler<'a> {
         Ok(Self { config, random: config.seed })
     }
 
+    /// Goes on as if a token had been drawn, where only one was allowed: then there is nothing to draw, and no need of logits.
+    pub fn pass_over(&mut self) {
+        if self.config.temperature != 0.0 {
+            next_random(&mut self.random);
+        }
+    }
+
     /// Draws a token among those for which `allowed` holds.
     ///
     /// # Errors

@@ -6,22 +6,14 @@ use crate::error::Result;
 use crate::region::{Carver, Layout, List};
 use crate::tokenizer::Tokenizer;
 
-/// A token, or what of it is behind a quote.
-#[derive(Clone, Copy)]
-pub(super) struct Entry {
-    pub id: u32,
-    /// Bytes before those that count.
-    pub start: u16,
-    /// Characters in those.
-    pub characters: u16,
-}
-
-/// Texts in order: what each shares with the one before it, and which is the next that shares no more.
+/// Texts in order, and what each shares with the one before it.
 #[derive(Clone, Copy)]
 pub(super) struct Sorted<'r> {
-    pub entries: &'r [Entry],
+    pub ids: &'r [u32],
+    /// Bytes, of at most 254.
     pub shared: &'r [u8],
-    pub next: &'r [u32],
+    /// Where the text of a token begins.
+    pub start: fn(&[u8]) -> usize,
 }
 
 /// What a mask needs to know of a vocabulary. Shared freely between threads.
@@ -36,8 +28,8 @@ pub struct TokenIndex<'r> {
     pub(super) escaping: Sorted<'r>,
     /// By number of characters: the tokens that stay within a string, are no longer, and may be followed by more.
     plain: &'r [u32],
-    /// Those that are longer than the last of these, by ascending length.
-    long: &'r [Entry],
+    /// Those that are longer than the last of these, by ascending number of characters: it, and the token.
+    long: &'r [(u16, u32)],
 }
 
 /// Bitmaps for so many lengths; the next is for all.
@@ -45,13 +37,13 @@ const LENGTHS: usize = 16;
 
 enum Class {
     Plain(u16),
-    Closing(Entry),
+    Closing,
     Escaping,
     Other,
 }
 
 /// What a token is within a string, at a border of characters.
-fn class(id: u32, bytes: &[u8]) -> Class {
+fn class(bytes: &[u8]) -> Class {
     let special = bytes.iter().position(|byte| matches!(byte, b'"' | b'\\'));
     let before = &bytes[..special.unwrap_or(bytes.len())];
     let (text, is_cut) = match core::str::from_utf8(before) {
@@ -64,12 +56,16 @@ fn class(id: u32, bytes: &[u8]) -> Class {
     if before.iter().any(|byte| *byte < 0x20) {
         return Class::Other;
     }
-    let characters = (text.chars().count() + usize::from(is_cut)) as u16;
     match special {
-        None => Class::Plain(characters),
-        Some(at) if bytes[at] == b'"' => Class::Closing(Entry { id, start: at as u16 + 1, characters }),
+        None => Class::Plain((text.chars().count() + usize::from(is_cut)) as u16),
+        Some(at) if bytes[at] == b'"' => Class::Closing,
         Some(_) => Class::Escaping,
     }
+}
+
+/// Where what is behind the first quote begins.
+fn behind_quote(bytes: &[u8]) -> usize {
+    bytes.iter().position(|byte| *byte == b'"').map_or(bytes.len(), |quote| quote + 1)
 }
 
 fn ordinary<'t>(tokenizer: &Tokenizer<'t>) -> impl Iterator<Item = (u32, &'t [u8])> {
@@ -100,17 +96,17 @@ impl<'r> TokenIndex<'r> {
         let words = tokenizer.vocabulary_len().div_ceil(32);
         let mut fits = true;
         for (id, bytes) in ordinary(&tokenizer) {
-            fits &= parts.all.entries.push(Entry { id, start: 0, characters: 0 });
-            match class(id, bytes) {
+            fits &= parts.all.ids.push(id);
+            match class(bytes) {
                 Class::Plain(characters) => {
                     let first = usize::from(characters).min(LENGTHS + 1);
                     parts.plain[(first - 1) * words + id as usize / 32] |= 1 << (id % 32);
                     if usize::from(characters) > LENGTHS {
-                        fits &= parts.long.push(Entry { id, start: 0, characters });
+                        fits &= parts.long.push((characters, id));
                     }
                 }
-                Class::Closing(entry) => fits &= parts.closing.entries.push(entry),
-                Class::Escaping => fits &= parts.escaping.entries.push(Entry { id, start: 0, characters: 0 }),
+                Class::Closing => fits &= parts.closing.ids.push(id),
+                Class::Escaping => fits &= parts.escaping.ids.push(id),
                 Class::Other => {}
             }
         }
@@ -118,12 +114,13 @@ impl<'r> TokenIndex<'r> {
         for word in words..parts.plain.len() {
             parts.plain[word] |= parts.plain[word - words];
         }
-        parts.long.sort_unstable_by_key(|entry| entry.characters);
+        // Few are so long.
+        parts.long.sort_unstable();
         Ok(Self {
             tokenizer,
-            all: parts.all.sort(&tokenizer),
-            closing: parts.closing.sort(&tokenizer),
-            escaping: parts.escaping.sort(&tokenizer),
+            all: parts.all.sort(&tokenizer, |_| 0),
+            closing: parts.closing.sort(&tokenizer, behind_quote),
+            escaping: parts.escaping.sort(&tokenizer, |_| 0),
             plain: parts.plain,
             long: parts.long.freeze(),
         })
@@ -137,7 +134,7 @@ impl<'r> TokenIndex<'r> {
             return;
         };
         let longer = if map > LENGTHS {
-            &self.long[self.long.partition_point(|entry| u32::from(entry.characters) <= characters)..]
+            &self.long[self.long.partition_point(|(count, _)| u32::from(*count) <= characters)..]
         } else {
             &[]
         };
@@ -145,20 +142,18 @@ impl<'r> TokenIndex<'r> {
             *word |= plain;
         }
         // No other token of the mask is plain: a state within a string is only added to by tokens that are not.
-        for entry in longer {
-            mask[entry.id as usize / 32] &= !(1 << (entry.id % 32));
+        for (_, id) in longer {
+            mask[*id as usize / 32] &= !(1 << (id % 32));
         }
     }
 }
 
 impl Sorted<'_> {
-    pub fn bytes<'t>(&self, tokenizer: &Tokenizer<'t>, index: usize) -> &'t [u8] {
-        text_of(tokenizer, &self.entries[index])
+    /// The bytes of a token before its text, and the text.
+    pub fn text<'t>(&self, tokenizer: &Tokenizer<'t>, index: usize) -> (&'t [u8], &'t [u8]) {
+        let bytes = tokenizer.token_bytes(self.ids[index]).unwrap_or_default();
+        bytes.split_at((self.start)(bytes))
     }
-}
-
-fn text_of<'t>(tokenizer: &Tokenizer<'t>, entry: &Entry) -> &'t [u8] {
-    tokenizer.token_bytes(entry.id).and_then(|bytes| bytes.get(entry.start.into()..)).unwrap_or_default()
 }
 
 struct Parts<'r> {
@@ -166,23 +161,22 @@ struct Parts<'r> {
     closing: Unsorted<'r>,
     escaping: Unsorted<'r>,
     plain: &'r mut [u32],
-    long: List<'r, Entry>,
+    long: List<'r, (u16, u32)>,
 }
 
 struct Unsorted<'r> {
-    entries: List<'r, Entry>,
-    shared: List<'r, u8>,
-    next: &'r mut [u32],
+    ids: List<'r, u32>,
+    shared: &'r mut [u8],
 }
 
 impl<'r> Parts<'r> {
     fn carve(carver: &mut Carver<'r>, tokenizer: &Tokenizer<'_>) -> Result<Self> {
         let (mut all, mut closing, mut escaping, mut long) = (0, 0, 0, 0);
-        for (id, bytes) in ordinary(tokenizer) {
+        for (_, bytes) in ordinary(tokenizer) {
             all += 1;
-            match class(id, bytes) {
+            match class(bytes) {
                 Class::Plain(characters) => long += usize::from(usize::from(characters) > LENGTHS),
-                Class::Closing(_) => closing += 1,
+                Class::Closing => closing += 1,
                 Class::Escaping => escaping += 1,
                 Class::Other => {}
             }
@@ -198,32 +192,63 @@ impl<'r> Parts<'r> {
     }
 }
 
+/// A text whose border to the one before it has not been found.
+const UNKNOWN: u8 = u8::MAX;
+
 impl<'r> Unsorted<'r> {
     fn carve(carver: &mut Carver<'r>, len: usize) -> Result<Self> {
-        Ok(Self { entries: carver.list(len)?, shared: carver.list(len)?, next: carver.filled(len, 0)? })
+        Ok(Self { ids: carver.list(len)?, shared: carver.filled(len, UNKNOWN)? })
     }
 
-    fn sort(mut self, tokenizer: &Tokenizer<'_>) -> Sorted<'r> {
-        let text = |entry: &Entry| text_of(tokenizer, entry);
-        self.entries.sort_unstable_by(|left, right| text(left).cmp(text(right)));
-        for index in 0..self.entries.len() {
-            let shared = match index.checked_sub(1) {
-                None => 0,
-                Some(before) => {
-                    let pairs = text(&self.entries[before]).iter().zip(text(&self.entries[index]));
-                    pairs.take_while(|(left, right)| left == right).count()
-                }
-            };
-            // There is room for each entry, and a token has at most 256 bytes, the first of which its kind shares.
-            let _ = self.shared.push(shared.min(255) as u8);
+    /// Sorts texts by their first byte, then those with the same first byte by their second, and so on. The time grows with
+    /// the bytes, and where two texts part says what they share.
+    fn sort(mut self, tokenizer: &Tokenizer<'_>, start: fn(&[u8]) -> usize) -> Sorted<'r> {
+        // 0 is the end of a text.
+        let key = |id: u32, depth: usize| {
+            let bytes = tokenizer.token_bytes(id).unwrap_or_default();
+            bytes.get(start(bytes) + depth).map_or(0, |byte| usize::from(*byte) + 1)
+        };
+        if let Some(first) = self.shared.first_mut() {
+            *first = 0;
         }
-        for index in (0..self.entries.len()).rev() {
-            let mut next = index + 1;
-            while self.shared.get(next).is_some_and(|shared| *shared > self.shared[index]) {
-                next = self.next[next] as usize;
+        let (mut at, mut depth) = (0, 0);
+        while at < self.ids.len() {
+            let behind = &self.shared[at + 1..];
+            let end = at + 1 + behind.iter().position(|shared| *shared != UNKNOWN).unwrap_or(behind.len());
+            if end - at > 1 {
+                split(&mut self.ids[at..end], &mut self.shared[at..end], depth, |id| key(id, depth));
+                depth += 1;
+            } else {
+                at = end;
+                depth = self.shared.get(at).map_or(0, |shared| usize::from(*shared) + 1);
             }
-            self.next[index] = next as u32;
         }
-        Sorted { entries: self.entries.freeze(), shared: self.shared.freeze(), next: self.next }
+        Sorted { ids: self.ids.freeze(), shared: self.shared, start }
     }
+}
+
+/// Sorts texts that share `depth` bytes by the next byte, in place, and marks where it changes and where texts end.
+fn split(ids: &mut [u32], shared: &mut [u8], depth: usize, key: impl Fn(u32) -> usize) {
+    let mut ends = [0; 257];
+    ids.iter().for_each(|id| ends[key(*id)] += 1);
+    let ended = ends[0];
+    let mut end = 0;
+    let mut next = ends.each_mut().map(|count| {
+        let begin = end;
+        end += *count;
+        *count = end;
+        begin
+    });
+    for bucket in 0..ends.len() {
+        while next[bucket] < ends[bucket] {
+            let place = next[bucket];
+            let of = key(ids[place]);
+            ids.swap(place, next[of]);
+            next[of] += 1;
+        }
+    }
+    // Of longer texts it is enough to know that they share so much.
+    let mark = depth.min(usize::from(UNKNOWN) - 1) as u8;
+    let begins = ends.into_iter().filter(|begin| *begin < ids.len()).chain(0..ended);
+    begins.filter(|begin| *begin > 0).for_each(|begin| shared[begin] = mark);
 }

@@ -228,6 +228,37 @@ impl<'r> Machine<'r> {
         first..self.threads.len()
     }
 
+    /// The byte that follows, if it can be only one. `None` also where too many would have to be tried.
+    pub fn only_byte(&mut self, program: &Program<'_>, set: Range<usize>) -> Option<u8> {
+        const TRIED_MAX: usize = 16;
+        let of_text = |thread: &Thread| match (program.nodes.get(thread.node as usize), thread.phase) {
+            (Some(Node::Literal(first, size)), _) => program.text(*first, *size).get(thread.place as usize).copied(),
+            (Some(Node::Object(index)), Phase::Name) => {
+                let property = &program.properties_of(&program.objects[*index as usize])[thread.place as usize];
+                program.text(property.first, property.size).get(thread.held as usize).copied()
+            }
+            _ => None,
+        };
+        let threads = &self.threads[set.clone()];
+        let first = threads.first().and_then(of_text);
+        if first.is_some() && threads.iter().all(|thread| of_text(thread) == first) {
+            return first;
+        }
+        if threads.len() > TRIED_MAX {
+            return None;
+        }
+        let len = self.threads.len();
+        let mut only = None;
+        for byte in (0x20..=0xF4).chain([b'\n', b'\t']) {
+            let leads_on = !self.step(program, set.clone(), byte).is_empty();
+            self.threads.truncate(len);
+            if leads_on && only.replace(byte).is_some() {
+                return None;
+            }
+        }
+        only
+    }
+
     /// Whether the text can end here.
     pub fn can_end(&self, program: &Program<'_>, set: Range<usize>) -> bool {
         self.threads[set].iter().any(|thread| match program.nodes.get(thread.node as usize) {

@@ -14,11 +14,15 @@ use crate::sampling::TokenMask;
 use crate::tokenizer::vocabulary::TOKEN_BYTES_MAX;
 
 /// Masks that are kept, by the state that they belong to.
-const CACHED: usize = 48;
+const CACHED: usize = 24;
+/// How far is looked ahead for text that is sure to come.
+const SURE_MAX: usize = 64;
 
 /// Follows one text that meets a schema. It is a [`TokenMask`], so a turn can be made to keep to it.
 ///
-/// Whatever tokens it allows, the text can be completed; where it may end, it is a value that meets the schema.
+/// Whatever tokens it allows, the text can be completed; where it may end, it is a value that meets the schema. Where the text
+/// can go on in one way only, such as within the only name that a property can have, the one token is allowed that the
+/// tokenizer takes for it, as soon as it is certain which that is.
 pub struct SchemaMask<'r> {
     program: Program<'r>,
     index: TokenIndex<'r>,
@@ -87,6 +91,25 @@ impl<'r> SchemaMask<'r> {
         }
     }
 
+    /// Where the text can go on in one way only: the token that it is encoded to then, if what comes behind cannot change it.
+    fn sure(&mut self) -> Option<u32> {
+        let threads = self.current;
+        let mut text = heapless::Vec::<u8, SURE_MAX>::new();
+        let mut set = 0..threads;
+        while !self.machine.can_end(&self.program, set.clone())
+            && let Some(byte) = self.machine.only_byte(&self.program, set.clone())
+            && text.push(byte).is_ok()
+        {
+            let next = self.machine.step(&self.program, set, byte);
+            set = threads..threads + next.len();
+            self.machine.threads.copy_within(next, threads);
+            self.machine.threads.truncate(set.end);
+        }
+        self.machine.threads.truncate(threads);
+        let text = text.utf8_chunks().next()?.valid();
+        self.index.tokenizer.first_settled(text)
+    }
+
     /// What the mask depends on.
     fn key(&self) -> [u64; 2] {
         let mut key = [1_u64, 1];
@@ -131,7 +154,7 @@ impl<'r> SchemaMask<'r> {
                 let _ = self.machine.threads.push(thread);
             }
         }
-        self.walk(self.index.all, begin, &mut |entry, mask| allow(mask, entry.id), mask);
+        self.walk(self.index.all, begin, &mut |id, _, mask| allow(mask, id), mask);
         self.machine.threads.truncate(threads);
     }
 
@@ -146,27 +169,27 @@ impl<'r> SchemaMask<'r> {
         if label != NONE {
             let resumed = self.machine.resumed(thread.parent, label);
             let _ = self.machine.threads.push(resumed);
-            let fits =
-                move |characters: u16| (strings.min..=strings.max).contains(&(thread.count + u32::from(characters)));
-            let mut close = |entry: &super::index::Entry, mask: &mut [u32]| {
-                if fits(entry.characters) {
-                    allow(mask, entry.id);
+            let mut close = |id: u32, quoted: &[u8], mask: &mut [u32]| {
+                // The quote is none of the characters.
+                let characters = quoted.iter().filter(|byte| !matches!(byte, 0x80..0xC0)).count() - 1;
+                if (strings.min..=strings.max).contains(&(thread.count + characters as u32)) {
+                    allow(mask, id);
                 }
             };
             self.walk(self.index.closing, behind, &mut close, mask);
             self.machine.threads.truncate(behind);
         }
         let _ = self.machine.threads.push(thread);
-        self.walk(self.index.escaping, behind, &mut |entry, mask| allow(mask, entry.id), mask);
+        self.walk(self.index.escaping, behind, &mut |id, _, mask| allow(mask, id), mask);
         self.machine.threads.truncate(behind);
     }
 
-    /// Finds the texts that the threads from `begin` on can take.
+    /// Finds the texts that the threads from `begin` on can take: the token, and its bytes before the text.
     fn walk(
         &mut self,
         sorted: Sorted<'_>,
         begin: usize,
-        found: &mut dyn FnMut(&super::index::Entry, &mut [u32]),
+        found: &mut dyn FnMut(u32, &[u8], &mut [u32]),
         mask: &mut [u32],
     ) {
         // Behind each byte of the text: where its threads end, and those of the next byte begin.
@@ -177,23 +200,22 @@ impl<'r> SchemaMask<'r> {
         if ends[1] == begin {
             return;
         }
-        'texts: while at < sorted.entries.len() {
+        'texts: while at < sorted.ids.len() {
             let shared = usize::from(sorted.shared[at]);
             self.machine.threads.truncate(ends[shared + 1]);
-            let text = sorted.bytes(&self.index.tokenizer, at);
+            let (before, text) = sorted.text(&self.index.tokenizer, at);
             for (depth, byte) in text.iter().enumerate().skip(shared) {
                 let next = self.machine.step(&self.program, ends[depth]..ends[depth + 1], *byte);
                 if next.is_empty() {
                     // No text that goes on like this can be taken.
-                    at += 1;
-                    while sorted.shared.get(at).is_some_and(|shared| usize::from(*shared) > depth) {
-                        at = sorted.next[at] as usize;
-                    }
+                    let behind = &sorted.shared[at + 1..];
+                    let others = behind.iter().position(|shared| usize::from(*shared) <= depth);
+                    at += 1 + others.unwrap_or(behind.len());
                     continue 'texts;
                 }
                 ends[depth + 2] = next.end;
             }
-            found(&sorted.entries[at], mask);
+            found(sorted.ids[at], before, mask);
             at += 1;
         }
     }
@@ -213,6 +235,11 @@ impl TokenMask for SchemaMask<'_> {
 
     fn allowed(&mut self, mask: &mut [u32]) -> bool {
         self.make_room();
+        if let Some(token) = self.sure() {
+            mask.fill(0);
+            allow(mask, token);
+            return false;
+        }
         let key = self.key();
         let words = self.masks.len() / CACHED;
         let slot = match self.keys.iter().position(|kept| *kept == key) {

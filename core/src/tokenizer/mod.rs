@@ -120,6 +120,14 @@ impl<'r> Tokenizer<'r> {
         if bytes.is_empty() { None } else { self.tables.whole(bytes, &Key::of(bytes, 0, bytes.len())) }
     }
 
+    /// The token that `text` is encoded to first, if that is so whatever stands behind it.
+    pub fn first_settled(&self, text: &str) -> Option<u32> {
+        split::Pieces::settled(text.as_bytes())?;
+        let mut first = None;
+        self.encode(text, Specials::None, |token| first = first.or(Some(token)));
+        first
+    }
+
     /// The special tokens that end a model's turn: `<|return|>`, `<|call|>`, and `<|endoftext|>`, as far as there are such.
     pub fn stop_ids(&self) -> impl Iterator<Item = u32> {
         ["<|return|>", "<|call|>", "<|endoftext|>"].into_iter().filter_map(|name| self.special(name))

@@ -33,6 +33,8 @@ pub struct Pieces<'t> {
     text: &'t [u8],
     at: usize,
     valid: bool,
+    /// Whether a piece depends on what stands behind the text.
+    is_open: bool,
     /// Where the last valid character is that took more than one byte, its class, and its size: the one that ends a piece is
     /// looked at again.
     last: (usize, u8, usize),
@@ -51,12 +53,22 @@ enum Word {
 impl<'t> Pieces<'t> {
     /// The pieces of `text`.
     pub fn new(text: &'t [u8]) -> Self {
-        Self { text, at: 0, valid: true, last: (usize::MAX, OTHER, 0) }
+        Self { text, at: 0, valid: true, is_open: false, last: (usize::MAX, OTHER, 0) }
+    }
+
+    /// The end of the first piece of all texts that begin with `text`, if it is the same for all.
+    pub fn settled(text: &'t [u8]) -> Option<usize> {
+        let mut pieces = Self::new(text);
+        let end = pieces.end_of_piece();
+        (!pieces.is_open).then_some(end)
     }
 
     /// Class and size in bytes of the character at byte `at`; none at the end.
     fn class_at(&mut self, at: usize) -> Option<(u8, usize)> {
-        let byte = *self.text.get(at)?;
+        let Some(&byte) = self.text.get(at) else {
+            self.is_open = true;
+            return None;
+        };
         if byte < 0x80 {
             return Some((ASCII[byte as usize], 1));
         }
@@ -196,8 +208,9 @@ impl<'t> Pieces<'t> {
     }
 
     /// The end of the contraction at `at`; `at` itself if there is none.
-    fn contraction(&self, at: usize) -> usize {
+    fn contraction(&mut self, at: usize) -> usize {
         let behind = |ahead| self.text.get(at + ahead).copied().unwrap_or(0);
+        self.is_open |= behind(0) == b'\'' && at + 2 >= self.text.len();
         if behind(0) == b'\'' { at + ascii::contraction([behind(1), behind(2)]) } else { at }
     }
 
@@ -208,7 +221,9 @@ impl<'t> Pieces<'t> {
             return self.white_space(start);
         }
         let rest = &self.text[end..];
-        end + rest.iter().position(|byte| !matches!(byte, b'\r' | b'\n' | b'/')).unwrap_or(rest.len())
+        let behind = rest.iter().position(|byte| !matches!(byte, b'\r' | b'\n' | b'/'));
+        self.is_open |= behind.is_none();
+        end + behind.unwrap_or(rest.len())
     }
 
     fn white_space(&mut self, start: usize) -> usize {

@@ -39,6 +39,24 @@ pub(super) fn project_matrix(
     });
 }
 
+/// out[t][i] = row `rows[i]` of the matrix * inputs[t], on all threads.
+pub(super) fn project_rows(
+    parallel: &dyn Parallel,
+    kernels: Kernels,
+    matrix: &Matrix<'_>,
+    rows: &[u32],
+    inputs: &Inputs<'_>,
+    out: Tile<'_>,
+) {
+    let width = piece(parallel, out.columns());
+    for_each_tile(parallel, out, Groups::Whole, width, |_, first, mut tile| {
+        for column in 0..tile.columns() {
+            let row = matrix.slice_rows(rows[first + column] as usize, 1);
+            kernels.matmul(&row, inputs, None, &mut tile.columns_mut(column..column + 1));
+        }
+    });
+}
+
 /// The outputs from `first` on, as many as the tile has columns: out[t] = projection(inputs[index[t]]).
 pub(super) fn project_tile(
     kernels: Kernels,

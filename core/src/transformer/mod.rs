@@ -10,4 +10,4 @@ mod rope;
 mod session;
 mod snapshot;
 
-pub use session::{DRAFT_TOKENS, Logits, Precision, Progress, Session, SessionConfig};
+pub use session::{DRAFT_TOKENS, FEW_LOGITS, Logits, Precision, Progress, Session, SessionConfig};

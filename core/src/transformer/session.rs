@@ -4,12 +4,12 @@ use crate::error::{Error, Result};
 use crate::kernels::Kernels;
 use crate::model::{Config, Model};
 use crate::parallel::{Parallel, Stage, Tile};
-use crate::region::{Carver, Layout};
+use crate::region::{Carver, Layout, List};
 
 use super::activations::{Activations, all_finite, rms_norm};
 use super::attention::Attention;
 use super::kv_cache::{KvCache, Place};
-use super::linear::project_matrix;
+use super::linear::{project_matrix, project_rows};
 use super::moe::Experts;
 use super::rope::Rotations;
 
@@ -37,6 +37,9 @@ pub struct SessionConfig {
     /// How exact the arithmetic is.
     pub precision: Precision,
 }
+
+/// Of how many tokens at most [`Session::start_few`] computes the logits. Above that, the time is not worth sparing.
+pub const FEW_LOGITS: usize = 4096;
 
 /// As many tokens are drafted at most, unless a turn or a session says otherwise.
 pub const DRAFT_TOKENS: usize = 23;
@@ -112,6 +115,10 @@ pub struct Session<'r, 'w> {
     normalized: Activations<'r>,
     /// [logits_rows][vocabulary].
     logits: &'r mut [f32],
+    /// The tokens whose logits the batch under way computes; none for all.
+    few: List<'r, u32>,
+    /// Their logits: [FEW_LOGITS].
+    few_logits: &'r mut [f32],
     /// How many rows of logits there are.
     rows: usize,
 }
@@ -195,6 +202,7 @@ impl<'r, 'w> Session<'r, 'w> {
             return Err(Error::Token { index, token: tokens[index], vocabulary });
         }
         self.rows = 0;
+        self.few.truncate(0);
         if tokens.is_empty() {
             return Ok(());
         }
@@ -205,6 +213,28 @@ impl<'r, 'w> Session<'r, 'w> {
         }
         self.attention.rotations.prepare(self.position..self.position + tokens.len());
         self.batch = Some(Batch { tokens: tokens.len(), rows, layer: 0 });
+        Ok(())
+    }
+
+    /// Begins a batch of which only some logits after the last token are computed, bit for bit those that
+    /// [`Session::start`] leads to. The logits of all other tokens are negative infinity.
+    ///
+    /// # Errors
+    /// As [`Session::start`]; [`Error::Capacity`] also if there are more than [`FEW_LOGITS`] of `few`, and [`Error::Token`] if
+    /// one of them is not in the vocabulary.
+    pub fn start_few(&mut self, tokens: &[u32], few: impl Iterator<Item = u32>) -> Result<()> {
+        self.start(tokens, Logits::Last)?;
+        let vocabulary = self.model.config().vocabulary;
+        for (index, token) in few.enumerate() {
+            if token as usize >= vocabulary {
+                self.cancel();
+                return Err(Error::Token { index, token, vocabulary });
+            }
+            if !self.few.push(token) {
+                self.cancel();
+                return Err(Error::Capacity { what: "tokens with logits", need: index + 1, have: FEW_LOGITS });
+            }
+        }
         Ok(())
     }
 
@@ -234,10 +264,26 @@ impl<'r, 'w> Session<'r, 'w> {
             let residual = &residual[(first + row) * config.hidden..][..config.hidden];
             rms_norm(residual, self.model.output_norm(), config.norm_epsilon, out);
         });
-        let out = Tile::new(self.logits, batch.rows, config.vocabulary);
-        project_matrix(parallel, self.kernels, self.model.unembedding(), &self.normalized.inputs(0), out);
-        let logits = &self.logits[..batch.rows * config.vocabulary];
-        if !all_finite(logits) {
+        let (unembedding, inputs) = (self.model.unembedding(), self.normalized.inputs(0));
+        let logits = &mut self.logits[..batch.rows * config.vocabulary];
+        let finite = if self.few.is_empty() {
+            project_matrix(
+                parallel,
+                self.kernels,
+                unembedding,
+                &inputs,
+                Tile::new(logits, batch.rows, config.vocabulary),
+            );
+            all_finite(logits)
+        } else {
+            let few = &mut self.few_logits[..self.few.len()];
+            let out = Tile::new(few, 1, self.few.len());
+            project_rows(parallel, self.kernels, unembedding, &self.few, &inputs, out);
+            logits.fill(f32::NEG_INFINITY);
+            self.few.iter().zip(&*few).for_each(|(token, logit)| logits[*token as usize] = *logit);
+            all_finite(few)
+        };
+        if !finite {
             self.batch = None;
             return Err(Error::NotFinite { layer: config.layers });
         }
@@ -283,6 +329,7 @@ impl<'r, 'w> Session<'r, 'w> {
     }
 
     /// The logits of the last batch: as many rows as were asked for, [vocabulary] each. Empty while a batch is under way.
+    /// Behind [`Session::start_few`], negative infinity for the tokens that were not among the few.
     pub fn logits(&self) -> &[f32] {
         &self.logits[..self.rows * self.model.config().vocabulary]
     }
@@ -389,6 +436,8 @@ fn carve<'r, 'w>(
         experts: Experts::carve(carver, numbers, batch_tokens, precision)?,
         normalized: Activations::carve(carver, logits_rows, numbers.hidden, precision)?,
         logits: carver.filled([logits_rows, numbers.vocabulary], 0.0)?,
+        few: carver.list(FEW_LOGITS)?,
+        few_logits: carver.filled(FEW_LOGITS, 0.0)?,
         rows: 0,
     })
 }

@@ -66,7 +66,7 @@ impl ChatAnswer {
             return;
         }
         match event {
-            AnswerEvent::Begin => {}
+            AnswerEvent::Begin | AnswerEvent::ToolResult(_) => {}
             AnswerEvent::Token { drawn, top } => self.tokens.push(log_probability(&drawn, &top)),
             AnswerEvent::MessageBegin { kind, recipient } => {
                 self.kind = Some(kind);
@@ -129,7 +129,7 @@ impl ChatAnswer {
         let name = tool.map_or(recipient.strip_prefix("functions.").unwrap_or(recipient), |tool| &tool.name);
         let call = match tool.map_or(ToolKind::Function, |tool| tool.kind) {
             ToolKind::Function => json!({ "type": "function", "function": { "name": name, "arguments": "" } }),
-            ToolKind::Custom => json!({ "type": "custom", "custom": { "name": name, "input": "" } }),
+            ToolKind::Custom | ToolKind::Code => json!({ "type": "custom", "custom": { "name": name, "input": "" } }),
         };
         let mut told = json!({ "index": self.calls.len(), "id": new_id("call") });
         merge(&mut told, &call);

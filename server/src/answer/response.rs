@@ -47,6 +47,8 @@ struct Open {
     kind: Kind,
     id: String,
     text: String,
+    /// What the code printed.
+    printed: Option<String>,
     log_probabilities: Vec<Value>,
 }
 
@@ -114,16 +116,22 @@ impl ResponseAnswer {
         if self.is_over {
             return;
         }
+        if let (AnswerEvent::ToolResult(text), Some(open)) = (&event, &mut self.open) {
+            open.printed = Some(text.clone());
+        }
         if core::mem::take(&mut self.has_ended) {
             let is_cut = matches!(&event, AnswerEvent::Stop { end, .. } if *end != End::Completed);
             self.close(if is_cut { "incomplete" } else { "completed" }, emit);
         }
         match event {
-            AnswerEvent::Begin => {}
+            AnswerEvent::Begin | AnswerEvent::ToolResult(_) => {}
             AnswerEvent::Token { drawn, top } => self.tokens.push(log_probability(&drawn, &top)),
             AnswerEvent::MessageBegin { kind, recipient } => self.open(kind, recipient, emit),
             AnswerEvent::Delta(text) => self.delta(text, emit),
-            AnswerEvent::MessageEnd => self.has_ended = true,
+            AnswerEvent::MessageEnd => {
+                self.has_ended = true;
+                self.run(emit);
+            }
             AnswerEvent::Stop { end, usage } => self.stop(end, usage, emit),
         }
     }
@@ -167,14 +175,31 @@ impl ResponseAnswer {
             Kind::Message { .. } => "msg",
             Kind::Call { kind: ToolKind::Function, .. } => "fc",
             Kind::Call { kind: ToolKind::Custom, .. } => "ctc",
+            Kind::Call { kind: ToolKind::Code, .. } => "ci",
         });
-        let open = Open { kind, id, text: String::new(), log_probabilities: Vec::new() };
+        let open = Open { kind, id, text: String::new(), printed: None, log_probabilities: Vec::new() };
         let (item, part) = (self.item(&open, "in_progress", true), part(&open));
         self.open = Some(open);
         let index = self.output.len();
         self.tell("response.output_item.added", json!({ "output_index": index, "item": item }), emit);
+        if self.is_code() {
+            self.tell_item("response.code_interpreter_call.in_progress", json!({}), emit);
+        }
         if let Some(part) = part {
             self.tell_item("response.content_part.added", json!({ "content_index": 0, "part": part }), emit);
+        }
+    }
+
+    fn is_code(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| matches!(open.kind, Kind::Call { kind: ToolKind::Code, .. }))
+    }
+
+    /// Code that is complete runs now.
+    fn run(&mut self, emit: &mut dyn FnMut(ServerEvent)) {
+        if self.is_code() {
+            let code = self.open.as_ref().map(|open| open.text.clone());
+            self.tell_item("response.code_interpreter_call_code.done", json!({ "code": code }), emit);
+            self.tell_item("response.code_interpreter_call.interpreting", json!({}), emit);
         }
     }
 
@@ -214,6 +239,9 @@ impl ResponseAnswer {
             Kind::Call { kind: ToolKind::Custom, .. } => {
                 ("response.custom_tool_call_input.delta", json!({ "delta": text }))
             }
+            Kind::Call { kind: ToolKind::Code, .. } => {
+                ("response.code_interpreter_call_code.delta", json!({ "delta": text }))
+            }
         };
         self.tell_item(name, event, emit);
     }
@@ -237,6 +265,9 @@ impl ResponseAnswer {
             }
             Kind::Call { kind: ToolKind::Custom, .. } => {
                 Some(("response.custom_tool_call_input.done", json!({ "input": text })))
+            }
+            Kind::Call { kind: ToolKind::Code, .. } => {
+                (open.printed.is_some()).then(|| ("response.code_interpreter_call.completed", json!({})))
             }
         };
         if let Some((name, event)) = done {
@@ -272,10 +303,18 @@ impl ResponseAnswer {
             Kind::Message { phase } => json!({
                 "id": id, "type": "message", "role": "assistant", "status": status, "phase": phase, "content": content(),
             }),
+            Kind::Call { kind: ToolKind::Code, .. } => {
+                let logs = |text: &String| json!([{ "type": "logs", "logs": text }]);
+                let response = &self.response["id"];
+                json!({
+                    "id": id, "type": "code_interpreter_call", "status": status, "code": open.text,
+                    "container_id": response, "outputs": open.printed.as_ref().map(logs),
+                })
+            }
             Kind::Call { kind, call_id, namespace, name } => {
                 let (item_type, argument) = match kind {
                     ToolKind::Function => ("function_call", "arguments"),
-                    ToolKind::Custom => ("custom_tool_call", "input"),
+                    ToolKind::Custom | ToolKind::Code => ("custom_tool_call", "input"),
                 };
                 let mut item = json!({
                     "id": id, "type": item_type, "status": status, "call_id": call_id, "name": name,

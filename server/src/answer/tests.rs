@@ -20,7 +20,7 @@ fn request(include: &[&str]) -> Request {
             { "type": "namespace", "name": "far", "tools": [{ "type": "function", "name": "away" }] },
         ],
     });
-    let context = Context { seal: &Seal::random(), owner: "", history: &[], item: &|_| None };
+    let context = Context { seal: &Seal::random(), owner: "", has_python: true, history: &[], item: &|_| None };
     Request::read(&body, &context).expect("a request")
 }
 

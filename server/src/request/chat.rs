@@ -69,6 +69,7 @@ impl ChatRequest {
             reasoning_tokens: budget,
             log_probabilities: root.get("logprobs").boolean()?.unwrap_or(false).then(|| top_logprobs.unwrap_or(0)),
             tool_choice,
+            max_tool_calls: None,
             may_truncate: false,
             format: Format::read(&root.get("response_format"), &mut warnings)?,
         };

@@ -1,5 +1,6 @@
 //! The items of a conversation.
 
+use ossicle_core::harmony::builtin::PYTHON;
 use ossicle_core::harmony::conversation::{ANALYSIS, COMMENTARY, FINAL, Role};
 
 use super::Warnings;
@@ -58,6 +59,10 @@ pub fn read(
             },
             "function_call" => call(field, ToolKind::Function, "arguments")?,
             "custom_tool_call" => call(field, ToolKind::Custom, "input")?,
+            "code_interpreter_call" => {
+                items.push(code(field)?);
+                Item::CallOutput { recipient: PYTHON.name.into(), parts: printed(field)? }
+            }
             "function_call_output" | "custom_tool_call_output" => output(field, &items)?,
             other => {
                 warnings.add(format!("{}: items of type {other:?} are unknown and were left out", field.path()));
@@ -114,6 +119,23 @@ fn call(field: &Field<'_>, kind: ToolKind, argument: &str) -> Result<Item, ApiEr
     })
 }
 
+/// What the model gave Python.
+fn code(field: &Field<'_>) -> Result<Item, ApiError> {
+    Ok(Item::Call {
+        call_id: field.get("id").text()?.unwrap_or_default().to_owned(),
+        recipient: PYTHON.name.into(),
+        kind: ToolKind::Code,
+        argument: field.get("code").text()?.unwrap_or_default().to_owned(),
+    })
+}
+
+/// What Python printed.
+fn printed(field: &Field<'_>) -> Result<Vec<String>, ApiError> {
+    let outputs = field.get("outputs").list()?.unwrap_or_default();
+    let logs = outputs.iter().filter_map(|output| output.get("logs").text().transpose());
+    logs.map(|text| text.map(str::to_owned)).collect()
+}
+
 fn output(field: &Field<'_>, items: &[Item]) -> Result<Item, ApiError> {
     let id = field.get("call_id");
     let wanted = id.required_text()?;
@@ -149,7 +171,8 @@ impl Item {
     pub fn channel(&self) -> Option<&'static str> {
         match self {
             Self::Message { channel, .. } => *channel,
-            Self::Reasoning(_) => Some(ANALYSIS),
+            Self::Reasoning(_) | Self::Call { kind: ToolKind::Code, .. } => Some(ANALYSIS),
+            Self::CallOutput { recipient, .. } if recipient == PYTHON.name => Some(ANALYSIS),
             Self::Call { .. } | Self::CallOutput { .. } => Some(COMMENTARY),
         }
     }

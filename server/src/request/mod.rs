@@ -53,6 +53,8 @@ pub struct Settings {
     pub log_probabilities: Option<usize>,
     /// Which tools may be called.
     pub tool_choice: ToolChoice,
+    /// Most calls of tools that the server carries out.
+    pub max_tool_calls: Option<u64>,
     /// Whether the oldest items may be left out where all are too many.
     pub may_truncate: bool,
     /// What the answer must look like.
@@ -71,6 +73,7 @@ impl Default for Settings {
             reasoning_tokens: None,
             log_probabilities: None,
             tool_choice: ToolChoice::default(),
+            max_tool_calls: None,
             may_truncate: false,
             format: Format::Text,
         }
@@ -96,6 +99,8 @@ pub struct Context<'c> {
     pub seal: &'c Seal,
     /// Whose request it is.
     pub owner: &'c str,
+    /// Whether the server runs Python.
+    pub has_python: bool,
     /// The items of the conversation before this request.
     pub history: &'c [Value],
     /// Finds an item by its id.
@@ -139,7 +144,7 @@ impl Request {
                 return Err(root.get(key).unsupported(&format!("not available here; use {instead}")));
             }
         }
-        let tools = Tools::read(&root.get("tools"), &mut warnings)?;
+        let tools = Tools::read(&root.get("tools"), context.has_python, &mut warnings)?;
         let tool_choice = ToolChoice::read(&root.get("tool_choice"), &tools, &mut warnings)?;
         let input = input(&root.get("input"), context)?;
         let fields: Vec<_> = (context.history.iter().enumerate())
@@ -163,12 +168,12 @@ impl Request {
             reasoning_tokens: budget,
             log_probabilities: include.logprobs.then(|| top_logprobs.unwrap_or(0)),
             tool_choice,
+            max_tool_calls: root.get("max_tool_calls").integer(1..=u64::MAX)?,
             may_truncate: root.get("truncation").choice(&[("disabled", false), ("auto", true)])?.unwrap_or(false),
             format,
             ..Settings::default()
         };
         text.get("verbosity").choice(&[("low", ()), ("medium", ()), ("high", ())])?;
-        root.get("max_tool_calls").integer(1..=u64::MAX)?;
         metadata(&root.get("metadata"))?;
         let background = root.get("background").boolean()?.unwrap_or(false);
         let store = root.get("store").boolean()?.unwrap_or(true);
@@ -227,6 +232,7 @@ fn input(field: &Field<'_>, context: &Context<'_>) -> Result<Vec<Value>, ApiErro
                 "reasoning" => "rs",
                 "function_call" => "fc",
                 "custom_tool_call" => "ctc",
+                "code_interpreter_call" => "ci",
                 _ => "item",
             };
             object.insert("id".into(), new_id(prefix).into());

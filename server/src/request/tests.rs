@@ -10,7 +10,7 @@ fn read_after(history: &[Value], body: Value) -> Result<Request, ApiError> {
     let seal = Seal::random();
     let stored = json!({ "id": "msg_1", "type": "message", "role": "user", "content": "Stored." });
     let item = |id: &str| (id == "msg_1").then(|| stored.clone());
-    Request::read(&body, &Context { seal: &seal, owner: "", history, item: &item })
+    Request::read(&body, &Context { seal: &seal, owner: "", has_python: true, history, item: &item })
 }
 
 fn read(body: Value) -> Result<Request, ApiError> {
@@ -161,7 +161,8 @@ fn encrypted_reasoning_is_opened_for_its_owner() {
     let seal = Seal::random();
     let reasoning = json!({ "type": "reasoning", "summary": [], "encrypted_content": seal.close("me", "Hm.") });
     let body = json!({ "input": [reasoning, { "role": "user", "content": "?" }] });
-    let read = |owner| Request::read(&body, &Context { seal: &seal, owner, history: &[], item: &|_| None });
+    let read =
+        |owner| Request::read(&body, &Context { seal: &seal, owner, has_python: true, history: &[], item: &|_| None });
     assert_eq!(read("me").expect("a request").task.items[0], Item::Reasoning(vec!["Hm.".into()]));
     assert_eq!(read("you").expect_err("another's").code, Some("invalid_encrypted_content"));
 }

@@ -1,5 +1,6 @@
 //! The tools of a request, and which of them may be called.
 
+use ossicle_core::harmony::builtin::PYTHON;
 use ossicle_core::harmony::conversation::FUNCTIONS;
 use serde_json::{Value, json};
 
@@ -15,6 +16,8 @@ pub enum ToolKind {
     Function,
     /// Text.
     Custom,
+    /// Source code, which the server runs.
+    Code,
 }
 
 /// A tool of the application.
@@ -44,11 +47,26 @@ impl Tool {
     pub fn given_namespace(&self) -> Option<&str> {
         Some(&*self.namespace).filter(|namespace| *namespace != FUNCTIONS)
     }
+
+    /// Python, which the model knows.
+    fn python() -> Self {
+        Self {
+            kind: ToolKind::Code,
+            namespace: String::new(),
+            name: PYTHON.name.into(),
+            description: String::new(),
+            parameters: None,
+            strict: false,
+        }
+    }
 }
 
 /// The name by which the model calls a tool.
 pub fn recipient(namespace: Option<&str>, name: &str) -> String {
-    format!("{}.{name}", namespace.unwrap_or(FUNCTIONS))
+    match namespace.unwrap_or(FUNCTIONS) {
+        "" => name.to_owned(),
+        namespace => format!("{namespace}.{name}"),
+    }
 }
 
 /// All tools of a request.
@@ -67,7 +85,7 @@ impl Tools {
     }
 
     /// Reads `tools`. Types that this server does not have are left out, with a warning.
-    pub fn read(field: &Field<'_>, warnings: &mut Warnings) -> Result<Self, ApiError> {
+    pub fn read(field: &Field<'_>, has_python: bool, warnings: &mut Warnings) -> Result<Self, ApiError> {
         let mut tools = Self::default();
         for field in field.list()?.unwrap_or_default() {
             match field.get("type").required_text()? {
@@ -78,6 +96,11 @@ impl Tools {
                     }
                     for field in field.get("tools").list()?.unwrap_or_default() {
                         tools.add(&field, name, warnings)?;
+                    }
+                }
+                "code_interpreter" if has_python => {
+                    if tools.find(PYTHON.name).is_none() {
+                        tools.list.push(Tool::python());
                     }
                 }
                 _ => tools.add(&field, FUNCTIONS, warnings)?,
@@ -111,6 +134,7 @@ impl Tools {
         let grammar = field.get("format").get("definition");
         let mut description = field.get("description").text()?.unwrap_or("").to_owned();
         let schema_text = match kind {
+            ToolKind::Code => None,
             ToolKind::Function => parameters.object()?.map(|_| parameters.value().unwrap_or(&Value::Null).to_string()),
             ToolKind::Custom => {
                 if let Some(definition) = grammar.text()? {
@@ -177,6 +201,9 @@ impl ToolChoice {
                     let named = if wrapped.value().is_some() { wrapped } else { field.clone() };
                     Self { callable: vec![known(&named, tools)?], required: true }
                 }
+                "code_interpreter" if tools.find(PYTHON.name).is_some() => {
+                    Self { callable: vec![PYTHON.name.into()], required: true }
+                }
                 "allowed_tools" => {
                     let wrapped = field.get("allowed_tools");
                     let field = if wrapped.value().is_some() { &wrapped } else { field };
@@ -188,6 +215,9 @@ impl ToolChoice {
                         let named = if wrapped.value().is_some() { wrapped } else { tool.clone() };
                         match kind {
                             "function" | "custom" => callable.push(known(&named, tools)?),
+                            "code_interpreter" if tools.find(PYTHON.name).is_some() => {
+                                callable.push(PYTHON.name.into())
+                            }
                             other => warnings.add(format!("{}: there are no tools of type {other:?}", tool.path())),
                         }
                     }

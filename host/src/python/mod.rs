@@ -1,0 +1,181 @@
+//! Python for the model: source code in, what it printed out.
+//!
+//! [`Interpreter`] is the interface; any function from text to text is one. [`Sandbox`] is CPython in a box that bubblewrap makes.
+
+use std::io::{self, Read, Write};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::Duration;
+
+/// Runs what the model writes to `python`. What one call defines, the next one finds.
+pub trait Interpreter {
+    /// What the code printed, or how it failed, as text for the model.
+    fn run(&mut self, code: &str) -> String;
+}
+
+impl<F: FnMut(&str) -> String> Interpreter for F {
+    fn run(&mut self, code: &str) -> String {
+        self(code)
+    }
+}
+
+/// What code may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Time of a call. What takes longer is ended, and its definitions are lost.
+    pub time: Duration,
+    /// Memory of a process, in bytes.
+    pub memory: u64,
+    /// What a call may print, in bytes; the rest is cut off.
+    pub output: u32,
+    /// Processes and threads.
+    pub processes: u32,
+    /// All files together, in bytes.
+    pub files: u64,
+}
+
+impl Default for Limits {
+    /// Two minutes, as the model is told; 1 GiB, 16 KiB of output, 32 processes, 64 MiB of files.
+    fn default() -> Self {
+        Self { time: Duration::from_secs(120), memory: 1 << 30, output: 16 << 10, processes: 32, files: 64 << 20 }
+    }
+}
+
+/// CPython without network, with no files but the system's programs and an empty folder, `/mnt/data`, in memory. It begins with the
+/// first call, and anew after one that was ended.
+pub struct Sandbox {
+    limits: Limits,
+    running: Option<Running>,
+}
+
+/// A Python that waits for code.
+struct Running {
+    bubblewrap: Child,
+    requests: Sender<Vec<u8>>,
+    replies: Receiver<Vec<u8>>,
+}
+
+const BUBBLEWRAP: &str = "bwrap";
+const DRIVER: &str = include_str!("driver.py");
+
+/// No privileges, no namespaces but these, and nothing of the outside but programs and libraries, to be read.
+const BOX: &str = "--unshare-all --unshare-user --disable-userns --uid 65534 --gid 65534 --cap-drop ALL --die-with-parent \
+    --new-session --hostname python --ro-bind /usr /usr --ro-bind-try /bin /bin --ro-bind-try /lib /lib \
+    --ro-bind-try /lib64 /lib64 --ro-bind-try /etc/alternatives /etc/alternatives \
+    --ro-bind-try /etc/ld.so.cache /etc/ld.so.cache --proc /proc --dev /dev --clearenv --setenv PATH /usr/bin:/bin \
+    --setenv HOME /mnt/data --setenv TMPDIR /mnt/data --setenv LANG C.UTF-8";
+
+/// What the model is told of code that printed nothing.
+const NO_OUTPUT: &str = "[no output: print() shows values]\n";
+
+impl Sandbox {
+    /// A box for code of one conversation.
+    pub fn new(limits: Limits) -> Self {
+        Self { limits, running: None }
+    }
+
+    /// Whether a box can be made here. Makes one, and computes a sum in it.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn check() -> io::Result<()> {
+        let limits = Limits { time: Duration::from_secs(20), ..Limits::default() };
+        match Self::new(limits).call("1 + 1") {
+            Ok(text) if text == "2\n" => Ok(()),
+            Ok(text) => Err(io::Error::other(format!("1 + 1 gave {text:?}"))),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn begin(&self) -> io::Result<Running> {
+        let Limits { memory, output, processes, files, .. } = self.limits;
+        let files = files.to_string();
+        let mut command = Command::new(BUBBLEWRAP);
+        command
+            .args(BOX.split_whitespace())
+            .args(["--size", &files, "--tmpfs", "/mnt/data", "--chdir", "/mnt/data", "--remount-ro", "/"])
+            .args(["--", "/usr/bin/python3", "-I", "-c", DRIVER])
+            .args([memory.to_string(), output.to_string(), processes.to_string(), files])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        #[cfg(target_os = "linux")]
+        {
+            use std::os::unix::fs::MetadataExt;
+            use std::os::unix::process::CommandExt;
+            // A user who owns nothing. The administrator's processes are not counted against any limit.
+            const NOBODY: u32 = 65534;
+            if std::fs::metadata("/proc/self")?.uid() == 0 {
+                command.uid(NOBODY).gid(NOBODY);
+            }
+        }
+        let mut bubblewrap = command
+            .spawn()
+            .map_err(|error| io::Error::new(error.kind(), format!("{BUBBLEWRAP} (package bubblewrap): {error}")))?;
+        let (stdin, stdout) = (bubblewrap.stdin.take(), bubblewrap.stdout.take());
+        let (Some(mut stdin), Some(mut stdout)) = (stdin, stdout) else { return Err(io::ErrorKind::BrokenPipe.into()) };
+        let most = output as usize + 100;
+        let (requests, received) = channel::<Vec<u8>>();
+        let (sender, replies) = channel();
+        // Both end with the process. Nobody else may wait for it: code can keep it from reading, and from writing.
+        thread::spawn(move || received.iter().try_for_each(|request| stdin.write_all(&request)));
+        thread::spawn(move || {
+            while let Ok(reply) = read_reply(&mut stdout, most) {
+                if sender.send(reply).is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Running { bubblewrap, requests, replies })
+    }
+
+    /// As [`Interpreter::run`], with errors of the box itself.
+    fn call(&mut self, code: &str) -> io::Result<String> {
+        let running = match self.running.take() {
+            Some(running) => running,
+            None => self.begin()?,
+        };
+        let ended = || io::Error::other("the interpreter ended");
+        let size = u32::try_from(code.len()).map_err(|_| io::Error::other("more than 4 GiB of code"))?;
+        running.requests.send([&size.to_be_bytes(), code.as_bytes()].concat()).map_err(|_| ended())?;
+        match running.replies.recv_timeout(self.limits.time) {
+            Ok(text) => {
+                self.running = Some(running);
+                let text = String::from_utf8_lossy(&text).into_owned();
+                Ok(if text.is_empty() { NO_OUTPUT.into() } else { text })
+            }
+            Err(RecvTimeoutError::Disconnected) => Err(ended()),
+            Err(RecvTimeoutError::Timeout) => {
+                Err(io::Error::other(format!("no result after {} seconds", self.limits.time.as_secs_f32())))
+            }
+        }
+    }
+}
+
+/// What code printed. Code can write here too, so the length is not believed beyond `most`.
+fn read_reply(from: &mut impl Read, most: usize) -> io::Result<Vec<u8>> {
+    let mut size = [0; 4];
+    from.read_exact(&mut size)?;
+    let size = u32::from_be_bytes(size) as usize;
+    if size > most {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let mut text = vec![0; size];
+    from.read_exact(&mut text)?;
+    Ok(text)
+}
+
+impl Interpreter for Sandbox {
+    fn run(&mut self, code: &str) -> String {
+        self.call(code).unwrap_or_else(|error| format!("[ERROR] {error}; what was defined before is lost\n"))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // With it ends the first process of the box, and with that all others.
+        let _ = self.bubblewrap.kill();
+        let _ = self.bubblewrap.wait();
+    }
+}
