@@ -127,26 +127,28 @@ fn encode(criterion: &mut Criterion) {
     let source = Harmony(RankFile(ranks.as_bytes()));
     let layout = Tokenizer::layout(&source).expect("the rank file");
     let size = encoder_size() + layout.size + layout.align;
-    let new_ossicle = move |memory: &'_ mut [MaybeUninit<u8>]| {
-        let (memory, index) = memory.split_at_mut(encoder_size());
-        remembering(Tokenizer::new(&source, aligned(index)).expect("room for it"), memory)
-    };
     let new_fast = || {
         let config = fastokens::TiktokenConfig::o200k_base();
         let fast = fastokens::Tokenizer::from_tiktoken_str(ranks, config).expect("the rank file");
         move |text: &str| fast.encode_ordinary(text).expect("ids")
     };
-    let fast = new_fast();
-    let fast = &*Box::leak(Box::new(fast));
+    let fast = &*Box::leak(Box::new(new_fast()));
     let peers: [(&str, Encode); 5] = [
         ("ossicle", Box::new(|memory| Box::new(remembering(o200k_harmony(), memory)))),
         ("ossicle, nothing remembered", Box::new(|_| Box::new(ossicle))),
-        ("fastokens", Box::new(|_| Box::new(fast))),
+        ("fastokens", Box::new(move |_| Box::new(fast))),
         ("bpe-openai", Box::new(|_| Box::new(|text| bpe_openai::o200k_base().encode(text)))),
         ("tiktoken-rs", Box::new(|_| Box::new(|text| tiktoken_rs::o200k_base_singleton().encode_ordinary(text)))),
     ];
     let new: [(&str, Encode); 2] = [
-        ("ossicle", Box::new(move |memory| Box::new(new_ossicle(memory)))),
+        (
+            "ossicle",
+            Box::new(move |memory| {
+                let (memory, index) = memory.split_at_mut(encoder_size());
+                let tokenizer = Tokenizer::new(&source, aligned(index)).expect("room for it");
+                Box::new(remembering(tokenizer, memory))
+            }),
+        ),
         ("fastokens", Box::new(move |_| Box::new(new_fast()))),
     ];
     let memory = || vec![MaybeUninit::uninit(); size];

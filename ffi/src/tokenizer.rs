@@ -183,10 +183,10 @@ pub unsafe extern "C" fn ossicle_tokenizer_vocabulary(tokenizer: *const ossicle_
 /// Text to token ids.
 ///
 /// `text`: in UTF-8. `specials`: OSSICLE_SPECIALS_NONE or OSSICLE_SPECIALS_ALL. `tokens`, `capacity`: where the ids go, and
-/// for how many there is room: one for each byte of text is always enough. `count`: gets how many there are, also if there
-/// is not room for all.
+/// for how many there is room: one for each byte of text is always enough. What is behind the ids there may change. `count`:
+/// gets how many there are, also if there is not room for all.
 ///
-/// Memory: takes 16 KB of stack.
+/// Memory: takes 24 KB of stack.
 /// Errors: OSSICLE_ERROR_BUFFER; the ids that fit are in place.
 /// Threads: any.
 /// Since: 0.1.
