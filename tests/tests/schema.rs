@@ -199,7 +199,7 @@ fn random_text(mask: &mut SchemaMask<'_>, numbers: &mut Numbers, mut each: impl 
     let mut tokens = Vec::new();
     mask.begin();
     loop {
-        let may_end = mask.allowed(&mut words);
+        let may_end = mask.allowed(&mut words).unwrap();
         each(&tokens, &words);
         let allowed: Vec<u32> = ones(&words).collect();
         if allowed.is_empty() || may_end && (tokens.len() > 60 || numbers.below(3) == 0) {

@@ -163,7 +163,7 @@ fn draw(mask: &mut SchemaMask<'_>, draw: Draw, numbers: &mut Numbers, clocked: &
     mask.begin();
     loop {
         let begin = Instant::now();
-        let may_end = mask.allowed(&mut words);
+        let may_end = mask.allowed(&mut words).unwrap();
         clocked.push(begin.elapsed());
         let allowed: Vec<u32> = ones(&words).collect();
         assert!(may_end || !allowed.is_empty(), "a dead end: {}", String::from_utf8_lossy(&text));
