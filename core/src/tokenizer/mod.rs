@@ -211,7 +211,6 @@ impl<'t, 'm> Encoder<'t, 'm> {
         Ok(Self { tokenizer, merger, short, long })
     }
 
-    #[expect(clippy::type_complexity, reason = "the fields of an encoder")]
     fn carve(pieces: usize, carver: &mut Carver<'m>) -> Result<(&'m mut [Merger], &'m mut [Short], &'m mut [Long])> {
         Ok((
             carver.filled(1, Merger::default())?,
