@@ -102,7 +102,7 @@ mod tests {
     #[test]
     fn every_byte_is_in_the_same_planes_with_vectors_and_without() {
         for first in 0..=255u8 {
-            let text: [u8; BLOCK] = core::array::from_fn(|at| first.wrapping_add(37 * at as u8));
+            let text: [u8; BLOCK] = core::array::from_fn(|at| first.wrapping_add((37 * at) as u8));
             assert_eq!(planes(&text), transposed(&text), "{text:x?}");
         }
     }

@@ -9,6 +9,11 @@
 //! 3. A piece that is a token is that token: most are. In any other, adjacent parts are merged ([`merge`]), which takes
 //!    memory of fixed size and time in proportion to the text, whatever the text. An [`Encoder`] remembers pieces that it has seen.
 //!
+//! What takes the time of a text that is new is less the work than the waiting for tables of megabytes. So some hundred pieces are
+//! looked up together: each table is asked for the cache line with a piece while others are worked on ([`prefetch`]).
+//!
+//! [`prefetch`]: crate::kernels::prefetch()
+//!
 //! Text that is not UTF-8 is encoded as if each maximal ill-formed part were U+FFFD. Decoding is exact: the bytes of the
 //! tokens, one after the other; [`Utf8Stream`] turns them into text as they come.
 //!
@@ -206,7 +211,6 @@ impl<'t, 'm> Encoder<'t, 'm> {
         Ok(Self { tokenizer, merger, short, long })
     }
 
-    #[expect(clippy::type_complexity, reason = "the fields of an encoder")]
     fn carve(pieces: usize, carver: &mut Carver<'m>) -> Result<(&'m mut [Merger], &'m mut [Short], &'m mut [Long])> {
         Ok((
             carver.filled(1, Merger::default())?,
