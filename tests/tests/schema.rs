@@ -147,6 +147,11 @@ fn what_cannot_be_enforced_is_refused_with_keyword_and_path() {
         (r#"{"type":"strin"}"#, "type", "#/type"),
         (r#"{"oneOf":[{"type":"number"},{"type":"integer"}]}"#, "oneOf", "#/oneOf"),
         (r#"{"type":"string","minLength":3,"maxLength":2}"#, "schema", "#"),
+        (
+            r#"{"type":"object","properties":{"a":{},"b":{}},"additionalProperties":false,"minProperties":2,"maxProperties":1}"#,
+            "schema",
+            "#",
+        ),
         (r##"{"anyOf":[{"$ref":"#"}]}"##, "$ref", "#/anyOf/0/$ref"),
         (r##"{"anyOf":[{"type":"null"},{"$ref":"#"}]}"##, "$ref", "#/anyOf/1/$ref"),
         (r#"{"type":"array","uniqueItems":true}"#, "uniqueItems", "#/uniqueItems"),

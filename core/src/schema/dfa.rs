@@ -130,10 +130,10 @@ pub struct Workshop<'r> {
 const TOO_MANY: &str = "patterns that take fewer states";
 
 impl<'r> Workshop<'r> {
-    /// For patterns and names of so many bytes in all.
+    /// For patterns and names of at most so many bytes in all.
     pub fn carve(carver: &mut Carver<'r>, size: usize) -> crate::error::Result<Self> {
-        let steps = 8192 + 3 * size;
-        let states = 4096 + size;
+        let steps = (3 * size).max(8192);
+        let states = size.max(4096);
         let mut visited = carver.list(steps)?;
         while visited.push(0) {}
         Ok(Self {

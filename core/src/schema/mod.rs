@@ -93,7 +93,7 @@ impl<'r> Schema<'r> {
     }
 }
 
-/// Most bytes of a schema: references are looked up and branches compared one by one, so the time grows with the square.
+/// Most bytes of a schema: where branches have to be compared one by one, the time grows with the square.
 const SIZE_MAX: usize = 256 << 10;
 
 fn parse(text: &str) -> core::result::Result<json::Value<'_>, SchemaError> {

@@ -72,7 +72,7 @@ where
             let offset = all.in_objects.unwrap_or(self.root.offset());
             self.warn(offset, "minProperties", "at most as many as are required, or 1, where other keys may come")?;
         }
-        if required > max || keys == NONE && min > count {
+        if required.max(min) > max || keys == NONE && min > count {
             return Ok(Node::AnyOf(0, 0));
         }
         self.add_object(Objects { first, count, keys, extras, extra_count, min, max })
