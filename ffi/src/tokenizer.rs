@@ -83,6 +83,7 @@ unsafe fn build<T>(
     }
 }
 
+#[allow(clippy::large_enum_variant, reason = "it lives as long as a call")]
 enum Built {
     Layout(Layout),
     Tokenizer(Tokenizer<'static>),

@@ -242,13 +242,7 @@ impl<'r> SchemaMask<'r> {
     }
 
     /// Finds the texts that the threads from `begin` on can take: the token, and its bytes before the text.
-    fn walk(
-        &mut self,
-        sorted: Sorted<'_>,
-        begin: usize,
-        found: &mut dyn FnMut(u32, &[u8], &mut [u32]),
-        mask: &mut [u32],
-    ) {
+    fn walk(&mut self, sorted: Sorted<'_>, begin: usize, found: &mut Found<'_>, mask: &mut [u32]) {
         // Behind each byte of the text: where its threads end, and those of the next byte begin.
         let mut ends = [0; TOKEN_BYTES_MAX + 2];
         ends[0] = begin;
@@ -288,6 +282,9 @@ fn allow(mask: &mut [u32], token: u32) {
         *word |= 1 << (token % 32);
     }
 }
+
+/// Takes a token, its bytes before the text, and the mask.
+type Found<'f> = dyn FnMut(u32, &[u8], &mut [u32]) + 'f;
 
 impl TokenMask for SchemaMask<'_> {
     fn begin(&mut self) {
