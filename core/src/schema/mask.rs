@@ -35,6 +35,9 @@ pub struct SchemaMask<'r> {
     oldest: usize,
 }
 
+/// Takes a token, the bytes before the text that was found, and the mask.
+type Found<'f> = dyn FnMut(u32, &[u8], &mut [u32]) + 'f;
+
 /// The automaton, the keys of masks, and the masks.
 type Parts<'r> = (Machine<'r>, &'r mut [[u64; 2]], &'r mut [u32]);
 
@@ -242,13 +245,7 @@ impl<'r> SchemaMask<'r> {
     }
 
     /// Finds the texts that the threads from `begin` on can take: the token, and its bytes before the text.
-    fn walk(
-        &mut self,
-        sorted: Sorted<'_>,
-        begin: usize,
-        found: &mut dyn FnMut(u32, &[u8], &mut [u32]),
-        mask: &mut [u32],
-    ) {
+    fn walk(&mut self, sorted: Sorted<'_>, begin: usize, found: &mut Found<'_>, mask: &mut [u32]) {
         // Behind each byte of the text: where its threads end, and those of the next byte begin.
         let mut ends = [0; TOKEN_BYTES_MAX + 2];
         ends[0] = begin;
