@@ -35,6 +35,9 @@ pub struct SchemaMask<'r> {
     oldest: usize,
 }
 
+/// Takes a token, the bytes before the text that was found, and the mask.
+type Found<'f> = dyn FnMut(u32, &[u8], &mut [u32]) + 'f;
+
 /// The automaton, the keys of masks, and the masks.
 type Parts<'r> = (Machine<'r>, &'r mut [[u64; 2]], &'r mut [u32]);
 
