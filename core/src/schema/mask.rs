@@ -286,9 +286,6 @@ fn allow(mask: &mut [u32], token: u32) {
     }
 }
 
-/// Takes a token, its bytes before the text, and the mask.
-type Found<'f> = dyn FnMut(u32, &[u8], &mut [u32]) + 'f;
-
 impl TokenMask for SchemaMask<'_> {
     fn begin(&mut self) {
         self.keys.fill([0; 2]);
