@@ -1,3 +1,5 @@
+use core::mem::MaybeUninit;
+
 use super::panel::many_tokens;
 use super::{LANES, Lanes};
 use crate::format::mxfp4::NibbleOrder;
@@ -255,7 +257,7 @@ unsafe fn few_tokens<L: Lanes, B: Blocks>(l: L, matmul: &arguments::Matmul) {
     let blocks = matmul.columns / QUANTIZED_BLOCK;
     let in_token = blocks.div_ceil(LANES);
     let most = (MOST_GROUPS / in_token).min(TOGETHER);
-    let mut groups = [Group::of(l, &[], &[]); MOST_GROUPS];
+    let mut groups = [const { MaybeUninit::<Group<L>>::uninit() }; MOST_GROUPS];
     let mut first = 0;
     while first < matmul.tokens {
         // Passes of about the same size.
@@ -269,16 +271,17 @@ unsafe fn few_tokens<L: Lanes, B: Blocks>(l: L, matmul: &arguments::Matmul) {
                 (inputs, core::slice::from_raw_parts(matmul.input_scales.add(row * blocks), blocks))
             };
             for (group, (inputs, scales)) in groups.iter_mut().zip(inputs.chunks(GROUP).zip(scales.chunks(LANES))) {
-                *group = Group::of(l, inputs, scales);
+                group.write(Group::of(l, inputs, scales));
             }
         }
-        // SAFETY: our own contract; there are so many tokens.
+        // SAFETY: our own contract; there are so many tokens, and so many groups have been written.
         unsafe {
+            let groups = core::slice::from_raw_parts(groups.as_ptr().cast(), count * in_token);
             match count {
-                1 => all_rows::<L, B, 1>(l, matmul, first, &groups),
-                2 => all_rows::<L, B, 2>(l, matmul, first, &groups),
-                3 => all_rows::<L, B, 3>(l, matmul, first, &groups),
-                _ => all_rows::<L, B, 4>(l, matmul, first, &groups),
+                1 => all_rows::<L, B, 1>(l, matmul, first, groups),
+                2 => all_rows::<L, B, 2>(l, matmul, first, groups),
+                3 => all_rows::<L, B, 3>(l, matmul, first, groups),
+                _ => all_rows::<L, B, 4>(l, matmul, first, groups),
             }
         }
         first += count;
@@ -294,7 +297,7 @@ unsafe fn all_rows<L: Lanes, B: Blocks, const TOKENS: usize>(
     l: L,
     matmul: &arguments::Matmul,
     first: usize,
-    groups: &[Group<L>; MOST_GROUPS],
+    groups: &[Group<L>],
 ) {
     // The last group of a row may be read past the row's end, unless the matrix ends there.
     let blocks = matmul.columns / QUANTIZED_BLOCK;
@@ -321,7 +324,7 @@ unsafe fn some_rows<L: Lanes, B: Blocks, const ROWS: usize, const TOKENS: usize,
     l: L,
     matmul: &arguments::Matmul,
     first: usize,
-    groups: &[Group<L>; MOST_GROUPS],
+    groups: &[Group<L>],
     rows: [usize; ROWS],
 ) {
     let blocks = matmul.columns / QUANTIZED_BLOCK;
@@ -365,7 +368,7 @@ unsafe fn add_group<L: Lanes, B: Blocks, const TOKENS: usize>(
     l: L,
     row: (*const u8, *const u8),
     last: usize,
-    (groups, in_token, group): (&[Group<L>; MOST_GROUPS], usize, usize),
+    (groups, in_token, group): (&[Group<L>], usize, usize),
     mut lanes: [L::Floats; TOKENS],
 ) -> [L::Floats; TOKENS] {
     // SAFETY: our own contract.
