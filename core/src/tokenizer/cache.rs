@@ -7,7 +7,7 @@
 
 use crate::kernels::prefetch;
 
-use super::lookup::{Key, WORD, pair_hash, slot_of};
+use super::lookup::{Key, WORD, pair_hash, slot_of, word_at};
 
 /// Up to three tokens, and behind them how many. Four words, so that all are moved at once.
 pub type Few = [u32; FEW + 1];
@@ -154,13 +154,7 @@ fn short_key(text: &[u8], start: usize, end: usize) -> u128 {
         }
         own
     };
-    let rest = &text[start..];
-    let bytes = rest.first_chunk().copied().unwrap_or_else(|| {
-        let mut bytes = [0; WORD];
-        bytes[..rest.len()].copy_from_slice(rest);
-        bytes
-    });
-    let word = u128::from_le_bytes(bytes);
+    let word = word_at(text, start);
     let [low, high, _, size] = OWN[(end - start).min(WORD)];
     u128::from(word as u64 & low) | u128::from((word >> 64) as u64 & high | size) << 64
 }

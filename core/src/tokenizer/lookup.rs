@@ -64,14 +64,7 @@ impl Key {
             }
             own
         };
-        // Sixteen bytes at once, where the text goes on so far.
-        let rest = &text[start..];
-        let bytes = rest.first_chunk().copied().unwrap_or_else(|| {
-            let mut bytes = [0; WORD];
-            bytes[..rest.len()].copy_from_slice(rest);
-            bytes
-        });
-        let word = u128::from_le_bytes(bytes) & OWN[(end - start).min(WORD)];
+        let word = word_at(text, start) & OWN[(end - start).min(WORD)];
         let (mut hash, mut tail) = (word_hash(word), 0);
         if end - start > WORD {
             tail = u128::from_le_bytes(*text[start..end].last_chunk().expect("more than a word"));
@@ -79,6 +72,17 @@ impl Key {
         }
         Self { start, end, hash, word, tail }
     }
+}
+
+/// The sixteen bytes from `start` on, with zeros behind the end: all at once, where the text goes on so far.
+#[inline]
+pub fn word_at(text: &[u8], start: usize) -> u128 {
+    let rest = &text[start..];
+    u128::from_le_bytes(rest.first_chunk().copied().unwrap_or_else(|| {
+        let mut bytes = [0; WORD];
+        bytes[..rest.len()].copy_from_slice(rest);
+        bytes
+    }))
 }
 
 /// What `text[start..end]` is looked up by in the table `short`: its bytes and, if there is room, their number. 0 for what is never
