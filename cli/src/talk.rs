@@ -322,6 +322,8 @@ impl Talk<'_, '_, '_> {
     /// anything is to be shown.
     pub fn answer(&mut self, mut print: impl FnMut(Shown<'_>)) -> Result<Answer> {
         let mut answer = Answer::default();
+        // Once for all turns: Ctrl-C while a tool works ends what follows.
+        INTERRUPTED.store(false, Ordering::Relaxed);
         loop {
             self.turn(&mut answer, |event| print(Shown::Event(event)))?;
             let is_called = matches!(answer.stop, Some((StopReason::ToolCall, _)));
@@ -381,13 +383,7 @@ impl Talk<'_, '_, '_> {
                 Event::Delta { kind: MessageKind::Answer | MessageKind::Preamble, text } => answer.text.push_str(text),
                 Event::Stop { reason, usage } => {
                     let before = answer.stop.map(|(_, usage)| usage).unwrap_or_default();
-                    let usage = Usage {
-                        input_tokens: before.input_tokens + usage.input_tokens,
-                        cached_tokens: before.cached_tokens + usage.cached_tokens,
-                        output_tokens: before.output_tokens + usage.output_tokens,
-                        reasoning_tokens: before.reasoning_tokens + usage.reasoning_tokens,
-                    };
-                    answer.stop = Some((reason, usage));
+                    answer.stop = Some((reason, before + usage));
                 }
                 _ => {}
             }
@@ -395,7 +391,6 @@ impl Talk<'_, '_, '_> {
         let masks = self.masks.iter_mut();
         let mut constraints: Vec<_> = masks.map(|(on, mask)| Constraint { on: *on, mask: &mut **mask }).collect();
         let mut turn = Turn::new(&mut self.generation, config)?.with_constraints(&mut constraints)?;
-        INTERRUPTED.store(false, Ordering::Relaxed);
         loop {
             if INTERRUPTED.load(Ordering::Relaxed) {
                 turn.cancel(&mut self.generation, &mut take);

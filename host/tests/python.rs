@@ -97,6 +97,18 @@ fn limits_hold_and_the_next_call_finds_a_new_box() {
 }
 
 #[test]
+fn definitions_outlive_the_thread_that_called() {
+    let Some(mut python) = sandbox(Limits::default()) else { return };
+    let first = std::thread::spawn(move || {
+        python.run("x = 1");
+        python
+    });
+    let mut python = first.join().expect("the first call");
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(python.run("x"), "1\n");
+}
+
+#[test]
 fn a_function_is_an_interpreter() {
     let mut calls = 0;
     let mut count = |code: &str| {

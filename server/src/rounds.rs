@@ -8,6 +8,8 @@ use ossicle_core::harmony::builtin::PYTHON;
 use ossicle_core::harmony::conversation::{COMMENTARY, FINAL, Role};
 use ossicle_host::python::Interpreter;
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
 use crate::answer::AnswerEvent;
 use crate::request::{Item, Task, ToolKind};
 
@@ -22,7 +24,7 @@ pub struct Rounds {
     task: Task,
     /// What the model says in this round.
     said: Vec<Item>,
-    /// What the rounds before took.
+    /// What the rounds took that are over.
     usage: Usage,
     calls: u64,
 }
@@ -69,55 +71,70 @@ impl Rounds {
         }
     }
 
-    /// The task of the next round, in which the model finds what its code printed; none if it may write no more.
-    pub fn next(&mut self, printed: &str, usage: Usage) -> Option<Task> {
-        self.usage = self.all(usage);
+    /// The round is over, and took this.
+    pub fn add(&mut self, usage: Usage) {
+        self.usage = self.usage + usage;
+    }
+
+    /// Whether no token is left for a further round.
+    pub fn is_used_up(&self) -> bool {
+        self.task.settings.max_tokens.is_some_and(|most| self.usage.output_tokens >= most)
+    }
+
+    /// The task of the next round, in which the model finds what its code printed.
+    pub fn next(&mut self, printed: &str) -> Task {
         self.calls += 1;
         self.task.items.append(&mut self.said);
         self.task.items.push(Item::CallOutput { recipient: PYTHON.name.into(), parts: vec![printed.to_owned()] });
-        let settings = &mut self.task.settings;
-        settings.tool_choice.required = false;
-        if let Some(tokens) = &mut settings.max_tokens {
-            *tokens = tokens.saturating_sub(usage.output_tokens);
-            if *tokens == 0 {
-                return None;
-            }
-        }
-        Some(self.task.clone())
+        self.task.settings.tool_choice.required = false;
+        let mut task = self.task.clone();
+        task.settings.max_tokens = task.settings.max_tokens.map(|most| most - most.min(self.usage.output_tokens));
+        task
     }
 
-    /// What all rounds took, where the last took `usage`.
-    pub fn all(&self, usage: Usage) -> Usage {
-        Usage {
-            input_tokens: self.usage.input_tokens + usage.input_tokens,
-            cached_tokens: self.usage.cached_tokens + usage.cached_tokens,
-            output_tokens: self.usage.output_tokens + usage.output_tokens,
-            reasoning_tokens: self.usage.reasoning_tokens + usage.reasoning_tokens,
-        }
+    /// What the rounds took that are over.
+    pub fn usage(&self) -> Usage {
+        self.usage
     }
 }
 
 /// Calls of Python in an answer, where the request says nothing: a model that repeats itself must come to an end.
 const MOST_CALLS: u64 = 64;
 
-/// Interpreters between the answers of their conversations, with whose and which answer was the last. The oldest go first.
-#[derive(Default)]
-pub struct Interpreters(Mutex<VecDeque<(Arc<str>, String, BoxedInterpreter)>>);
+/// The interpreters of a server.
+pub struct Interpreters {
+    /// Between the answers of their conversations, with whose and which answer was the last. The oldest go first.
+    waiting: Mutex<VecDeque<(Arc<str>, String, BoxedInterpreter)>>,
+    running: Arc<Semaphore>,
+}
 
-/// Most interpreters that wait for their conversation to go on.
+/// Most interpreters that wait for their conversation to go on, and most that run code at a time.
 const MOST_WAITING: usize = 16;
+const MOST_RUNNING: usize = 8;
+
+impl Default for Interpreters {
+    fn default() -> Self {
+        Self { waiting: Mutex::default(), running: Arc::new(Semaphore::new(MOST_RUNNING)) }
+    }
+}
 
 impl Interpreters {
+    /// Waits until code may run; it may until the permit is dropped.
+    pub async fn permit(&self) -> Option<OwnedSemaphorePermit> {
+        // Nobody closes it.
+        Arc::clone(&self.running).acquire_owned().await.ok()
+    }
+
     /// That of the answer `id`, for the one who goes on from it.
     pub fn take(&self, owner: &str, id: &str) -> Option<BoxedInterpreter> {
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let index = waiting.iter().position(|(whose, answer, _)| **whose == *owner && answer == id)?;
         waiting.remove(index).map(|(_, _, interpreter)| interpreter)
     }
 
     /// Keeps it until the conversation goes on.
     pub fn keep(&self, owner: &Arc<str>, id: &str, interpreter: BoxedInterpreter) {
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.push_back((Arc::clone(owner), id.to_owned(), interpreter));
         let oldest = if waiting.len() > MOST_WAITING { waiting.pop_front() } else { None };
         drop(waiting);

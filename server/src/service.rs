@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use ossicle_core::generation::Usage;
 use ossicle_core::harmony::builtin::PYTHON;
 use ossicle_host::policy::{Subject, Verdict};
 use serde_json::{Value, json};
@@ -72,6 +71,19 @@ pub struct Events {
 impl Events {
     /// The next event. Where the model's thread is gone, a failure.
     pub async fn next(&mut self) -> AnswerEvent {
+        let event = self.next_of_answer().await;
+        if let AnswerEvent::Stop { end, usage } = &event {
+            let entry = json!({
+                "what": "ended", "end": end.name(), "input_tokens": usage.input_tokens,
+                "output_tokens": usage.output_tokens,
+            });
+            self.policy.log((&self.request.0, &self.request.1), entry);
+        }
+        event
+    }
+
+    /// The same, of all rounds.
+    async fn next_of_answer(&mut self) -> AnswerEvent {
         loop {
             let mut event = self.next_of_round().await;
             let Some(python) = &mut self.python else { return event };
@@ -80,34 +92,41 @@ impl Events {
             }
             python.rounds.observe(&event);
             let AnswerEvent::Stop { end, usage } = &mut event else { return event };
+            python.rounds.add(*usage);
+            *usage = python.rounds.usage();
             if *end == End::Completed && python.rounds.code().is_some() {
-                match self.run(*usage).await {
+                match self.run().await {
                     Ok(printed) => return AnswerEvent::ToolResult(printed),
                     Err(why) => *end = why,
                 }
             }
-            if let Some(python) = &mut self.python {
-                *usage = python.rounds.all(*usage);
-                if let Some(interpreter) = python.interpreter.take() {
-                    python.interpreters.keep(&self.request.1, &self.request.0, interpreter);
-                }
+            if let Some(python) = &mut self.python
+                && let Some(interpreter) = python.interpreter.take()
+            {
+                python.interpreters.keep(&self.request.1, &self.request.0, interpreter);
             }
             return event;
         }
     }
 
     /// Runs the code that the round ended with, and begins the next. What it printed, or why there is no further round.
-    async fn run(&mut self, usage: Usage) -> std::result::Result<String, End> {
+    async fn run(&mut self) -> std::result::Result<String, End> {
         let Some(python) = &mut self.python else { return Err(End::Completed) };
+        if python.rounds.is_used_up() {
+            return Err(End::Length);
+        }
         let (Some(code), Some(mut interpreter)) = (python.rounds.code().map(str::to_owned), python.interpreter.take())
         else {
             return Err(End::Completed);
         };
+        let permit = python.interpreters.permit().await;
         let (policy, request) = (self.policy.clone(), self.request.clone());
         let run = blocking(move || {
             let printed = interpreter.run(&code);
             let subject = Subject::ToolResult { tool: PYTHON.name, text: &printed };
             let verdict = policy.judge((&request.0, &request.1), &subject);
+            // Only now, even if nobody waits for it any more.
+            drop(permit);
             Ok((interpreter, printed, verdict))
         });
         let (interpreter, mut printed, verdict) = run.await.map_err(End::Failed)?;
@@ -117,7 +136,7 @@ impl Events {
             Verdict::Replace(text) => printed = text,
             Verdict::Stop(reason) => return Err(End::Filtered(reason)),
         }
-        let task = python.rounds.next(&printed, usage).ok_or(End::Length)?;
+        let task = python.rounds.next(&printed);
         let (events, receiver) = mpsc::channel(EVENTS_BEHIND);
         let job =
             Job { task, events, cancelled: Arc::clone(&self.cancelled), deadline: python.deadline, is_continued: true };
@@ -145,13 +164,6 @@ impl Events {
                     },
                 },
             };
-            if let AnswerEvent::Stop { end, usage } = &event {
-                let entry = json!({
-                    "what": "ended", "end": end.name(), "input_tokens": usage.input_tokens,
-                    "output_tokens": usage.output_tokens,
-                });
-                self.policy.log((&self.request.0, &self.request.1), entry);
-            }
             return event;
         }
     }

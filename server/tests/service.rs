@@ -358,6 +358,14 @@ fn python_is_run_until_the_model_answers_and_keeps_its_definitions() {
     let inputs = [&second, &whole].map(|response| &response["usage"]["input_tokens"]);
     assert_eq!(inputs[0], inputs[1]);
 
+    // The tokens that may be written are those of all rounds together.
+    let total = first["usage"]["output_tokens"].as_u64().expect("a number");
+    for most in 1..=total {
+        let cut = client.respond(json!({ "input": "Run.", "tools": tools, "max_output_tokens": most }));
+        assert!(cut["usage"]["output_tokens"].as_u64() <= Some(most), "{cut}");
+        assert_eq!(cut["status"] == "completed", most == total, "{cut}");
+    }
+
     // As often as the request lets it, and then the client has the call.
     let once = client.respond(json!({ "input": "Run.", "tools": tools, "max_tool_calls": 1 }));
     assert_eq!(once["output"].as_array().map(Vec::len), Some(3), "{once}");

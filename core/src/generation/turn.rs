@@ -158,6 +158,20 @@ pub struct Usage {
     pub reasoning_tokens: usize,
 }
 
+impl core::ops::Add for Usage {
+    type Output = Self;
+
+    /// What several turns took.
+    fn add(self, other: Self) -> Self {
+        Self {
+            input_tokens: self.input_tokens + other.input_tokens,
+            cached_tokens: self.cached_tokens + other.cached_tokens,
+            output_tokens: self.output_tokens + other.output_tokens,
+            reasoning_tokens: self.reasoning_tokens + other.reasoning_tokens,
+        }
+    }
+}
+
 /// One answer of the model.
 pub struct Turn<'t> {
     config: TurnConfig<'t>,
@@ -532,8 +546,8 @@ impl<'t> Turn<'t> {
         generation.tokenizer.encode(text, Specials::None, &mut put);
         after.iter().copied().for_each(&mut put);
         for token in tokens {
-            // One place is kept for the end of the message.
-            if generation.room() < 2 {
+            // One place is kept for the end of the message. Where there is no room for more, the turn ends before the next token.
+            if generation.room() < 2 || self.tokens_left() == 0 {
                 break;
             }
             self.accept(generation, token, emit)?;

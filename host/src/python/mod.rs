@@ -110,22 +110,31 @@ impl Sandbox {
                 command.uid(NOBODY).gid(NOBODY);
             }
         }
-        let mut bubblewrap = command
-            .spawn()
-            .map_err(|error| io::Error::new(error.kind(), format!("{BUBBLEWRAP} (package bubblewrap): {error}")))?;
-        let (stdin, stdout) = (bubblewrap.stdin.take(), bubblewrap.stdout.take());
-        let (Some(mut stdin), Some(mut stdout)) = (stdin, stdout) else { return Err(io::ErrorKind::BrokenPipe.into()) };
         let most = output as usize + 100;
-        let (requests, received) = channel::<Vec<u8>>();
+        let (hand, handed) = channel();
         let (sender, replies) = channel();
-        // Both end with the process. Nobody else may wait for it: code can keep it from reading, and from writing.
-        thread::spawn(move || received.iter().try_for_each(|request| stdin.write_all(&request)));
+        // The process ends with the thread that began it, so that is one which lives as long.
         thread::spawn(move || {
+            let mut begun = command.spawn();
+            let pipes = begun.as_mut().ok().map(|child| (child.stdin.take(), child.stdout.take()));
+            let (stdin, stdout) = pipes.unwrap_or_default();
+            if hand.send((begun, stdin)).is_err() {
+                return;
+            }
+            let Some(mut stdout) = stdout else { return };
             while let Ok(reply) = read_reply(&mut stdout, most) {
                 if sender.send(reply).is_err() {
                     return;
                 }
             }
+        });
+        let (begun, stdin) = handed.recv().map_err(io::Error::other)?;
+        let bubblewrap = begun
+            .map_err(|error| io::Error::new(error.kind(), format!("{BUBBLEWRAP} (package bubblewrap): {error}")))?;
+        let (requests, received) = channel::<Vec<u8>>();
+        // Nobody else may wait for this: code can keep the process from reading.
+        thread::spawn(move || {
+            stdin.map(|mut stdin| received.iter().try_for_each(|request| stdin.write_all(&request)));
         });
         Ok(Running { bubblewrap, requests, replies })
     }
