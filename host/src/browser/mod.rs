@@ -20,8 +20,8 @@ pub use web::{Fetched, Hit, OpenWeb, Web};
 /// A browser of one conversation.
 pub struct Browser<W> {
     web: W,
-    /// What was shown; the index is the cursor.
-    shown: Vec<Arc<Page>>,
+    /// What was shown; the index is the cursor. The oldest are forgotten where all are too much.
+    shown: Vec<Option<Arc<Page>>>,
     tokenizer: Tokenizer<'static>,
 }
 
@@ -32,6 +32,8 @@ const HITS: usize = 20;
 /// Places that `find` shows, and lines of each.
 const PLACES: usize = 50;
 const PLACE_LINES: usize = 4;
+/// Lines and links of the pages that are remembered: some 100 MB.
+const REMEMBERED: usize = 1_000_000;
 /// Characters of titles, addresses and errors.
 const LONGEST: usize = 1024;
 
@@ -126,7 +128,8 @@ impl<W: Web> Browser<W> {
         let last = self.shown.len().checked_sub(1).ok_or("no page is open")?;
         let cursor = integer(arguments, "cursor")?.filter(|cursor| *cursor >= 0).unwrap_or(last as i64);
         let page = usize::try_from(cursor).ok().and_then(|cursor| self.shown.get(cursor));
-        page.cloned().ok_or_else(|| format!("there is no cursor {cursor}: there are those of 0 to {last}"))
+        let page = page.ok_or_else(|| format!("there is no cursor {cursor}: there are those of 0 to {last}"))?;
+        page.clone().ok_or_else(|| format!("the page of cursor {cursor} was too long ago; it has to be opened again"))
     }
 
     fn fetch(&mut self, url: &str, is_source: bool) -> Result<Arc<Page>, String> {
@@ -158,7 +161,14 @@ impl<W: Web> Browser<W> {
             let _ = write!(head, " ({})", cut(&page.url));
         }
         let cursor = self.shown.len();
-        self.shown.push(page);
+        self.shown.push(Some(page));
+        let mut size = 0;
+        for shown in self.shown.iter_mut().rev() {
+            size += shown.as_ref().map_or(0, |page| page.lines.len() + page.links.len());
+            if size > REMEMBERED {
+                *shown = None;
+            }
+        }
         Ok(format!("[{cursor}] {head}\n**viewing lines [{first} - {line}] of {last}**\n\n{}", body.trim_end()))
     }
 }
@@ -296,10 +306,50 @@ mod tests {
     }
 
     #[test]
+    fn what_was_shown_long_ago_is_forgotten() {
+        /// Each page is as long as may be.
+        struct Long;
+
+        impl Web for Long {
+            fn search(&mut self, _: &str) -> Result<Vec<Hit>, String> {
+                Ok(Vec::new())
+            }
+
+            fn fetch(&mut self, url: &str) -> Result<Fetched, String> {
+                Ok(Fetched { url: url.into(), text: "x\n".repeat(400_000), is_html: false })
+            }
+        }
+
+        let mut browser = Browser::new(Long);
+        for cursor in 0..4 {
+            let page = browser.call("open", r#"{"id": "http://long.example/", "num_lines": 1}"#);
+            assert!(page.starts_with(&format!("[{cursor}]")), "{page}");
+        }
+        let again = browser.call("open", r#"{"cursor": 1}"#);
+        assert_eq!(again, "Error: the page of cursor 1 was too long ago; it has to be opened again");
+        assert!(browser.call("open", r#"{"cursor": 2, "loc": 399999, "num_lines": 1}"#).starts_with("[4]"));
+    }
+
+    #[test]
     fn hostile_pages_are_read_or_refused() {
-        let deep = "<div>".repeat(19_000);
-        assert!(super::Page::of_html("http://a.example/", &format!("{deep}text")).is_ok());
-        assert!(super::Page::of_html("http://a.example/", &"<div>".repeat(1_000_000)).is_err());
+        let page = |html: &str| super::Page::of_html("http://a.example/", html);
+        assert!(page(&format!("{}text", "<div>".repeat(500))).is_ok());
+        assert!(page(&"<div>".repeat(400_000)).is_err());
+        assert!(page(&("<DIV\n>".repeat(100_000) + &"</div>".repeat(100_000))).is_err());
+        // Each paragraph would make all of them anew.
+        let styles: String = (0..100).map(|i| format!("<font color={i}>")).collect();
+        for around in ["", "<template>", "<table>"] {
+            assert!(page(&format!("{around}<p>{styles}</p>{}", "<p>x</p>".repeat(100_000))).is_err());
+        }
+        assert!(page(&"<table><tr><td>x<td>".repeat(120)).is_ok());
+        assert!(page(&"<ul><li>".repeat(200)).is_ok());
+        assert!(page(&format!("<table><tr>{}", "<td colspan=999 rowspan=999>x".repeat(2000))).is_ok());
+        assert!(page(&format!("<title><p>{styles}</p>{}", "<p>x</p>".repeat(100_000))).is_ok());
+        // Ends that are none.
+        assert!(page(&"<div title='</div>'><!-- </div> -->".repeat(50_000)).is_err());
+        // What needs no end is not nested.
+        let flat = page(&"<p>text<br><img src=x><li>more".repeat(10_000)).expect("a page");
+        assert!(flat.lines.len() > 10_000);
         for html in
             ["", "<", "<title", "<title>x", "<table><tr><td colspan=9999999>x", "\u{0}", "<a href='http://[::'>x</a>"]
         {

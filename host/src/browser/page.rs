@@ -3,8 +3,11 @@
 use std::sync::Arc;
 use std::thread;
 
-use html2text::config;
 use html2text::render::RichAnnotation;
+use html2text::{Element, Handle, RcDom, config};
+use html5ever::driver::{ParseOpts, parse_document};
+use html5ever::tendril::TendrilSink;
+use html5ever::tree_builder::TreeBuilderOpts;
 use url::Url;
 
 /// A page as the model sees it.
@@ -32,9 +35,13 @@ pub enum Link {
 /// Columns of a line.
 const WIDTH: usize = 80;
 
-/// Tags that may be open at a time. What reads HTML goes down into it, and its stack has an end.
-const DEPTH: usize = 20_000;
-const STACK: usize = 256 << 20;
+/// How deep elements may stand in each other, as in browsers: they are gone down into, and a stack has an end.
+const DEPTH: usize = 512;
+const STACK: usize = 64 << 20;
+/// Elements and texts of a page. A few bytes can become many: styles that are not closed are made anew in each paragraph.
+const NODES: usize = 300_000;
+/// So many bytes are read before the page is measured again.
+const PART: usize = 4096;
 
 impl Page {
     /// The page in some HTML.
@@ -42,11 +49,6 @@ impl Page {
     /// # Errors
     /// Why it cannot be read.
     pub fn of_html(url: &str, html: &str) -> Result<Self, String> {
-        let tags = html.matches('<').count();
-        let closed = html.matches("</").count();
-        if tags - closed > DEPTH + closed {
-            return Err("the page is nested too deeply".into());
-        }
         thread::scope(|scope| {
             let read = thread::Builder::new().stack_size(STACK).spawn_scoped(scope, || Self::read_html(url, html));
             read.map_err(|error| error.to_string())?.join().unwrap_or_else(|_| Err("the page cannot be read".into()))
@@ -56,7 +58,10 @@ impl Page {
     fn read_html(url: &str, html: &str) -> Result<Self, String> {
         let base = Url::parse(url).ok();
         let mut page = Self::new(url, &title(html));
-        let lines = config::rich().lines_from_read(html.as_bytes(), WIDTH).map_err(|error| error.to_string())?;
+        // Lists deep in lists need more columns than there are.
+        let (config, document) = (config::rich().allow_width_overflow(), parse(html)?);
+        let tree = config.dom_to_render_tree(&document);
+        let lines = tree.and_then(|tree| config.render_to_lines(tree, WIDTH)).map_err(|error| error.to_string())?;
         let mut images = 0;
         // A link that goes on in the next line keeps its number.
         let mut open: Option<String> = None;
@@ -121,6 +126,36 @@ impl Page {
     }
 }
 
+/// Reads HTML, unless it is too large once it is read.
+fn parse(html: &str) -> Result<RcDom, String> {
+    let tree_builder = TreeBuilderOpts { scripting_enabled: false, ..TreeBuilderOpts::default() };
+    let mut parser = parse_document(RcDom::default(), ParseOpts { tree_builder, ..ParseOpts::default() });
+    let mut rest = html;
+    while !rest.is_empty() {
+        let (part, behind) = rest.split_at(rest.ceil_char_boundary(PART));
+        rest = behind;
+        parser.process(part.into());
+        measure(&parser.tokenizer.sink.sink.document)?;
+    }
+    Ok(parser.finish())
+}
+
+/// Fails where there is too much of a document.
+fn measure(document: &Handle) -> Result<(), String> {
+    let (mut open, mut nodes) = (vec![(Handle::clone(document), 0)], 0);
+    while let Some((node, depth)) = open.pop() {
+        nodes += 1;
+        if depth > DEPTH || nodes > NODES {
+            return Err("the page is nested too deeply, or too large".into());
+        }
+        open.extend(node.children.borrow().iter().map(|child| (Handle::clone(child), depth + 1)));
+        if let Element { template_contents, .. } = &node.data {
+            open.extend(template_contents.borrow().iter().map(|contents| (Handle::clone(contents), depth + 1)));
+        }
+    }
+    Ok(())
+}
+
 /// A link in a text, as the model was trained to see it: with the domain, if that is another.
 fn marked(number: usize, text: &str, from: Option<&Url>, to: &Url) -> String {
     let text = text.replace('†', "‡");
@@ -167,6 +202,8 @@ fn title(html: &str) -> String {
         let begin = begin + lower[begin..].find('>')? + 1;
         Some(&html[begin..begin + lower[begin..].find("</title")?])
     });
-    let text = config::rich().string_from_read(found.unwrap_or_default().as_bytes(), 10_000).unwrap_or_default();
+    // There are no tags in a title, whatever looks so.
+    let text = found.unwrap_or_default().replace('<', "&lt;");
+    let text = config::plain().string_from_read(text.as_bytes(), text.len() + 1).unwrap_or_default();
     clean(text.trim()).replace('\n', " ")
 }

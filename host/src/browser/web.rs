@@ -1,6 +1,6 @@
 //! Where searches and pages come from.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -59,7 +59,7 @@ pub struct OpenWeb {
 /// Time for a page or a search.
 const TIME: Duration = Duration::from_secs(20);
 /// Bytes of a page or a search.
-const SIZE: u64 = 4 << 20;
+const SIZE: u64 = 2 << 20;
 
 impl OpenWeb {
     /// With the SearXNG at this address, which has to give JSON (`search.formats` of its settings) and may be anywhere.
@@ -163,10 +163,7 @@ fn is_public(address: IpAddr) -> bool {
             }
             [first, second, ..] => {
                 // What is given out to networks, without what is for documents and for tunnels.
-                first & 0xe000 == 0x2000
-                    && (first, second) != (0x2001, 0xdb8)
-                    && (first, second) != (0x2001, 0)
-                    && v6 != Ipv6Addr::LOCALHOST
+                first & 0xe000 == 0x2000 && (first, second) != (0x2001, 0xdb8) && (first, second) != (0x2001, 0)
             }
         },
     }
@@ -260,7 +257,7 @@ mod tests {
             answer("200 OK\r\ncontent-type: text/html; charset=utf-8", "<p>Here"),
             answer("200 OK\r\ncontent-type: image/png", "x"),
             answer("404 Not Found", "x"),
-            answer("200 OK\r\ncontent-type: text/plain", &"x".repeat(5 << 20)),
+            answer("200 OK\r\ncontent-type: text/plain", &"x".repeat(3 << 20)),
         ]);
         let base = format!("http://127.0.0.1:{port}");
         let mut web = OpenWeb::with(&format!("{base}/searx/"), DefaultResolver::default()).expect("a web");
