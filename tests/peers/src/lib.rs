@@ -1,1 +1,3 @@
-//! Nothing but tests.
+//! What tests and benchmarks share.
+
+pub mod schemas;
