@@ -13,6 +13,9 @@ pub struct Field<'a> {
 
 type Result<T> = std::result::Result<T, ApiError>;
 
+/// Most elements of a list.
+pub const LONGEST_LIST: usize = 16_384;
+
 impl<'a> Field<'a> {
     /// The whole request.
     pub fn root(value: &'a Value) -> Self {
@@ -87,6 +90,9 @@ impl<'a> Field<'a> {
     pub fn list(&self) -> Result<Option<Vec<Field<'a>>>> {
         let Some(value) = self.value else { return Ok(None) };
         let list = value.as_array().ok_or_else(|| self.refuse("a list"))?;
+        if list.len() > LONGEST_LIST {
+            return Err(self.error(format!("{}: expected at most {LONGEST_LIST} elements, found {}", self.path, list.len())));
+        }
         Ok(Some(list.iter().enumerate().map(|(index, value)| Self::element(value, &self.path, index)).collect()))
     }
 

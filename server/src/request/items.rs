@@ -65,7 +65,7 @@ pub fn read(
             }
             "function_call_output" | "custom_tool_call_output" => output(field, &items)?,
             other => {
-                warnings.add(format!("{}: items of type {other:?} are unknown and were left out", field.path()));
+                warnings.add(format!("input: items of type {other:?} are unknown and were left out"));
                 continue;
             }
         };

@@ -6,10 +6,12 @@ mod format;
 mod items;
 mod tools;
 
-use field::Field;
+use field::{Field, LONGEST_LIST};
 pub use format::{Format, unsupported};
 pub use items::Item;
 pub use tools::{Tool, ToolChoice, ToolKind, Tools};
+
+use std::collections::HashMap;
 
 use ossicle_core::harmony::conversation::Effort;
 use serde_json::{Map, Value, json};
@@ -84,10 +86,13 @@ impl Default for Settings {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Warnings(pub Vec<String>);
 
+/// Most warnings: clients take no more than some dozens of headers.
+const MOST_WARNINGS: usize = 16;
+
 impl Warnings {
-    /// Adds one.
+    /// Adds one, unless there are many.
     pub fn add(&mut self, warning: String) {
-        if !self.0.contains(&warning) {
+        if self.0.len() < MOST_WARNINGS && !self.0.contains(&warning) {
             self.0.push(warning);
         }
     }
@@ -103,8 +108,10 @@ pub struct Context<'c> {
     pub has_python: bool,
     /// The items of the conversation before this request.
     pub history: &'c [Value],
-    /// Finds an item by its id.
-    pub item: &'c dyn Fn(&str) -> Option<Value>,
+    /// Finds items by their ids; those that are not found are missing.
+    pub items: &'c dyn Fn(&[&str]) -> HashMap<String, Value>,
+    /// Most bytes of them in the input, each as often as it is named.
+    pub items_size: usize,
 }
 
 /// A request to `POST /v1/responses`.
@@ -151,6 +158,9 @@ impl Request {
             .map(|(index, item)| Field::element(item, "previous", index))
             .chain(input.iter().enumerate().map(|(index, item)| Field::element(item, "input", index)))
             .collect();
+        if fields.len() > LONGEST_LIST {
+            return Err(root.get("input").refuse(&format!("at most {LONGEST_LIST} items, with those before them")));
+        }
         let items = items::read(&fields, (context.seal, context.owner), &mut warnings)?;
 
         let reasoning = root.get("reasoning");
@@ -213,20 +223,31 @@ fn input(field: &Field<'_>, context: &Context<'_>) -> Result<Vec<Value>, ApiErro
         Ok(Some(items)) => items,
         _ => return Err(field.refuse(expected)),
     };
+    let mut named = Vec::new();
+    for item in &items {
+        if is_reference(item)? {
+            named.push(item.get("id").required_text()?);
+        }
+    }
+    let found = if named.is_empty() { HashMap::new() } else { (context.items)(&named) };
+    let mut size = 0;
     let mut input = Vec::new();
     for item in items {
-        let kind = item.get("type").text()?;
-        let (Some(object), id) = (item.object()?, item.get("id").text()?) else { continue };
-        // A reference may come without a type.
-        if kind == Some("item_reference") || kind.is_none() && id.is_some() && !object.contains_key("role") {
+        let Some(object) = item.object()? else { continue };
+        if is_reference(&item)? {
             let id = item.get("id");
-            let found = (context.item)(id.required_text()?);
-            input.push(found.ok_or_else(|| id.refuse("the id of an item of a stored response"))?);
+            let found = found.get(id.required_text()?);
+            let found = found.ok_or_else(|| id.refuse("the id of an item of a stored response"))?;
+            size += found.to_string().len();
+            if size > context.items_size {
+                return Err(id.refuse(&format!("items of at most {} bytes together", context.items_size)));
+            }
+            input.push(found.clone());
             continue;
         }
         let mut object = object.clone();
-        let kind = kind.unwrap_or("message").to_owned();
-        if id.is_none() {
+        let kind = item.get("type").text()?.unwrap_or("message").to_owned();
+        if item.get("id").text()?.is_none() {
             let prefix = match &*kind {
                 "message" => "msg",
                 "reasoning" => "rs",
@@ -241,6 +262,15 @@ fn input(field: &Field<'_>, context: &Context<'_>) -> Result<Vec<Value>, ApiErro
         input.push(Value::Object(object));
     }
     Ok(input)
+}
+
+/// Whether an item stands for one that is stored. It may come without a type.
+fn is_reference(item: &Field<'_>) -> Result<bool, ApiError> {
+    let has_id = item.get("id").text()?.is_some();
+    Ok(match item.get("type").text()? {
+        Some(kind) => kind == "item_reference",
+        None => has_id && item.get("role").value().is_none(),
+    })
 }
 
 /// How long to reason, and the tokens for it where the words of the API go beyond those of the model.
@@ -278,7 +308,9 @@ fn includes(field: &Field<'_>, warnings: &mut Warnings) -> Result<Includes, ApiE
         match field.required_text()? {
             "reasoning.encrypted_content" => include.encrypted = true,
             "message.output_text.logprobs" => include.logprobs = true,
-            other => warnings.add(format!("{}: there is no {other:?} to include", field.path())),
+            // Always there.
+            "code_interpreter_call.outputs" => {}
+            other => warnings.add(format!("include: there is no {other:?} to include")),
         }
     }
     Ok(include)
