@@ -37,7 +37,8 @@ pub struct Arguments {
     /// An origin whose pages may use the server, such as https://example.org; may be given several times.
     #[arg(long, value_name = "ORIGIN")]
     cors: Vec<String>,
-    /// A name by which clients on this machine call the server, besides localhost; may be given several times.
+    /// A name by which clients call the server, besides localhost and addresses, where there is no --api-key; may be given
+    /// several times.
     #[arg(long, value_name = "NAME")]
     allow_host: Vec<String>,
     /// Shows reasoning to nobody: it leaves the server encrypted, for clients to send back.

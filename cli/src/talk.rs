@@ -329,7 +329,10 @@ impl Talk<'_, '_, '_> {
             let is_called = matches!(answer.stop, Some((StopReason::ToolCall, _)));
             let Some(call) = answer.calls.last_mut().filter(|_| is_called) else { return Ok(answer) };
             let result = match call.tool.split_once('.') {
-                None if call.tool == PYTHON.name => self.python.as_mut().map(|python| python.run(&call.argument)),
+                None if call.tool == PYTHON.name => {
+                    let is_cancelled = || INTERRUPTED.load(Ordering::Relaxed);
+                    self.python.as_mut().map(|python| python.run(&call.argument, &is_cancelled))
+                }
                 Some((name, function)) if name == BROWSER.name => {
                     self.browser.as_mut().map(|browser| browser.call(function, &call.argument))
                 }

@@ -1,5 +1,6 @@
 //! Who may use the server.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
@@ -22,7 +23,7 @@ pub async fn check(State(service): State<Arc<Service>>, mut request: Request, ne
     let headers = request.headers();
     let settings = &service.settings;
     // A page of another site that has its name point here must not get through.
-    if settings.address.ip().is_loopback() && settings.api_keys.is_empty() && !is_known_host(headers, &settings.hosts) {
+    if settings.api_keys.is_empty() && !is_known_host(headers, &settings.hosts) {
         return failure(&forbidden("The server is not known by this name."));
     }
     let origin = headers.get(header::ORIGIN).cloned();
@@ -62,13 +63,15 @@ fn owner(headers: &HeaderMap, keys: &[String]) -> Option<Owner> {
     keys.iter().any(|key| Sha256::digest(key) == given).then(|| Owner(hex(&given[..16]).into()))
 }
 
+/// Whether the server is called by an address, or a name that nobody else can have point here.
 fn is_known_host(headers: &HeaderMap, hosts: &[String]) -> bool {
     let Some(host) = headers.get(header::HOST).and_then(|host| host.to_str().ok()) else { return true };
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         _ => host,
     };
-    ["localhost", "127.0.0.1", "[::1]"].contains(&name) || hosts.iter().any(|known| known == name)
+    let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+    name == "localhost" || address.parse::<IpAddr>().is_ok() || hosts.iter().any(|known| known == name)
 }
 
 /// Whether the page came from here.
@@ -89,4 +92,29 @@ fn with_origin(mut response: Response, origin: Option<HeaderValue>) -> Response 
         headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, allowed);
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::{HeaderMap, HeaderValue, header};
+
+    use super::is_known_host;
+
+    #[test]
+    fn addresses_are_known_and_names_only_if_they_are_allowed() {
+        for (host, is_known) in [
+            ("localhost:8000", true),
+            ("192.0.2.7:8000", true),
+            ("[::1]", true),
+            ("[2001:db8::1]:8000", true),
+            ("mine.example", true),
+            ("evil.example:8000", false),
+            ("192.0.2.7.evil.example", false),
+            ("[evil]", false),
+            ("", false),
+        ] {
+            let headers = HeaderMap::from_iter([(header::HOST, HeaderValue::from_static(host))]);
+            assert_eq!(is_known_host(&headers, &["mine.example".to_owned()]), is_known, "{host}");
+        }
+    }
 }

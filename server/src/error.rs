@@ -45,6 +45,11 @@ impl ApiError {
         Self { code: Some("server_error"), ..Self::new(503, "server_error", why) }
     }
 
+    /// The time for an answer is over.
+    pub fn late() -> Self {
+        Self::server("The time for an answer is over.")
+    }
+
     /// Too many requests wait already.
     pub fn busy(retry_after: u64) -> Self {
         let error = Self::new(429, "rate_limit_error", "Too many requests wait for the model. Try again later.");

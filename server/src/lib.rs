@@ -8,6 +8,7 @@
 
 mod access;
 pub mod answer;
+mod builtin;
 pub mod conversation;
 mod error;
 mod gated;
@@ -24,9 +25,9 @@ mod store;
 mod stream_rules;
 mod worker;
 
+pub use builtin::{BoxedInterpreter, NewInterpreter};
 pub use error::ApiError;
 pub use gated::Policy;
-pub use rounds::{BoxedInterpreter, NewInterpreter};
 pub use seal::Seal;
 pub use server::{Server, ServerError, Stop};
 pub use settings::Settings;

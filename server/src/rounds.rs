@@ -1,23 +1,11 @@
-//! Answers in several rounds: when the model calls Python, the server runs it and lets the model go on.
-
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+//! Answers in several rounds: when the model calls a tool that the server has, the server carries the call out and lets the
+//! model go on.
 
 use ossicle_core::generation::{MessageKind, Usage};
-use ossicle_core::harmony::builtin::PYTHON;
 use ossicle_core::harmony::conversation::{COMMENTARY, FINAL, Role};
-use ossicle_host::python::Interpreter;
-
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::answer::AnswerEvent;
 use crate::request::{Item, Task, ToolKind};
-
-/// Runs the Python of one conversation.
-pub type BoxedInterpreter = Box<dyn Interpreter + Send>;
-
-/// Makes an interpreter for a conversation.
-pub type NewInterpreter = Arc<dyn Fn() -> BoxedInterpreter + Send + Sync>;
 
 /// A task, and what has become of it in rounds that are over.
 pub struct Rounds {
@@ -46,7 +34,7 @@ impl Rounds {
                 MessageKind::Answer => message(FINAL),
                 MessageKind::ToolCall => {
                     let recipient = recipient.clone().unwrap_or_default();
-                    let kind = if recipient == PYTHON.name { ToolKind::Code } else { ToolKind::Function };
+                    let kind = self.task.tools.find(&recipient).map_or(ToolKind::Function, |tool| tool.kind);
                     Item::Call { call_id: String::new(), recipient, kind, argument: String::new() }
                 }
             }),
@@ -61,11 +49,12 @@ impl Rounds {
         }
     }
 
-    /// The code that the round ended with, if it is to be run.
-    pub fn code(&self) -> Option<&str> {
+    /// The call that the round ended with, if the server is to carry it out: whom it goes to, and with what.
+    pub fn call(&self) -> Option<(&str, &str)> {
         match self.said.last() {
-            Some(Item::Call { recipient, argument, .. }) if recipient == PYTHON.name => {
-                (self.calls < self.task.settings.max_tool_calls.unwrap_or(MOST_CALLS)).then_some(argument)
+            Some(Item::Call { recipient, kind: ToolKind::Code, argument, .. }) => {
+                let is_granted = self.calls < self.task.settings.max_tool_calls.unwrap_or(MOST_CALLS);
+                is_granted.then_some((recipient, argument))
             }
             _ => None,
         }
@@ -81,14 +70,22 @@ impl Rounds {
         self.task.settings.max_tokens.is_some_and(|most| self.usage.output_tokens >= most)
     }
 
-    /// The task of the next round, in which the model finds what its code printed.
-    pub fn next(&mut self, printed: &str) -> Task {
+    /// The task of the next round, in which the model finds what its call was answered with.
+    pub fn next(&mut self, text: String) -> Task {
         self.calls += 1;
+        let recipient = match self.said.last() {
+            Some(Item::Call { recipient, .. }) => recipient.clone(),
+            _ => String::new(),
+        };
         self.task.items.append(&mut self.said);
-        self.task.items.push(Item::CallOutput { recipient: PYTHON.name.into(), parts: vec![printed.to_owned()] });
+        self.task.items.push(Item::CallOutput { recipient, parts: vec![text] });
         self.task.settings.tool_choice.required = false;
         let mut task = self.task.clone();
-        task.settings.max_tokens = task.settings.max_tokens.map(|most| most - most.min(self.usage.output_tokens));
+        // What may be written is that of all rounds together.
+        let Usage { output_tokens, reasoning_tokens, .. } = self.usage;
+        let rest = |most: Option<usize>, used| most.map(|most| most.saturating_sub(used));
+        task.settings.max_tokens = rest(task.settings.max_tokens, output_tokens);
+        task.settings.reasoning_tokens = rest(task.settings.reasoning_tokens, reasoning_tokens);
         task
     }
 
@@ -98,47 +95,45 @@ impl Rounds {
     }
 }
 
-/// Calls of Python in an answer, where the request says nothing: a model that repeats itself must come to an end.
+/// Calls that the server carries out in an answer, where the request says nothing: a model that repeats itself must come to an
+/// end.
 const MOST_CALLS: u64 = 64;
 
-/// The interpreters of a server.
-pub struct Interpreters {
-    /// Between the answers of their conversations, with whose and which answer was the last. The oldest go first.
-    waiting: Mutex<VecDeque<(Arc<str>, String, BoxedInterpreter)>>,
-    running: Arc<Semaphore>,
-}
+#[cfg(test)]
+mod tests {
+    use ossicle_core::generation::{MessageKind, Usage};
+    use serde_json::json;
 
-/// Most interpreters that wait for their conversation to go on, and most that run code at a time.
-const MOST_WAITING: usize = 16;
-const MOST_RUNNING: usize = 8;
+    use super::Rounds;
+    use crate::answer::AnswerEvent;
+    use crate::request::{Context, Item, Request};
+    use crate::seal::Seal;
 
-impl Default for Interpreters {
-    fn default() -> Self {
-        Self { waiting: Mutex::default(), running: Arc::new(Semaphore::new(MOST_RUNNING)) }
-    }
-}
-
-impl Interpreters {
-    /// Waits until code may run; it may until the permit is dropped.
-    pub async fn permit(&self) -> Option<OwnedSemaphorePermit> {
-        // Nobody closes it.
-        Arc::clone(&self.running).acquire_owned().await.ok()
-    }
-
-    /// That of the answer `id`, for the one who goes on from it.
-    pub fn take(&self, owner: &str, id: &str) -> Option<BoxedInterpreter> {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let index = waiting.iter().position(|(whose, answer, _)| **whose == *owner && answer == id)?;
-        waiting.remove(index).map(|(_, _, interpreter)| interpreter)
-    }
-
-    /// Keeps it until the conversation goes on.
-    pub fn keep(&self, owner: &Arc<str>, id: &str, interpreter: BoxedInterpreter) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.push_back((Arc::clone(owner), id.to_owned(), interpreter));
-        let oldest = if waiting.len() > MOST_WAITING { waiting.pop_front() } else { None };
-        drop(waiting);
-        // Its processes end here, which may take a moment.
-        drop(oldest);
+    #[test]
+    fn what_a_request_grants_is_granted_to_all_rounds_together() {
+        let body = json!({
+            "input": "Run.", "max_output_tokens": 100, "reasoning": { "max_tokens": 20 }, "max_tool_calls": 2,
+            "tools": [{ "type": "code_interpreter" }, { "type": "function", "name": "f" }],
+        });
+        let mut rounds = Rounds::new(Request::read(&body, &Context::alone(&Seal::random())).expect("a request").task);
+        let call = |rounds: &mut Rounds, recipient: &str| {
+            let recipient = Some(recipient.to_owned());
+            rounds.observe(&AnswerEvent::MessageBegin { kind: MessageKind::ToolCall, recipient });
+            rounds.observe(&AnswerEvent::Delta("1".into()));
+            rounds.add(Usage { output_tokens: 30, reasoning_tokens: 15, ..Usage::default() });
+        };
+        call(&mut rounds, "python");
+        assert_eq!(rounds.call(), Some(("python", "1")));
+        let task = rounds.next("one".into());
+        assert_eq!((task.settings.max_tokens, task.settings.reasoning_tokens), (Some(70), Some(5)));
+        assert_eq!(task.items[2], Item::CallOutput { recipient: "python".into(), parts: vec!["one".into()] });
+        call(&mut rounds, "python");
+        let task = rounds.next("two".into());
+        assert_eq!((task.settings.max_tokens, task.settings.reasoning_tokens), (Some(40), Some(0)));
+        call(&mut rounds, "python");
+        assert_eq!(rounds.call(), None);
+        call(&mut rounds, "functions.f");
+        assert_eq!(rounds.call(), None);
+        assert!(rounds.is_used_up());
     }
 }

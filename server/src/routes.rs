@@ -1,10 +1,12 @@
 //! The routes.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{FromRequest, Path, Query, Request as HttpRequest, State};
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request as HttpRequest, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -17,7 +19,7 @@ use crate::answer::{ChatAnswer, End};
 use crate::error::ApiError;
 use crate::request::chat::ChatRequest;
 use crate::request::{Request, Warnings};
-use crate::service::{Events, Responding, Service, now};
+use crate::service::{Events, Responding, Service, blocking, now};
 
 type Shared = State<Arc<Service>>;
 
@@ -92,6 +94,30 @@ impl FromRequest<Arc<Service>> for JsonBody {
     }
 }
 
+/// The id in a path.
+struct Id(String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Id {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let id = Path::from_request_parts(parts, state).await;
+        id.map(|Path(id)| Self(id)).map_err(|error| ApiError::invalid("id", error.body_text()))
+    }
+}
+
+/// What stands behind the path.
+struct Parameters(HashMap<String, String>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Parameters {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let all = Query::from_request_parts(parts, state).await;
+        all.map(|Query(all)| Self(all)).map_err(|error| ApiError::invalid("", error.body_text()))
+    }
+}
+
 type Answered = Result<Response, ApiError>;
 
 async fn create_response(
@@ -116,12 +142,10 @@ async fn create_response(
             tokio::spawn(responding.finish());
             response
         }
-        (false, false) => {
-            let response = responding.finish().await;
-            let failed = response["status"] == "failed";
-            let message = response["error"]["message"].as_str().unwrap_or_default();
-            if failed { failure(&ApiError::server(message)) } else { Json(response).into_response() }
-        }
+        (false, false) => match responding.finish().await {
+            Ok(response) => Json(response).into_response(),
+            Err(error) => failure(&error),
+        },
     };
     Ok(warned(response, &warnings))
 }
@@ -133,10 +157,13 @@ async fn next_frames(mut responding: Responding) -> Option<(Bytes, Responding)> 
 }
 
 async fn forward(responding: Responding, sender: tokio::sync::mpsc::Sender<Bytes>) {
+    let mut sender = Some(sender);
     let mut next = next_frames(responding).await;
     while let Some((frames, responding)) = next {
-        // A client that does not read now misses what comes now; the stored response has it all.
-        let _ = sender.try_send(frames);
+        // For a client that does not read now the stream ends here, not with a gap; the stored response has it all.
+        if sender.as_ref().is_some_and(|sender| sender.try_send(frames).is_err()) {
+            sender = None;
+        }
         next = next_frames(responding).await;
     }
 }
@@ -152,10 +179,14 @@ fn events(frames: impl Stream<Item = Bytes> + Send + 'static) -> Response {
     (headers, Body::from_stream(frames)).into_response()
 }
 
+/// Characters of a warning: it repeats what the request says, and clients take no headers of any length.
+const LONGEST_WARNING: usize = 300;
+
 /// Adds what is not quite as it was asked for.
 fn warned(mut response: Response, warnings: &Warnings) -> Response {
     for warning in &warnings.0 {
-        let plain: String = warning.chars().map(|c| if (' '..='~').contains(&c) { c } else { '?' }).collect();
+        let plain: String =
+            warning.chars().take(LONGEST_WARNING).map(|c| if (' '..='~').contains(&c) { c } else { '?' }).collect();
         if let Ok(value) = HeaderValue::from_str(&plain) {
             response.headers_mut().append("ossicle-warning", value);
         }
@@ -173,24 +204,16 @@ async fn count_input_tokens(
     Ok(Json(json!({ "object": "response.input_tokens", "input_tokens": count })).into_response())
 }
 
-async fn get_response(State(service): Shared, Extension(owner): Extension<Owner>, Path(id): Path<String>) -> Answered {
+async fn get_response(State(service): Shared, Extension(owner): Extension<Owner>, Id(id): Id) -> Answered {
     Ok(Json(service.stored(&owner.0, id).await?.response).into_response())
 }
 
-async fn delete_response(
-    State(service): Shared,
-    Extension(owner): Extension<Owner>,
-    Path(id): Path<String>,
-) -> Answered {
+async fn delete_response(State(service): Shared, Extension(owner): Extension<Owner>, Id(id): Id) -> Answered {
     service.delete(&owner.0, id.clone()).await?;
     Ok(Json(json!({ "id": id, "object": "response", "deleted": true })).into_response())
 }
 
-async fn cancel_response(
-    State(service): Shared,
-    Extension(owner): Extension<Owner>,
-    Path(id): Path<String>,
-) -> Answered {
+async fn cancel_response(State(service): Shared, Extension(owner): Extension<Owner>, Id(id): Id) -> Answered {
     if service.cancel(&owner.0, &id) {
         // The thread notices between two tokens.
         for _ in 0..200 {
@@ -206,8 +229,8 @@ async fn cancel_response(
 async fn list_input_items(
     State(service): Shared,
     Extension(owner): Extension<Owner>,
-    Path(id): Path<String>,
-    Query(query): Query<std::collections::HashMap<String, String>>,
+    Id(id): Id,
+    Parameters(query): Parameters,
 ) -> Answered {
     let mut items = service.stored(&owner.0, id).await?.input;
     match query.get("order").map(String::as_str) {
@@ -236,7 +259,7 @@ async fn create_chat_completion(
     Extension(owner): Extension<Owner>,
     JsonBody(body): JsonBody,
 ) -> Answered {
-    let request = ChatRequest::read(&body)?;
+    let request = blocking(move || ChatRequest::read(&body)).await?;
     let answer = ChatAnswer::new(&request, &service.settings.model_name, now(), service.settings.withhold_reasoning);
     let chatting = Chatting {
         events: service.answer(request.task.clone(), (answer.id(), None), &owner.0).await?,
@@ -305,7 +328,7 @@ async fn list_models(State(service): Shared) -> Response {
     Json(json!({ "object": "list", "data": models })).into_response()
 }
 
-async fn get_model(State(service): Shared, Path(id): Path<String>) -> Answered {
+async fn get_model(State(service): Shared, Id(id): Id) -> Answered {
     if names(&service).contains(&id) {
         Ok(Json(model(&service, &id)).into_response())
     } else {
@@ -327,7 +350,7 @@ fn names(service: &Service) -> Vec<String> {
         }
     }
     // Its own may be among them.
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     names.retain(|name| seen.insert(name.clone()));
     names
 }

@@ -72,6 +72,9 @@ impl From<redb::Error> for ServerError {
     }
 }
 
+/// How often is looked for tools that nobody has asked for in a while.
+const EXPIRY: Duration = Duration::from_secs(30);
+
 /// How long clients may take to read how their answers ended.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -115,7 +118,8 @@ impl Server {
         let service = Arc::new(Service::new(settings, sender.clone(), store, Arc::clone(&metrics))?);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
-            .max_blocking_threads(8)
+            // Policies, tools and files are waited for.
+            .max_blocking_threads(256)
             .thread_name("ossicle-http")
             .enable_all()
             .build()?;
@@ -123,9 +127,23 @@ impl Server {
             let _inside = runtime.enter();
             tokio::net::TcpListener::from_std(listener)?
         };
+        let expiring = Arc::clone(&service);
+        runtime.spawn(async move {
+            loop {
+                tokio::time::sleep(EXPIRY).await;
+                let expiring = Arc::clone(&expiring);
+                let _ = tokio::task::spawn_blocking(move || expiring.shelf.expire()).await;
+            }
+        });
         let serving = runtime.spawn(async move {
-            let open = listen(listener, router(service), connections, stop).await;
-            let mut ended = std::pin::pin!(open.shutdown());
+            let open = listen(listener, router(Arc::clone(&service)), connections, stop).await;
+            let mut ended = std::pin::pin!(async {
+                open.shutdown().await;
+                // Those that nobody waits for come to an end too.
+                while service.is_busy() {
+                    tokio::time::sleep(Duration::from_millis(25)).await;
+                }
+            });
             if tokio::time::timeout(grace, &mut ended).await.is_err() {
                 // What is still being answered ends with a word about it.
                 let _ = sender.send(Command::Stop);
@@ -150,9 +168,9 @@ async fn listen(listener: tokio::net::TcpListener, router: Router, connections: 
     let room = Arc::new(Semaphore::new(connections));
     let graceful = GracefulShutdown::new();
     loop {
-        let Ok(place) = Arc::clone(&room).acquire_owned().await else { break };
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+        let next = async { (Arc::clone(&room).acquire_owned().await, listener.accept().await) };
+        let (place, accepted) = tokio::select! {
+            next = next => next,
             () = stop.0.notified() => break,
         };
         let Ok((stream, _)) = accepted else {

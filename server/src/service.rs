@@ -5,27 +5,36 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use ossicle_core::harmony::builtin::PYTHON;
 use ossicle_host::policy::{Subject, Verdict};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::answer::{AnswerEvent, End, Presentation, ResponseAnswer, ServerEvent};
+use crate::builtin::{BuiltIn, Shelf};
 use crate::error::ApiError;
 use crate::gated::{Held, Next, Policy};
 use crate::metrics::Metrics;
 use crate::request::{Context, Request, Task, ToolKind, previous_response_id};
-use crate::rounds::{BoxedInterpreter, Interpreters, Rounds};
+use crate::rounds::Rounds;
 use crate::seal::{Seal, new_id};
 use crate::settings::Settings;
 use crate::store::{Store, Stored};
-use crate::worker::{Command, Job};
+use crate::worker::{Command, Job, Wanted};
 
 /// How far a client may fall behind, in events. Then it is given up: an answer must not fill the memory.
 const EVENTS_BEHIND: usize = 16_384;
 
-/// How to cancel the responses under way, by owner and id.
-type UnderWay = HashMap<(Arc<str>, String), Arc<AtomicBool>>;
+/// The responses under way, by owner and id.
+type UnderWay = HashMap<(Arc<str>, String), Marks>;
+
+/// What others want of a response under way.
+#[derive(Clone)]
+struct Marks {
+    /// That it ends.
+    cancelled: Arc<AtomicBool>,
+    /// That nothing is kept of it.
+    deleted: Arc<AtomicBool>,
+}
 
 /// What the routes share.
 pub struct Service {
@@ -34,21 +43,25 @@ pub struct Service {
     pub seal: Arc<Seal>,
     /// When the server began, in seconds since 1970.
     pub begun: u64,
+    /// The tools of conversations that may go on.
+    pub shelf: Shelf,
     commands: std::sync::mpsc::Sender<Command>,
     store: Arc<Store>,
     under_way: Mutex<UnderWay>,
-    interpreters: Arc<Interpreters>,
 }
 
 type Result<T> = std::result::Result<T, ApiError>;
 
-/// Runs the Python of an answer, and queues what follows.
-struct Python {
+/// Carries out the calls of an answer, and queues what follows.
+struct Calls {
+    service: Arc<Service>,
     rounds: Rounds,
-    interpreter: Option<BoxedInterpreter>,
-    interpreters: Arc<Interpreters>,
-    commands: std::sync::mpsc::Sender<Command>,
-    deadline: Option<Instant>,
+    /// What they are carried out with, once there was one.
+    tools: Option<BuiltIn>,
+    /// The answer that this one goes on from.
+    previous: Option<String>,
+    /// Whether one is to be carried out now.
+    is_due: bool,
     /// The events of a round but the first have a beginning that is not the answer's.
     has_begun: bool,
 }
@@ -56,16 +69,24 @@ struct Python {
 /// Events of an answer, in the order in which they come. Dropped, the answer ends.
 pub struct Events {
     receiver: mpsc::Receiver<AnswerEvent>,
-    pub cancelled: Arc<AtomicBool>,
+    wanted: Wanted,
     policy: Policy,
-    /// How the answer goes on after the model has called Python.
-    python: Option<Python>,
+    /// How the answer goes on after the model has called a tool that the server has.
+    calls: Option<Calls>,
     /// The request and whose it is, for the log.
     request: (String, Arc<str>),
     /// A message that has to be judged when it is whole.
     held: Held,
     /// Events that have been judged.
     ready: VecDeque<AnswerEvent>,
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        // In this order: that nobody listens is told apart from an end that somebody asked for.
+        self.receiver.close();
+        self.wanted.cancelled.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Events {
@@ -82,69 +103,86 @@ impl Events {
         event
     }
 
+    /// The tools that calls were carried out with, if there were any.
+    fn tools(&mut self) -> Option<BuiltIn> {
+        self.calls.as_mut()?.tools.take()
+    }
+
     /// The same, of all rounds.
     async fn next_of_answer(&mut self) -> AnswerEvent {
         loop {
+            if let Some(calls) = self.calls.as_mut().filter(|calls| calls.is_due) {
+                calls.is_due = false;
+                let usage = calls.rounds.usage();
+                return match self.carry_out().await {
+                    Ok(text) => AnswerEvent::ToolResult(text),
+                    Err(end) => AnswerEvent::Stop { end, usage },
+                };
+            }
             let mut event = self.next_of_round().await;
-            let Some(python) = &mut self.python else { return event };
-            if event == AnswerEvent::Begin && std::mem::replace(&mut python.has_begun, true) {
+            let Some(calls) = &mut self.calls else { return event };
+            if event == AnswerEvent::Begin && std::mem::replace(&mut calls.has_begun, true) {
                 continue;
             }
-            python.rounds.observe(&event);
+            calls.rounds.observe(&event);
             let AnswerEvent::Stop { end, usage } = &mut event else { return event };
-            python.rounds.add(*usage);
-            *usage = python.rounds.usage();
-            if *end == End::Completed && python.rounds.code().is_some() {
-                match self.run().await {
-                    Ok(printed) => return AnswerEvent::ToolResult(printed),
-                    Err(why) => *end = why,
+            calls.rounds.add(*usage);
+            *usage = calls.rounds.usage();
+            if *end == End::Completed && calls.rounds.call().is_some() {
+                if calls.rounds.is_used_up() {
+                    *end = End::Length;
+                    return event;
                 }
-            }
-            if let Some(python) = &mut self.python
-                && let Some(interpreter) = python.interpreter.take()
-            {
-                python.interpreters.keep(&self.request.1, &self.request.0, interpreter);
+                calls.is_due = true;
+                return AnswerEvent::ToolBegin;
             }
             return event;
         }
     }
 
-    /// Runs the code that the round ended with, and begins the next. What it printed, or why there is no further round.
-    async fn run(&mut self) -> std::result::Result<String, End> {
-        let Some(python) = &mut self.python else { return Err(End::Completed) };
-        if python.rounds.is_used_up() {
-            return Err(End::Length);
-        }
-        let (Some(code), Some(mut interpreter)) = (python.rounds.code().map(str::to_owned), python.interpreter.take())
-        else {
-            return Err(End::Completed);
-        };
-        let permit = python.interpreters.permit().await;
-        let (policy, request) = (self.policy.clone(), self.request.clone());
-        let run = blocking(move || {
-            let printed = interpreter.run(&code);
-            let subject = Subject::ToolResult { tool: PYTHON.name, text: &printed };
-            let verdict = policy.judge((&request.0, &request.1), &subject);
+    /// Carries out the call that the round ended with, and begins the next. What it was answered with, or why there is no
+    /// further round.
+    async fn carry_out(&mut self) -> std::result::Result<String, End> {
+        let Some(calls) = &mut self.calls else { return Err(End::Completed) };
+        let Some((recipient, argument)) = calls.rounds.call() else { return Err(End::Completed) };
+        let (recipient, argument) = (recipient.to_owned(), argument.to_owned());
+        let shelf = &calls.service.shelf;
+        let permit = shelf.permit(&self.wanted).await?;
+        let kept = || shelf.take(&self.request.1, calls.previous.as_deref()?);
+        let tools = calls.tools.take().or_else(kept);
+        let mut tools = tools.unwrap_or_else(|| BuiltIn::new(&calls.service.settings));
+        let (policy, request, wanted) = (self.policy.clone(), self.request.clone(), self.wanted.clone());
+        let called = blocking(move || {
+            let text = tools.call(&recipient, &argument, &wanted);
             // Only now, even if nobody waits for it any more.
             drop(permit);
-            Ok((interpreter, printed, verdict))
+            let subject = Subject::ToolResult { tool: &recipient, text: &text };
+            let verdict = match wanted.end() {
+                None => Ok(policy.judge((&request.0, &request.1), &subject)),
+                Some(end) => Err(end),
+            };
+            Ok((tools, text, verdict))
         });
-        let (interpreter, mut printed, verdict) = run.await.map_err(End::Failed)?;
-        python.interpreter = Some(interpreter);
-        match verdict {
+        let (tools, mut text, verdict) = called.await.map_err(End::Failed)?;
+        calls.tools = Some(tools);
+        match verdict? {
             Verdict::Allow => {}
-            Verdict::Replace(text) => printed = text,
+            Verdict::Replace(other) => text = other,
             Verdict::Stop(reason) => return Err(End::Filtered(reason)),
         }
-        let task = python.rounds.next(&printed);
+        let task = calls.rounds.next(text.clone());
         let (events, receiver) = mpsc::channel(EVENTS_BEHIND);
-        let job =
-            Job { task, events, cancelled: Arc::clone(&self.cancelled), deadline: python.deadline, is_continued: true };
+        let job = Job { task, events, wanted: self.wanted.clone(), is_continued: true };
         let (admitted, verdict) = oneshot::channel();
-        python.commands.send(Command::Answer(job, admitted)).map_err(|_| End::Failed(ApiError::unavailable()))?;
-        verdict.await.unwrap_or_else(|_| Err(ApiError::unavailable())).map_err(End::Failed)?;
+        let unavailable = || End::Failed(ApiError::unavailable());
+        calls.service.commands.send(Command::Answer(job, admitted)).map_err(|_| unavailable())?;
+        verdict.await.map_err(|_| unavailable())?.map_err(|error| match error.code {
+            // What the tool said fills the context.
+            Some("context_length_exceeded") => End::Length,
+            _ => End::Failed(error),
+        })?;
         self.receiver = receiver;
-        Ok(printed)
+        Ok(text)
     }
 
     /// The same, of this round alone.
@@ -189,7 +227,7 @@ impl Events {
 
     /// Ends the answer, with what it took until then.
     async fn stop(&mut self, end: End) {
-        self.cancelled.store(true, Ordering::Relaxed);
+        self.wanted.cancelled.store(true, Ordering::Relaxed);
         loop {
             if let AnswerEvent::Stop { usage, .. } = self.receive().await {
                 self.ready.push_back(AnswerEvent::Stop { end, usage });
@@ -212,29 +250,30 @@ impl Service {
             metrics,
             seal,
             begun: now(),
+            shelf: Shelf::default(),
             commands,
             store: Arc::new(store),
             under_way: Mutex::default(),
-            interpreters: Arc::default(),
         })
     }
 
     /// Puts a task in the queue, if the policy lets it pass; `id` is that of the answer.
     pub async fn answer(
-        &self,
+        self: &Arc<Self>,
         mut task: Task,
         (id, previous): (&str, Option<&str>),
         owner: &Arc<str>,
     ) -> Result<Events> {
         self.metrics.requests.fetch_add(1, Ordering::Relaxed);
         let (events, receiver) = mpsc::channel(EVENTS_BEHIND);
-        let cancelled = Arc::new(AtomicBool::new(false));
+        let wanted =
+            Wanted { cancelled: Arc::default(), deadline: self.settings.answer_time.map(|time| Instant::now() + time) };
         let policy = self.settings.policy.clone();
         let mut answer = Events {
             receiver,
-            cancelled: Arc::clone(&cancelled),
+            wanted: wanted.clone(),
             policy: policy.clone(),
-            python: None,
+            calls: None,
             request: (id.to_owned(), Arc::clone(owner)),
             held: Held::default(),
             ready: VecDeque::new(),
@@ -252,21 +291,18 @@ impl Service {
                 return Ok(answer);
             }
         }
-        let (admitted, verdict) = oneshot::channel();
-        let deadline = self.settings.answer_time.map(|time| Instant::now() + time);
-        let has_python = task.tools.list.iter().any(|tool| tool.kind == ToolKind::Code);
-        if let Some(new) = self.settings.python.as_ref().filter(|_| has_python) {
-            let kept = previous.and_then(|previous| self.interpreters.take(owner, previous));
-            answer.python = Some(Python {
+        if task.tools.list.iter().any(|tool| tool.kind == ToolKind::Code) {
+            answer.calls = Some(Calls {
+                service: Arc::clone(self),
                 rounds: Rounds::new(task.clone()),
-                interpreter: Some(kept.unwrap_or_else(|| new())),
-                interpreters: Arc::clone(&self.interpreters),
-                commands: self.commands.clone(),
-                deadline,
+                tools: None,
+                previous: previous.map(str::to_owned),
+                is_due: false,
                 has_begun: false,
             });
         }
-        let job = Job { task, events, cancelled, deadline, is_continued: false };
+        let (admitted, verdict) = oneshot::channel();
+        let job = Job { task, events, wanted, is_continued: false };
         self.commands.send(Command::Answer(job, admitted)).map_err(|_| ApiError::unavailable())?;
         verdict.await.map_err(|_| ApiError::unavailable())??;
         Ok(answer)
@@ -285,17 +321,26 @@ impl Service {
         blocking(move || {
             let history = match previous_response_id(&body)? {
                 None => Vec::new(),
+                // Looked at before the store: what is not under way then is there whole.
+                Some(id) if service.is_under_way(&owner, id) => {
+                    let message = format!("The response {id:?} is not complete yet.");
+                    return Err(ApiError::invalid("previous_response_id", message));
+                }
                 Some(id) => service.store.history(&owner, id).map_err(broken)?.ok_or_else(|| ApiError {
                     code: Some("previous_response_not_found"),
                     ..ApiError::invalid("previous_response_id", format!("There is no stored response {id:?}."))
                 })?,
             };
-            let item = |id: &str| service.store.item(&owner, id).ok().flatten();
-            let has_python = service.settings.python.is_some();
-            Request::read(
-                &body,
-                &Context { seal: &service.seal, owner: &owner, has_python, history: &history, item: &item },
-            )
+            let items_size = service.settings.body_size;
+            let context = Context {
+                seal: &service.seal,
+                owner: &owner,
+                has_python: service.settings.python.is_some(),
+                history: &history,
+                items: &|ids| service.store.items(&owner, ids, items_size).unwrap_or_default(),
+                items_size,
+            };
+            Request::read(&body, &context)
         })
         .await
     }
@@ -304,43 +349,75 @@ impl Service {
     pub async fn stored(self: &Arc<Self>, owner: &Arc<str>, id: String) -> Result<Stored> {
         let (service, owner) = (Arc::clone(self), Arc::clone(owner));
         blocking(move || {
+            // Looked at before the store: what is not under way then is there whole, or never will be.
+            let is_under_way = service.is_under_way(&owner, &id);
             let found = service.store.get(&owner, &id).map_err(broken)?;
-            found.ok_or_else(|| ApiError::not_found(format!("There is no stored response {id:?}.")))
+            let mut found = found.ok_or_else(|| no_response(&id))?;
+            let is_unfinished = ["queued", "in_progress"].iter().any(|status| found.response["status"] == *status);
+            if is_unfinished && !is_under_way {
+                let message = "The server stopped before the response was complete.";
+                found.response["status"] = "failed".into();
+                found.response["error"] = json!({ "code": "server_error", "message": message });
+            }
+            Ok(found)
         })
         .await
     }
 
-    /// Forgets the response.
+    /// Forgets the response, and ends it, if it is under way.
     pub async fn delete(self: &Arc<Self>, owner: &Arc<str>, id: String) -> Result<()> {
-        self.cancel(owner, &id);
+        let marks = self.marks(owner, &id);
+        if let Some(marks) = &marks {
+            marks.deleted.store(true, Ordering::SeqCst);
+            marks.cancelled.store(true, Ordering::Relaxed);
+        }
         let (service, owner) = (Arc::clone(self), Arc::clone(owner));
-        blocking(move || match service.store.delete(&owner, &id).map_err(broken)? {
-            true => Ok(()),
-            false => Err(ApiError::not_found(format!("There is no stored response {id:?}."))),
+        blocking(move || {
+            let was_stored = service.store.delete(&owner, &id).map_err(broken)?;
+            service.shelf.forget(&owner, &id);
+            if was_stored || marks.is_some() { Ok(()) } else { Err(no_response(&id)) }
         })
         .await
     }
 
     /// Ends the response, if it is under way.
     pub fn cancel(&self, owner: &Arc<str>, id: &str) -> bool {
-        let found = self.under_way().get(&(Arc::clone(owner), id.to_owned())).map(Arc::clone);
-        found.inspect(|cancelled| cancelled.store(true, Ordering::Relaxed)).is_some()
+        self.marks(owner, id).inspect(|marks| marks.cancelled.store(true, Ordering::Relaxed)).is_some()
     }
 
     /// Whether the response is under way.
     pub fn is_under_way(&self, owner: &Arc<str>, id: &str) -> bool {
-        self.under_way().contains_key(&(Arc::clone(owner), id.to_owned()))
+        self.marks(owner, id).is_some()
+    }
+
+    /// Whether any response is under way.
+    pub fn is_busy(&self) -> bool {
+        !self.under_way().is_empty()
+    }
+
+    fn marks(&self, owner: &Arc<str>, id: &str) -> Option<Marks> {
+        self.under_way().get(&(Arc::clone(owner), id.to_owned())).cloned()
     }
 
     fn under_way(&self) -> MutexGuard<'_, UnderWay> {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps what has become of a response.
-    async fn keep(self: &Arc<Self>, id: &str, stored: Stored) {
+    /// Keeps what has become of a response, unless it is deleted.
+    async fn keep(self: &Arc<Self>, id: &str, stored: Stored, deleted: Arc<AtomicBool>) {
         let (service, id) = (Arc::clone(self), id.to_owned());
-        let kept = blocking(move || service.store.put(&id, &stored).map_err(broken)).await;
-        if let Err(error) = kept {
+        let kept = blocking(move || {
+            if deleted.load(Ordering::SeqCst) {
+                return Ok(());
+            }
+            service.store.put(&id, &stored).map_err(broken)?;
+            // It may have been deleted meanwhile.
+            if deleted.load(Ordering::SeqCst) {
+                service.store.delete(&stored.owner, &id).map_err(broken)?;
+            }
+            Ok(())
+        });
+        if let Err(error) = kept.await {
             // The client has its answer; only what would go on from it is told.
             eprintln!("ossicle: {}", error.message);
         }
@@ -354,6 +431,9 @@ pub struct Responding {
     id: String,
     answer: ResponseAnswer,
     events: Events,
+    marks: Marks,
+    /// The response that it goes on from.
+    previous: Option<String>,
     /// The input, if the response is stored.
     input: Option<Vec<Value>>,
     is_background: bool,
@@ -374,13 +454,16 @@ impl Responding {
             clock: now,
         };
         let answer = ResponseAnswer::new(&request, &service.settings.model_name, id.clone(), presentation);
-        service.under_way().insert((Arc::clone(owner), id.clone()), Arc::clone(&events.cancelled));
+        let marks = Marks { cancelled: Arc::clone(&events.wanted.cancelled), deleted: Arc::default() };
+        service.under_way().insert((Arc::clone(owner), id.clone()), marks.clone());
         let responding = Self {
             service: Arc::clone(service),
             owner: Arc::clone(owner),
             id,
             answer,
             events,
+            marks,
+            previous: previous.map(str::to_owned),
             input: request.store.then_some(request.input),
             is_background: request.background,
             has_begun: false,
@@ -414,28 +497,54 @@ impl Responding {
             self.service.metrics.failed.fetch_add(1, Ordering::Relaxed);
         }
         self.answer.take(event, &mut emit);
-        // What the last event tells can be retrieved by then.
-        if self.answer.is_over() || is_begin && self.is_background {
+        if self.answer.is_over() {
+            self.end().await;
+        } else if is_begin && self.is_background {
             self.keep().await;
         }
         Some(told)
     }
 
     /// Carries the response to its end, whoever listens.
-    pub async fn finish(mut self) -> Value {
+    ///
+    /// # Errors
+    /// What the response failed with.
+    pub async fn finish(mut self) -> Result<Value> {
         while self.next().await.is_some() {}
-        self.response()
+        self.answer.failure().map_or_else(|| Ok(self.response()), |error| Err(error.clone()))
+    }
+
+    /// Keeps what the conversation goes on with. What the last event tells can be retrieved by then.
+    async fn end(&mut self) {
+        self.keep().await;
+        let shelf = &self.service.shelf;
+        if self.input.is_some() {
+            match (self.events.tools(), &self.previous) {
+                (Some(tools), _) => shelf.keep(&self.owner, &self.id, tools),
+                (None, Some(previous)) => shelf.follow(&self.owner, previous, &self.id),
+                (None, None) => {}
+            }
+            if self.marks.deleted.load(Ordering::SeqCst) {
+                shelf.forget(&self.owner, &self.id);
+            }
+        }
+        self.leave();
+    }
+
+    /// It is not under way any more.
+    fn leave(&self) {
+        self.service.under_way().remove(&(Arc::clone(&self.owner), self.id.clone()));
     }
 
     fn keep(&self) -> impl Future<Output = ()> + use<> {
-        let (service, id) = (Arc::clone(&self.service), self.id.clone());
+        let (service, id, deleted) = (Arc::clone(&self.service), self.id.clone(), Arc::clone(&self.marks.deleted));
         let stored = self.input.as_ref().map(|input| {
             let (owner, response) = (self.owner.to_string(), self.response());
             Stored { owner, response, input: input.clone() }
         });
         async move {
             if let Some(stored) = stored {
-                service.keep(&id, stored).await;
+                service.keep(&id, stored, deleted).await;
             }
         }
     }
@@ -443,14 +552,21 @@ impl Responding {
 
 impl Drop for Responding {
     fn drop(&mut self) {
-        self.service.under_way().remove(&(Arc::clone(&self.owner), std::mem::take(&mut self.id)));
+        self.leave();
     }
 }
 
-/// Work that waits for a file, off the threads that serve.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    let failed = |error: tokio::task::JoinError| Err(ApiError::server(error.to_string()));
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(failed)
+/// Work that takes its time, off the threads that serve.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+        // What it panicked with is nothing for clients.
+        eprintln!("ossicle: {error}");
+        Err(ApiError::server("The server failed."))
+    })
+}
+
+fn no_response(id: &str) -> ApiError {
+    ApiError::not_found(format!("There is no stored response {id:?}."))
 }
 
 fn broken(error: redb::Error) -> ApiError {
@@ -460,4 +576,32 @@ fn broken(error: redb::Error) -> ApiError {
 /// Seconds since 1970.
 pub fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::Service;
+    use crate::settings::Settings;
+    use crate::store::{Store, Stored};
+
+    #[test]
+    fn what_was_not_finished_when_the_server_ended_has_failed() {
+        let store = Store::in_memory(1 << 20).expect("a store");
+        for status in ["queued", "in_progress", "completed"] {
+            let response = json!({ "status": status, "output": [] });
+            store.put(status, &Stored { owner: "".into(), response, input: Vec::new() }).expect("room");
+        }
+        let (commands, _) = std::sync::mpsc::channel();
+        let service = Arc::new(Service::new(Settings::default(), commands, store, Arc::default()).expect("a service"));
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let status = |id: &str| {
+            let stored = runtime.block_on(service.stored(&"".into(), id.to_owned()));
+            stored.expect("stored").response["status"].clone()
+        };
+        assert_eq!(["queued", "in_progress", "completed"].map(status), ["failed", "failed", "completed"]);
+    }
 }

@@ -2,8 +2,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::builtin::NewInterpreter;
 use crate::gated::Policy;
-use crate::rounds::NewInterpreter;
 
 /// How to serve.
 #[derive(Clone)]
@@ -16,7 +16,7 @@ pub struct Settings {
     pub api_keys: Vec<String>,
     /// Origins whose pages may use the server, such as `https://example.org`.
     pub origins: Vec<String>,
-    /// Names besides those of this machine by which clients may call the server, if it listens to this machine only.
+    /// Names besides localhost by which clients without a key may call the server; addresses are known.
     pub hosts: Vec<String>,
     /// Whether reasoning is shown to nobody; it then travels encrypted.
     pub withhold_reasoning: bool,

@@ -1,5 +1,6 @@
 //! Responses that can be retrieved, and gone on from.
 
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::OpenOptions;
 use std::path::Path;
 use std::sync::Mutex;
@@ -160,17 +161,29 @@ impl Store {
         Ok(is_there)
     }
 
-    /// An item of the input or output of a response of this owner.
+    /// Items of the inputs and outputs of this owner's responses, by their ids: those that are there, until they have more than
+    /// `most` bytes together. Each response is read once, however many of its items are asked for.
     ///
     /// # Errors
     /// If the file cannot be read.
-    pub fn item(&self, owner: &str, id: &str) -> Result<Option<Value>> {
-        let read = self.database.begin_read()?;
-        let response = read.open_table(ITEMS)?.get((owner, id))?.map(|response| response.value().to_owned());
-        let Some(stored) = response.map(|response| self.get(owner, &response)).transpose()?.flatten() else {
-            return Ok(None);
-        };
-        Ok(stored.items().find(|item| item["id"] == id).cloned())
+    pub fn items(&self, owner: &str, ids: &[&str], most: usize) -> Result<HashMap<String, Value>> {
+        let table = self.database.begin_read()?.open_table(ITEMS)?;
+        let mut wanted: BTreeMap<String, HashSet<&str>> = BTreeMap::new();
+        for id in ids {
+            if let Some(response) = table.get((owner, *id))? {
+                wanted.entry(response.value().to_owned()).or_default().insert(id);
+            }
+        }
+        let (mut found, mut size) = (HashMap::new(), 0);
+        for (response, ids) in wanted {
+            let Some(stored) = self.get(owner, &response)? else { continue };
+            for item in stored.items() {
+                let Some(id) = item["id"].as_str().filter(|id| ids.contains(id) && size <= most) else { continue };
+                size += item.to_string().len();
+                found.entry(id.to_owned()).or_insert_with(|| item.clone());
+            }
+        }
+        Ok(found)
     }
 
     /// All items of the conversation that ends with this response, which then counts as used. `None` if it, or one that it
@@ -271,13 +284,15 @@ mod tests {
         store.put("1", &mine).expect("room");
         assert_eq!(store.get("me", "1").expect("read"), Some(mine));
         assert_eq!(store.get("you", "1").expect("read"), None);
-        assert_eq!(store.item("me", "out-a").expect("read"), Some(json!({ "id": "out-a" })));
-        assert_eq!(store.item("you", "out-a").expect("read"), None);
+        let found = |owner| store.items(owner, &["out-a", "in-a", "in-b", "out-a"], 1000).expect("read");
+        assert_eq!(found("me").len(), 2);
+        assert_eq!(found("me")["out-a"], json!({ "id": "out-a" }));
+        assert_eq!(found("you").len(), 0);
         assert_eq!(store.history("you", "1").expect("read"), None);
         assert!(!store.delete("you", "1").expect("write"));
         assert!(store.delete("me", "1").expect("write"));
         assert_eq!(store.get("me", "1").expect("read"), None);
-        assert_eq!(store.item("me", "in-a").expect("read"), None);
+        assert_eq!(found("me").len(), 0);
     }
 
     #[test]

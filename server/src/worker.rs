@@ -76,12 +76,30 @@ pub struct Job {
     pub task: Task,
     /// Told what happens. If nobody listens any more, or too slowly, the answer ends.
     pub events: mpsc::Sender<AnswerEvent>,
+    /// Whether it is to go on.
+    pub wanted: Wanted,
+    /// Whether it goes on with an answer that has begun: then there is always room for it.
+    pub is_continued: bool,
+}
+
+/// Whether an answer is to go on.
+#[derive(Clone)]
+pub struct Wanted {
     /// Set by whoever wants it to end.
     pub cancelled: Arc<AtomicBool>,
     /// When it has to be over.
     pub deadline: Option<Instant>,
-    /// Whether it goes on with an answer that has begun: then there is always room for it.
-    pub is_continued: bool,
+}
+
+impl Wanted {
+    /// How it ends, if it has to.
+    pub fn end(&self) -> Option<End> {
+        if self.cancelled.load(Ordering::Relaxed) {
+            return Some(End::Cancelled);
+        }
+        let late = self.deadline.is_some_and(|deadline| Instant::now() > deadline);
+        late.then(|| End::Failed(ApiError::late()))
+    }
 }
 
 /// A request in the queue.
@@ -164,7 +182,8 @@ pub fn work(mut engine: Engine<'_>, commands: Receiver<Command>, metrics: &Metri
                 }
                 Ok(Command::Count(task, reply)) => {
                     let _ = reply.send(prompt(&engine, &task).map(|(tokens, _)| tokens.len()));
-                    continue;
+                    // Whoever only counts does not keep others waiting.
+                    break;
                 }
                 Err(TryRecvError::Empty) => break,
                 Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return Ok(()),
@@ -173,14 +192,9 @@ pub fn work(mut engine: Engine<'_>, commands: Receiver<Command>, metrics: &Metri
                 break;
             }
         }
+        give_up(&mut queue, metrics);
         while let Some(slot) = free_slot(&slots, &queue) {
             let Some(waiting) = queue.pop_front() else { break };
-            let Job { events, cancelled, .. } = &waiting.job;
-            if events.is_closed() || cancelled.load(Ordering::Relaxed) {
-                metrics.abandoned.fetch_add(u64::from(events.is_closed()), Ordering::Relaxed);
-                let _ = events.try_send(AnswerEvent::Stop { end: End::Cancelled, usage: Usage::default() });
-                continue;
-            }
             pace.requests += 1;
             slots[slot].used = pace.requests;
             let schemas = enforced(&waiting.job.task);
@@ -244,8 +258,7 @@ fn admit(
     pace: &Pace,
     metrics: &Metrics,
 ) -> Result<(), ApiError> {
-    // Nobody waits for what nobody wants any more.
-    queue.retain(|waiting| !waiting.job.events.is_closed());
+    give_up(queue, metrics);
     let free = slots.iter().filter(|slot| slot.running.is_none()).count();
     if queue.len() >= engine.queue + free && !job.is_continued {
         metrics.refused.fetch_add(1, Ordering::Relaxed);
@@ -257,6 +270,17 @@ fn admit(
     Ok(())
 }
 
+/// Ends those in the queue that nobody wants any more.
+fn give_up(queue: &mut VecDeque<Waiting>, metrics: &Metrics) {
+    queue.retain(|Waiting { job, .. }| {
+        let is_abandoned = job.events.is_closed();
+        let Some(end) = job.wanted.end().or(is_abandoned.then_some(End::Cancelled)) else { return true };
+        metrics.abandoned.fetch_add(u64::from(is_abandoned), Ordering::Relaxed);
+        let _ = job.events.try_send(AnswerEvent::Stop { end, usage: Usage::default() });
+        false
+    });
+}
+
 /// The tokens of a prompt, and how many items are left out of it.
 fn prompt(engine: &Engine<'_>, task: &Task) -> Result<(Vec<u32>, usize), ApiError> {
     let special = ossicle_core::harmony::SpecialTokens::of(&engine.tokenizer);
@@ -264,48 +288,127 @@ fn prompt(engine: &Engine<'_>, task: &Task) -> Result<(Vec<u32>, usize), ApiErro
     let renderer = Renderer::new(&engine.tokenizer, special);
     // A token to write, and the one that ends its message.
     let most = engine.session.context_tokens.saturating_sub(2);
-    let too_long = |length: String| ApiError {
+    let too_long = |length: &str| ApiError {
         code: Some("context_length_exceeded"),
         ..ApiError::invalid("input", format!("The context holds {most} tokens of input, and this input has {length}."))
     };
     let date = today();
-    let mut from = leading(task);
+    let encode = |from| {
+        let arena = Bump::new();
+        let messages = messages(&arena, task, &date, from);
+        harmony::render(&renderer, messages, Ending::NextMessage(Role::Assistant))
+            .map_err(|error| ApiError::invalid("input", format!("The conversation cannot be rendered: {error}")))
+    };
+    let (first, last) = (leading(task), last(task).max(leading(task)));
+    let begin = may_begin(task, most).filter(|begin| *begin == first || task.settings.may_truncate && *begin <= last);
+    let mut from = whole(task, begin.ok_or_else(|| too_long("more"))?, last);
+    let (mut fixed, mut attempts) = (None, 0);
     loop {
-        // What surely is too long is not encoded: that would keep the model from others.
-        let size = text_size(task, from);
-        let is_surely_too_long = size / TOKEN_BYTES_MAX > most;
-        let mut length = format!("{size} bytes");
-        if !is_surely_too_long {
-            let arena = Bump::new();
-            let messages = messages(&arena, task, &date, from);
-            let tokens = harmony::render(&renderer, messages, Ending::NextMessage(Role::Assistant))
-                .map_err(|error| ApiError::invalid("input", format!("The conversation cannot be rendered: {error}")))?;
-            if tokens.len() <= most && messages.len() < MESSAGES - MESSAGES_OF_A_TURN {
-                return Ok((tokens, from));
-            }
-            length = tokens.len().to_string();
+        let tokens = encode(from)?;
+        if tokens.len() <= most {
+            return Ok((tokens, from));
         }
-        // The last item is what is asked.
-        if !task.settings.may_truncate || from + 1 >= task.items.len() {
-            return Err(too_long(length));
+        if !task.settings.may_truncate || from >= last {
+            return Err(too_long(&tokens.len().to_string()));
         }
-        from = (from + (task.items.len() - from).div_ceil(8)).min(task.items.len() - 1);
+        // The rest should have the share of the bytes that there is room for, and somewhat less. Where that is wrong again and
+        // again, the others that wait for the model come first.
+        let fixed = match fixed {
+            Some(fixed) => fixed,
+            None => *fixed.insert(encode(task.items.len())?.len()),
+        };
+        let room = most.saturating_sub(fixed) as f64 / (tokens.len() - fixed.min(most)) as f64;
+        let weight = |item: &Item| size(item) + 16;
+        let mut rest: usize = task.items[from..].iter().map(weight).sum();
+        attempts += 1;
+        let wanted = if attempts < MOST_ATTEMPTS { (rest as f64 * room * 0.875) as usize } else { 0 };
+        while from < last && rest > wanted {
+            rest -= weight(&task.items[from]);
+            from += 1;
+        }
+        from = whole(task, from, last);
     }
 }
 
 /// Most messages of a conversation, and those of them that are left to a turn.
 const MESSAGES: usize = 4096;
 const MESSAGES_OF_A_TURN: usize = 64;
+/// Tokens of the shortest message: its beginning, its role, the beginning and the end of its content.
+const MESSAGE_TOKENS: usize = 4;
+/// How often a prompt is cut before its last item has to be enough.
+const MOST_ATTEMPTS: usize = 6;
 
-/// Bytes of the items from the one with index `from` on.
-fn text_size(task: &Task, from: usize) -> usize {
-    let size = |item: &Item| match item {
+/// The first item with which the prompt may fit, if any may. With those before it there surely are too many messages or more
+/// than `most` tokens, and that is not encoded: it would keep the model from others.
+fn may_begin(task: &Task, most: usize) -> Option<usize> {
+    let first = leading(task);
+    let mut tokens = fixed_size(task) / TOKEN_BYTES_MAX;
+    if tokens > most {
+        return None;
+    }
+    let mut from = task.items.len();
+    // The developer's message and that of the system come before.
+    let longest = MESSAGES - MESSAGES_OF_A_TURN - 3;
+    while from > first && task.items.len() - from < longest && tokens <= most {
+        tokens += match &task.items[from - 1] {
+            // Past reasoning is not told.
+            Item::Reasoning(_) => 0,
+            item => MESSAGE_TOKENS + size(item) / TOKEN_BYTES_MAX,
+        };
+        from -= usize::from(tokens <= most);
+    }
+    Some(from)
+}
+
+/// Bytes that stand in every prompt of the task, wherever it begins. Of what a tool takes the model is told in fewer words, but
+/// not in so many fewer as bytes are in a token.
+fn fixed_size(task: &Task) -> usize {
+    let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    let tools = task.tools.list.iter();
+    let tools: usize = tools.map(|tool| tool.name.len() + tool.description.len() + text(&tool.parameters)).sum();
+    let format = match &task.settings.format {
+        Format::JsonSchema { description, schema, .. } => schema.len() + text(description),
+        Format::Text | Format::JsonObject => 0,
+    };
+    let developer: usize = task.items[..leading(task)].iter().map(size).sum();
+    text(&task.instructions) + tools + format + developer
+}
+
+/// Bytes of an item.
+fn size(item: &Item) -> usize {
+    match item {
         Item::Message { parts, .. } | Item::Reasoning(parts) | Item::CallOutput { parts, .. } => {
             parts.iter().map(String::len).sum()
         }
         Item::Call { argument, .. } => argument.len(),
-    };
-    task.items[..leading(task)].iter().chain(task.items.iter().skip(from)).map(size).sum()
+    }
+}
+
+/// The last item, which is what is asked; if it is what a tool answered, the call.
+fn last(task: &Task) -> usize {
+    let mut last = task.items.len().saturating_sub(1);
+    while last > 0 && matches!(task.items[last], Item::CallOutput { .. }) {
+        last -= 1;
+    }
+    while last > 0 && is_cut(&task.items, last) {
+        last -= 1;
+    }
+    last
+}
+
+/// The next item from which on no output lacks its call.
+fn whole(task: &Task, mut from: usize, last: usize) -> usize {
+    while from < last && is_cut(&task.items, from) {
+        from += 1;
+    }
+    from
+}
+
+/// Whether a conversation that begins with this item has an output without its call.
+fn is_cut(items: &[Item], from: usize) -> bool {
+    let is_call = |index: usize| matches!(items.get(index), Some(Item::Call { .. }));
+    // Calls that stand together are answered together.
+    matches!(items.get(from), Some(Item::CallOutput { .. })) || from > 0 && is_call(from - 1) && is_call(from)
 }
 
 /// Today, as the model is told it.
@@ -438,20 +541,20 @@ fn advance(engine: &Engine<'_>, slot: &mut Slot<'_, '_, '_>, pace: &mut Pace, me
     let Some(active) = running else { return };
     let tokenizer = engine.tokenizer;
     let is_over = active.with_dependent_mut(|plan, turn| {
-        let Job { events, cancelled, deadline, .. } = &plan.job;
+        let Job { events, wanted, .. } = &plan.job;
         let mut has_listener = !events.is_closed();
         let mut is_over = false;
-        let late = deadline.is_some_and(|deadline| Instant::now() > deadline);
+        let end = wanted.end();
         let mut emit = |event: Event<'_>| {
             if let Event::Stop { usage, .. } = &event {
                 is_over = true;
                 metrics.output_tokens.fetch_add(usage.output_tokens as u64, Ordering::Relaxed);
             }
-            if let Some(event) = answer_event(event, &tokenizer, late) {
+            if let Some(event) = answer_event(event, &tokenizer, end.as_ref()) {
                 has_listener &= events.try_send(event).is_ok();
             }
         };
-        if late || cancelled.load(Ordering::Relaxed) || events.is_closed() {
+        if end.is_some() || events.is_closed() {
             metrics.abandoned.fetch_add(u64::from(events.is_closed()), Ordering::Relaxed);
             turn.cancel(generation, &mut emit);
             return true;
@@ -480,7 +583,8 @@ fn advance(engine: &Engine<'_>, slot: &mut Slot<'_, '_, '_>, pace: &mut Pace, me
     }
 }
 
-fn answer_event(event: Event<'_>, tokenizer: &Tokenizer<'_>, late: bool) -> Option<AnswerEvent> {
+/// `why` an answer was cancelled.
+fn answer_event(event: Event<'_>, tokenizer: &Tokenizer<'_>, why: Option<&End>) -> Option<AnswerEvent> {
     let token = |found: &LogProbability| TokenText {
         bytes: tokenizer.token_bytes(found.token).unwrap_or_default().to_vec(),
         log_probability: found.value,
@@ -500,10 +604,59 @@ fn answer_event(event: Event<'_>, tokenizer: &Tokenizer<'_>, late: bool) -> Opti
             let end = match reason {
                 StopReason::Finished | StopReason::ToolCall | StopReason::StopString => End::Completed,
                 StopReason::MaxTokens | StopReason::ContextFull => End::Length,
-                StopReason::Cancelled if late => End::Failed(ApiError::server("The time for an answer is over.")),
-                StopReason::Cancelled => End::Cancelled,
+                StopReason::Cancelled => why.cloned().unwrap_or(End::Cancelled),
             };
             AnswerEvent::Stop { end, usage }
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::{MESSAGES, last, may_begin, whole};
+    use crate::request::{Context, Request, Task};
+    use crate::seal::Seal;
+
+    fn task(body: Value) -> Task {
+        Request::read(&body, &Context::alone(&Seal::random())).expect("a request").task
+    }
+
+    #[test]
+    fn what_cannot_fit_is_known_without_its_tokens() {
+        let say = |text: &str| json!({ "role": "user", "content": text });
+        let (tiny, large) = (say(""), say(&"x".repeat(256 * 100)));
+        let many = task(json!({ "input": vec![&tiny; 10_000] }));
+        assert_eq!(may_begin(&many, 400), Some(10_000 - 100));
+        let begin = may_begin(&many, 1_000_000).expect("some fit");
+        assert!((MESSAGES - 100..MESSAGES).contains(&(10_000 - begin)), "{begin}");
+        assert_eq!(may_begin(&task(json!({ "input": [large, tiny, large] })), 120), Some(1));
+        assert_eq!(may_begin(&task(json!({ "input": [large, tiny, large] })), 90), Some(3));
+        let long = "x".repeat(256 * 100);
+        let tool = json!({ "type": "custom", "name": "f", "description": long });
+        let format = json!({ "format": { "type": "json_schema", "name": "f", "schema": { "description": long } } });
+        for body in [
+            json!({ "input": "", "instructions": long }),
+            json!({ "input": "", "tools": [tool] }),
+            json!({ "input": "", "text": format }),
+            json!({ "input": [{ "role": "developer", "content": long }] }),
+        ] {
+            assert_eq!(may_begin(&task(body.clone()), 90), None);
+            assert!(may_begin(&task(body), 120).is_some());
+        }
+    }
+
+    #[test]
+    fn a_conversation_is_not_cut_between_a_call_and_its_output() {
+        let say = json!({ "role": "user", "content": "?" });
+        let call = |id: &str| json!({ "type": "function_call", "call_id": id, "name": "f", "arguments": "{}" });
+        let output = |id: &str| json!({ "type": "function_call_output", "call_id": id, "output": "" });
+        let mut input = vec![say.clone(), call("a"), call("b"), output("a"), output("b")];
+        assert_eq!(last(&task(json!({ "input": input }))), 1);
+        input.push(say);
+        let between = task(json!({ "input": input }));
+        let cuts: Vec<_> = (0..6).map(|from| whole(&between, from, last(&between))).collect();
+        assert_eq!(cuts, [0, 1, 5, 5, 5, 5]);
+    }
 }

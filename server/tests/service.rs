@@ -6,6 +6,7 @@ mod stream_rules;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -15,6 +16,7 @@ use ossicle_core::parallel::{Parallel, Stage};
 use ossicle_core::tokenizer::Tokenizer;
 use ossicle_core::transformer::{Precision, SessionConfig};
 use ossicle_host::policy::{AuditLog, Gate, Subject, Verdict};
+use ossicle_host::python::Interpreter;
 use ossicle_host::{Checkpoint, Memory, kernels, vocabulary};
 use ossicle_server::request::{Item, Task};
 use ossicle_server::{Engine, NewInterpreter, Policy, Script, Server, Settings, Stop};
@@ -120,6 +122,44 @@ fn saying(text: impl Into<String>) -> Option<Script> {
     Some(Box::new(move |_| Some(text.clone())))
 }
 
+/// Calls Python with what was said, and says what it answered.
+fn calling() -> Option<Script> {
+    Some(Box::new(|task| {
+        let said = last_text(task);
+        Some(match task.items.last() {
+            Some(Item::Message { .. }) => {
+                format!("<|channel|>analysis to=python code<|message|>{said}<|call|>")
+            }
+            _ => format!("<|channel|>final<|message|>It says {said}<|return|>"),
+        })
+    }))
+}
+
+/// Counts its calls. "wait" waits until nobody waits for it.
+struct Counter {
+    calls: usize,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl Interpreter for Counter {
+    fn run(&mut self, code: &str, is_cancelled: &dyn Fn() -> bool) -> String {
+        self.calls += 1;
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        while code == "wait" && !is_cancelled() {
+            thread::sleep(Duration::from_millis(2));
+        }
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        if code == "much" { "long ".repeat(5000) } else { format!("{}: {code}", self.calls) }
+    }
+}
+
+/// Makes such, all of which count those that wait.
+fn counters() -> (NewInterpreter, Arc<AtomicUsize>) {
+    let waiting = Arc::new(AtomicUsize::new(0));
+    let of_all = Arc::clone(&waiting);
+    (Arc::new(move || Box::new(Counter { calls: 0, waiting: Arc::clone(&of_all) })), waiting)
+}
+
 /// What was said last, to a script.
 fn last_text(task: &Task) -> &str {
     match task.items.last() {
@@ -209,6 +249,10 @@ impl Client {
         let text = response.body_mut().read_to_string().expect("text");
         let line = text.lines().find_map(|line| line.strip_prefix(&format!("ossicle_{name} ")));
         line.expect("the metric").parse().expect("a number")
+    }
+
+    fn delete(&self, path: &str) -> (u16, Value) {
+        read(self.agent.delete(self.url(path)).call().expect("an answer"))
     }
 
     /// Waits until a metric has a value.
@@ -370,6 +414,90 @@ fn python_is_run_until_the_model_answers_and_keeps_its_definitions() {
     let once = client.respond(json!({ "input": "Run.", "tools": tools, "max_tool_calls": 1 }));
     assert_eq!(once["output"].as_array().map(Vec::len), Some(3), "{once}");
     assert_eq!((&once["output"][2]["outputs"], &once["status"]), (&Value::Null, &json!("completed")));
+}
+
+/// Waits until something is so.
+fn until(mut is_so: impl FnMut() -> bool) {
+    while !is_so() {
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn python_that_nobody_waits_for_ends_and_makes_room() {
+    let (python, waiting) = counters();
+    let count = || waiting.load(Ordering::Relaxed);
+    let settings = Settings { python: Some(python), ..Options::default().settings };
+    let client = serve(Options { settings, script: calling(), ..Options::default() });
+    let body = |input: &str| json!({ "input": input, "tools": [{ "type": "code_interpreter" }] });
+    // As many as may run, and one that waits for its turn.
+    let all: Vec<_> = (0..9)
+        .map(|_| {
+            let mut body = body("wait");
+            body["stream"] = true.into();
+            let response = client.send("/v1/responses", &body);
+            let mut reader = BufReader::new(response.into_body().into_reader());
+            assert!(read_until(&mut reader, "interpreting"));
+            reader
+        })
+        .collect();
+    until(|| count() == 8);
+    // What needs no tool is answered meanwhile.
+    assert_eq!(client.get("/v1/models").0, 200);
+    drop(all);
+    until(|| count() == 0);
+    assert_eq!(client.respond(body("well"))["output"][1]["content"][0]["text"], "It says 1: well");
+
+    let mut body = body("wait");
+    body["background"] = true.into();
+    let queued = client.respond(body);
+    until(|| count() == 1);
+    let path = format!("/v1/responses/{}", queued["id"].as_str().expect("an id"));
+    let (_, cancelled) = client.post(&format!("{path}/cancel"), json!({}));
+    assert_eq!((&cancelled["status"], count()), (&json!("cancelled"), 0));
+}
+
+#[test]
+fn the_time_for_an_answer_ends_python_too() {
+    let (python, waiting) = counters();
+    let answer_time = Some(Duration::from_millis(500));
+    let settings = Settings { python: Some(python), answer_time, ..Options::default().settings };
+    let client = serve(Options { settings, script: calling(), ..Options::default() });
+    let body = json!({ "input": "wait", "tools": [{ "type": "code_interpreter" }] });
+    let (status, error) = client.post("/v1/responses", body);
+    assert_eq!((status, &error["error"]["message"]), (500, &json!("The time for an answer is over.")));
+    assert_eq!(waiting.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn a_conversation_finds_its_python_if_it_goes_on_and_nobody_else_does() {
+    let (python, _) = counters();
+    let settings = Settings { python: Some(python), ..Options::default().settings };
+    let client = serve(Options { settings, script: calling(), ..Options::default() });
+    let tools = json!([{ "type": "code_interpreter" }]);
+    let body =
+        |input: &str, previous: &Value| json!({ "input": input, "previous_response_id": previous, "tools": tools });
+    let said = |response: &Value| {
+        let last = response["output"].as_array().and_then(|output| output.last()).expect("output");
+        last["content"][0]["text"].as_str().expect("text").to_owned()
+    };
+    let first = client.respond(body("a", &Value::Null));
+    assert_eq!(said(&first), "It says 1: a");
+    // A request that fails, and an answer without a call, leave it where it is.
+    let (status, _) = client.post("/v1/responses", body(&"long ".repeat(5000), &first["id"]));
+    assert_eq!(status, 400);
+    let between = client.respond(json!({ "input": "b", "previous_response_id": first["id"], "max_output_tokens": 1 }));
+    let second = client.respond(body("c", &between["id"]));
+    assert_eq!(said(&second), "It says 2: c");
+    // What is not stored cannot be gone on from, and what is deleted neither.
+    let mut unstored = body("d", &second["id"]);
+    unstored["store"] = false.into();
+    assert_eq!(said(&client.respond(unstored)), "It says 3: d");
+    assert_eq!(said(&client.respond(body("e", &second["id"]))), "It says 1: e");
+    // What the tool says may fill the context.
+    let full = client.respond(body("much", &Value::Null));
+    assert_eq!(full["status"], "incomplete");
+    assert_eq!(full["incomplete_details"]["reason"], "max_output_tokens");
 }
 
 #[test]
@@ -588,13 +716,28 @@ fn a_response_in_the_background_can_be_polled_and_cancelled() {
     };
     assert_eq!((&done["status"], &done["output"][1]["content"][0]["text"]), (&json!("completed"), &json!("Hello.")));
 
+    let events = client.events(json!({ "input": "Hi", "background": true }));
+    check(&events);
+    let names: Vec<_> = events.iter().take(3).map(|event| &event["type"]).collect();
+    assert_eq!(names, ["response.created", "response.queued", "response.in_progress"]);
+
     let endless = client.respond(json!({ "input": "On and on", "background": true }));
     client.wait_for("requests_running", 1);
+    let goes_on = json!({ "input": "And?", "previous_response_id": endless["id"] });
+    assert_eq!(client.post("/v1/responses", goes_on).1["error"]["param"], "previous_response_id");
     let path = format!("/v1/responses/{}", endless["id"].as_str().expect("an id"));
     let (_, cancelled) = client.post(&format!("{path}/cancel"), json!({}));
     assert_eq!(cancelled["status"], "cancelled");
     client.wait_for("requests_running", 0);
     assert_eq!(client.get(&path).1["status"], "cancelled");
+
+    let deleted = client.respond(json!({ "input": "On and on", "background": true }));
+    client.wait_for("requests_running", 1);
+    let path = format!("/v1/responses/{}", deleted["id"].as_str().expect("an id"));
+    assert_eq!(client.delete(&path), (200, json!({ "id": deleted["id"], "object": "response", "deleted": true })));
+    client.wait_for("requests_running", 0);
+    thread::sleep(Duration::from_millis(50));
+    assert_eq!(client.get(&path).0, 404);
 }
 
 #[test]
@@ -609,8 +752,7 @@ fn what_is_stored_can_be_deleted_and_makes_room() {
     assert_eq!((status, &error["error"]["code"]), (400, &json!("previous_response_not_found")));
 
     let stored = client.respond(json!({ "input": "Hi" }));
-    let deleted = client.agent.delete(client.url(&path(&stored))).call().expect("an answer");
-    assert_eq!(read(deleted).1["deleted"], true);
+    assert_eq!(client.delete(&path(&stored)).1["deleted"], true);
     assert_eq!(client.get(&path(&stored)).0, 404);
 
     let all: Vec<_> = (0..20).map(|_| client.respond(json!({ "input": "Hi" }))).collect();
@@ -631,6 +773,14 @@ fn a_file_carries_conversations_over_a_restart() {
     assert!(second["usage"]["input_tokens"].as_u64() > first["usage"]["input_tokens"].as_u64());
     let encrypted = &first["output"][0]["encrypted_content"];
     client.respond(json!({ "input": [{ "type": "reasoning", "summary": [], "encrypted_content": encrypted }] }));
+    // What nobody waits for is complete before the server ends.
+    let queued = client.respond(json!({ "input": "Hi", "background": true }));
+    drop(client);
+    let client = begin();
+    assert_eq!(
+        client.get(&format!("/v1/responses/{}", queued["id"].as_str().expect("an id"))).1["status"],
+        "completed"
+    );
     drop(client);
     std::fs::remove_file(&path).expect("the file");
 }
@@ -690,6 +840,8 @@ fn requests_beyond_the_limits_are_refused_in_the_form_of_the_api() {
     assert_eq!(client.get("/v1/nothing").0, 404);
     assert_eq!(client.get("/v1/responses").0, 405);
     assert_eq!(client.get("/v1/responses/resp_0").0, 404);
+    assert_eq!(client.get("/v1/responses/%ff").1["error"]["type"], "invalid_request_error");
+    assert_eq!(client.get("/v1/responses/x/input_items?limit=%ff").1["error"]["type"], "invalid_request_error");
 }
 
 #[test]
@@ -795,7 +947,11 @@ fn a_server_stops_when_told() {
     let mut reader = client.begin("On and on");
     let (sender, ended) = mpsc::channel();
     thread::spawn(move || sender.send(read_until(&mut reader, "response.failed")));
+    let whole = client.with_key("");
+    let whole = thread::spawn(move || whole.post("/v1/responses", json!({ "input": "On and on" })).0);
+    client.wait_for("requests_running", 2);
     drop(client);
     // The answer under way ends with a word, not in the middle.
     assert!(ended.recv().expect("the stream ended"));
+    assert_eq!(whole.join().expect("an answer"), 503);
 }

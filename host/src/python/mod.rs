@@ -6,16 +6,22 @@ use std::io::{self, Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Runs what the model writes to `python`. What one call defines, the next one finds.
 pub trait Interpreter {
-    /// What the code printed, or how it failed, as text for the model.
-    fn run(&mut self, code: &str) -> String;
+    /// What the code printed, or how it failed, as text for the model. Once `is_cancelled`, nobody waits for it any more: it is
+    /// asked while the code runs, and then the code should end.
+    fn run(&mut self, code: &str, is_cancelled: &dyn Fn() -> bool) -> String;
+
+    /// Whether something goes on although no code is run: what an earlier call began.
+    fn is_busy(&self) -> bool {
+        false
+    }
 }
 
 impl<F: FnMut(&str) -> String> Interpreter for F {
-    fn run(&mut self, code: &str) -> String {
+    fn run(&mut self, code: &str, _is_cancelled: &dyn Fn() -> bool) -> String {
         self(code)
     }
 }
@@ -31,7 +37,7 @@ pub struct Limits {
     pub output: u32,
     /// Processes and threads.
     pub processes: u32,
-    /// All files together, in bytes.
+    /// All files together, in bytes; and as much again in shared memory.
     pub files: u64,
 }
 
@@ -43,7 +49,7 @@ impl Default for Limits {
 }
 
 /// CPython without network, with no files but the system's programs and an empty folder, `/mnt/data`, in memory. It begins with the
-/// first call, and anew after one that was ended.
+/// first call, and anew after one that was ended. Other processes that a call began end with it.
 pub struct Sandbox {
     limits: Limits,
     running: Option<Running>,
@@ -53,7 +59,15 @@ pub struct Sandbox {
 struct Running {
     bubblewrap: Child,
     requests: Sender<Vec<u8>>,
-    replies: Receiver<Vec<u8>>,
+    replies: Receiver<Reply>,
+    /// Whether threads of the code go on.
+    is_busy: bool,
+}
+
+/// What became of a call.
+struct Reply {
+    text: Vec<u8>,
+    is_busy: bool,
 }
 
 const BUBBLEWRAP: &str = "bwrap";
@@ -65,6 +79,9 @@ const BOX: &str = "--unshare-all --unshare-user --disable-userns --uid 65534 --g
     --ro-bind-try /lib64 /lib64 --ro-bind-try /etc/alternatives /etc/alternatives \
     --ro-bind-try /etc/ld.so.cache /etc/ld.so.cache --proc /proc --dev /dev --clearenv --setenv PATH /usr/bin:/bin \
     --setenv HOME /mnt/data --setenv TMPDIR /mnt/data --setenv LANG C.UTF-8";
+
+/// How soon it is noticed that nobody waits any more.
+const NOTICE: Duration = Duration::from_millis(50);
 
 /// What the model is told of code that printed nothing.
 const NO_OUTPUT: &str = "[no output: print() shows values]\n";
@@ -81,7 +98,7 @@ impl Sandbox {
     /// What is missing.
     pub fn check() -> io::Result<()> {
         let limits = Limits { time: Duration::from_secs(20), ..Limits::default() };
-        match Self::new(limits).call("1 + 1") {
+        match Self::new(limits).call("1 + 1", &|| false) {
             Ok(text) if text == "2\n" => Ok(()),
             Ok(text) => Err(io::Error::other(format!("1 + 1 gave {text:?}"))),
             Err(error) => Err(error),
@@ -94,6 +111,7 @@ impl Sandbox {
         let mut command = Command::new(BUBBLEWRAP);
         command
             .args(BOX.split_whitespace())
+            .args(["--size", &files, "--tmpfs", "/dev/shm", "--remount-ro", "/dev"])
             .args(["--size", &files, "--tmpfs", "/mnt/data", "--chdir", "/mnt/data", "--remount-ro", "/"])
             .args(["--", "/usr/bin/python3", "-I", "-c", DRIVER])
             .args([memory.to_string(), output.to_string(), processes.to_string(), files])
@@ -136,48 +154,64 @@ impl Sandbox {
         thread::spawn(move || {
             stdin.map(|mut stdin| received.iter().try_for_each(|request| stdin.write_all(&request)));
         });
-        Ok(Running { bubblewrap, requests, replies })
+        Ok(Running { bubblewrap, requests, replies, is_busy: false })
     }
 
     /// As [`Interpreter::run`], with errors of the box itself.
-    fn call(&mut self, code: &str) -> io::Result<String> {
-        let running = match self.running.take() {
+    fn call(&mut self, code: &str, is_cancelled: &dyn Fn() -> bool) -> io::Result<String> {
+        let mut running = match self.running.take() {
             Some(running) => running,
             None => self.begin()?,
         };
         let ended = || io::Error::other("the interpreter ended");
         let size = u32::try_from(code.len()).map_err(|_| io::Error::other("more than 4 GiB of code"))?;
+        // What code has written here since the last reply is no reply to this call.
+        while running.replies.try_recv().is_ok() {}
         running.requests.send([&size.to_be_bytes(), code.as_bytes()].concat()).map_err(|_| ended())?;
-        match running.replies.recv_timeout(self.limits.time) {
-            Ok(text) => {
-                self.running = Some(running);
-                let text = String::from_utf8_lossy(&text).into_owned();
-                Ok(if text.is_empty() { NO_OUTPUT.into() } else { text })
-            }
-            Err(RecvTimeoutError::Disconnected) => Err(ended()),
-            Err(RecvTimeoutError::Timeout) => {
-                Err(io::Error::other(format!("no result after {} seconds", self.limits.time.as_secs_f32())))
+        let deadline = Instant::now() + self.limits.time;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match running.replies.recv_timeout(left.min(NOTICE)) {
+                Ok(Reply { text, is_busy }) => {
+                    running.is_busy = is_busy;
+                    self.running = Some(running);
+                    let text = String::from_utf8_lossy(&text).into_owned();
+                    return Ok(if text.is_empty() { NO_OUTPUT.into() } else { text });
+                }
+                Err(RecvTimeoutError::Disconnected) => return Err(ended()),
+                Err(RecvTimeoutError::Timeout) if is_cancelled() => return Err(io::Error::other("cancelled")),
+                Err(RecvTimeoutError::Timeout) if left.is_zero() => {
+                    let seconds = self.limits.time.as_secs_f32();
+                    return Err(io::Error::other(format!("no result after {seconds} seconds")));
+                }
+                Err(RecvTimeoutError::Timeout) => {}
             }
         }
     }
 }
 
 /// What code printed. Code can write here too, so the length is not believed beyond `most`.
-fn read_reply(from: &mut impl Read, most: usize) -> io::Result<Vec<u8>> {
-    let mut size = [0; 4];
-    from.read_exact(&mut size)?;
+fn read_reply(from: &mut impl Read, most: usize) -> io::Result<Reply> {
+    let mut head = [0; 5];
+    from.read_exact(&mut head)?;
+    let [size @ .., is_busy] = head;
     let size = u32::from_be_bytes(size) as usize;
     if size > most {
         return Err(io::ErrorKind::InvalidData.into());
     }
     let mut text = vec![0; size];
     from.read_exact(&mut text)?;
-    Ok(text)
+    Ok(Reply { text, is_busy: is_busy != 0 })
 }
 
 impl Interpreter for Sandbox {
-    fn run(&mut self, code: &str) -> String {
-        self.call(code).unwrap_or_else(|error| format!("[ERROR] {error}; what was defined before is lost\n"))
+    fn run(&mut self, code: &str, is_cancelled: &dyn Fn() -> bool) -> String {
+        let result = self.call(code, is_cancelled);
+        result.unwrap_or_else(|error| format!("[ERROR] {error}; what was defined before is lost\n"))
+    }
+
+    fn is_busy(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| running.is_busy)
     }
 }
 

@@ -26,6 +26,8 @@ pub enum AnswerEvent {
     Delta(String),
     /// The message is over.
     MessageEnd,
+    /// The server carries out the call that the message was.
+    ToolBegin,
     /// The tool that the message called has answered, and the model goes on.
     ToolResult(String),
     /// The answer is over. Nothing comes after it.

@@ -4,6 +4,7 @@ use ossicle_core::generation::{MessageKind, Usage};
 use serde_json::{Map, Value, json};
 
 use super::event::{AnswerEvent, End, TokenText};
+use crate::error::ApiError;
 use crate::request::{Request, ToolKind, Tools};
 use crate::seal::{Seal, new_id};
 
@@ -25,7 +26,11 @@ pub struct ResponseAnswer {
     sequence: u64,
     settings: Presentation,
     is_over: bool,
+    failure: Option<ApiError>,
 }
+
+/// The status of a response that the model has begun to work on.
+const IN_PROGRESS: &str = "in_progress";
 
 /// How a response is shown.
 #[derive(Clone)]
@@ -47,7 +52,8 @@ struct Open {
     kind: Kind,
     id: String,
     text: String,
-    /// What the code printed.
+    /// Of code: whether its end has been told, and what it printed.
+    is_told: bool,
     printed: Option<String>,
     log_probabilities: Vec<Value>,
 }
@@ -84,6 +90,7 @@ impl ResponseAnswer {
             sequence: 0,
             settings: presentation,
             is_over: false,
+            failure: None,
         }
     }
 
@@ -99,15 +106,19 @@ impl ResponseAnswer {
         self.is_over
     }
 
+    /// What it failed with, if it did.
+    pub fn failure(&self) -> Option<&ApiError> {
+        self.failure.as_ref()
+    }
+
     /// The first events of a stream. A response in the background waits first.
     pub fn begin(&mut self, is_queued: bool, emit: &mut dyn FnMut(ServerEvent)) {
         if is_queued {
-            self.tell_response("response.queued", emit);
-        }
-        self.response.insert("status".into(), "in_progress".into());
-        if !is_queued {
             self.tell_response("response.created", emit);
+            return self.tell_response("response.queued", emit);
         }
+        self.response.insert("status".into(), IN_PROGRESS.into());
+        self.tell_response("response.created", emit);
         self.tell_response("response.in_progress", emit);
     }
 
@@ -116,22 +127,27 @@ impl ResponseAnswer {
         if self.is_over {
             return;
         }
-        if let (AnswerEvent::ToolResult(text), Some(open)) = (&event, &mut self.open) {
-            open.printed = Some(text.clone());
+        match (&event, &mut self.open) {
+            (AnswerEvent::ToolBegin, _) => return self.run(emit),
+            (AnswerEvent::ToolResult(text), Some(open)) => open.printed = Some(text.clone()),
+            _ => {}
         }
         if core::mem::take(&mut self.has_ended) {
             let is_cut = matches!(&event, AnswerEvent::Stop { end, .. } if *end != End::Completed);
             self.close(if is_cut { "incomplete" } else { "completed" }, emit);
         }
         match event {
-            AnswerEvent::Begin | AnswerEvent::ToolResult(_) => {}
+            AnswerEvent::Begin => {
+                if self.response["status"] != IN_PROGRESS {
+                    self.response.insert("status".into(), IN_PROGRESS.into());
+                    self.tell_response("response.in_progress", emit);
+                }
+            }
+            AnswerEvent::ToolBegin | AnswerEvent::ToolResult(_) => {}
             AnswerEvent::Token { drawn, top } => self.tokens.push(log_probability(&drawn, &top)),
             AnswerEvent::MessageBegin { kind, recipient } => self.open(kind, recipient, emit),
             AnswerEvent::Delta(text) => self.delta(text, emit),
-            AnswerEvent::MessageEnd => {
-                self.has_ended = true;
-                self.run(emit);
-            }
+            AnswerEvent::MessageEnd => self.has_ended = true,
             AnswerEvent::Stop { end, usage } => self.stop(end, usage, emit),
         }
     }
@@ -177,7 +193,7 @@ impl ResponseAnswer {
             Kind::Call { kind: ToolKind::Custom, .. } => "ctc",
             Kind::Call { kind: ToolKind::Code, .. } => "ci",
         });
-        let open = Open { kind, id, text: String::new(), printed: None, log_probabilities: Vec::new() };
+        let open = Open { kind, id, text: String::new(), is_told: false, printed: None, log_probabilities: Vec::new() };
         let (item, part) = (self.item(&open, "in_progress", true), part(&open));
         self.open = Some(open);
         let index = self.output.len();
@@ -197,9 +213,17 @@ impl ResponseAnswer {
     /// Code that is complete runs now.
     fn run(&mut self, emit: &mut dyn FnMut(ServerEvent)) {
         if self.is_code() {
-            let code = self.open.as_ref().map(|open| open.text.clone());
-            self.tell_item("response.code_interpreter_call_code.done", json!({ "code": code }), emit);
+            self.tell_code(emit);
             self.tell_item("response.code_interpreter_call.interpreting", json!({}), emit);
+        }
+    }
+
+    /// No more code comes.
+    fn tell_code(&mut self, emit: &mut dyn FnMut(ServerEvent)) {
+        let Some(open) = &mut self.open else { return };
+        if !std::mem::replace(&mut open.is_told, true) {
+            let code = json!({ "code": open.text });
+            self.tell_item("response.code_interpreter_call_code.done", code, emit);
         }
     }
 
@@ -248,6 +272,9 @@ impl ResponseAnswer {
 
     /// Ends the open item, if there is one.
     fn close(&mut self, status: &str, emit: &mut dyn FnMut(ServerEvent)) {
+        if self.is_code() {
+            self.tell_code(emit);
+        }
         let Some(open) = &self.open else { return };
         let (item, part, text) = (self.item(open, status, false), part(open), open.text.clone());
         let log_probabilities = &open.log_probabilities;
@@ -347,6 +374,7 @@ impl ResponseAnswer {
             End::Cancelled => ("response.incomplete", "cancelled"),
             End::Failed(error) => {
                 set("error", json!({ "code": error.code.unwrap_or("server_error"), "message": error.message }));
+                self.failure = Some(error);
                 ("response.failed", "failed")
             }
         };

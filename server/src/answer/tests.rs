@@ -18,10 +18,10 @@ fn request(include: &[&str]) -> Request {
             { "type": "function", "name": "look", "strict": false },
             { "type": "custom", "name": "patch" },
             { "type": "namespace", "name": "far", "tools": [{ "type": "function", "name": "away" }] },
+            { "type": "code_interpreter", "container": { "type": "auto" } },
         ],
     });
-    let context = Context { seal: &Seal::random(), owner: "", has_python: true, history: &[], item: &|_| None };
-    Request::read(&body, &context).expect("a request")
+    Request::read(&body, &Context::alone(&Seal::random())).expect("a request")
 }
 
 fn presentation(seal: &Arc<Seal>) -> Presentation {
@@ -125,7 +125,6 @@ fn calls_come_with_deltas_under_the_names_that_the_client_gave() {
         ("functions.patch", "custom_tool_call", "patch", Value::Null),
         ("far.away", "function_call", "away", json!("far")),
         ("functions.unknown", "function_call", "unknown", Value::Null),
-        ("python", "function_call", "python", Value::Null),
     ] {
         let told = vec![
             begin(MessageKind::Preamble, None),
@@ -169,6 +168,31 @@ fn what_is_cut_off_is_incomplete() {
             if status == "failed" { json!("broken") } else { Value::Null }
         );
     }
+}
+
+#[test]
+fn only_code_that_is_run_is_told_to_run() {
+    let seal = Arc::new(Seal::random());
+    let code = || vec![begin(MessageKind::ToolCall, Some("python")), delta("1"), delta("+1"), AnswerEvent::MessageEnd];
+    let told = |more: Vec<AnswerEvent>| {
+        let events = events(&request(&[]), presentation(&seal), [code(), more].concat());
+        check(&events);
+        let of_code = names(&events)
+            .iter()
+            .filter_map(|name| name.strip_prefix("code_interpreter_call"))
+            .collect::<Vec<_>>()
+            .join(" ");
+        (of_code, events.last().expect("events")["response"]["output"][0].clone())
+    };
+    let begun = ".in_progress _code.delta _code.delta _code.done";
+    let result = AnswerEvent::ToolResult("2".into());
+    let (names, item) = told(vec![AnswerEvent::ToolBegin, result, stop(End::Completed)]);
+    assert_eq!(names, format!("{begun} .interpreting .completed"));
+    assert_eq!((&item["status"], &item["outputs"][0]["logs"]), (&json!("completed"), &json!("2")));
+    let (names, item) = told(vec![AnswerEvent::ToolBegin, stop(End::Cancelled)]);
+    assert_eq!(names, format!("{begun} .interpreting"));
+    assert_eq!((&item["status"], &item["outputs"]), (&json!("incomplete"), &Value::Null));
+    assert_eq!(told(vec![stop(End::Length)]).0, begun);
 }
 
 #[test]

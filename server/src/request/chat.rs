@@ -3,9 +3,9 @@
 use ossicle_core::harmony::conversation::{COMMENTARY, FINAL, FUNCTIONS, Role};
 use serde_json::Value;
 
-use super::items::texts;
+use super::items::{Calls, texts};
 use super::tools::recipient;
-use super::{Field, Format, Item, Settings, Task, ToolChoice, ToolKind, Tools, Warnings, effort, top_p};
+use super::{Field, Format, Item, LONGEST_LIST, Settings, Task, ToolChoice, ToolKind, Tools, Warnings, effort, top_p};
 use crate::error::ApiError;
 
 /// A request to `POST /v1/chat/completions`.
@@ -43,14 +43,17 @@ impl ChatRequest {
             match kind.required_text()? {
                 "function" => tools.add_as(&field.get("function"), ToolKind::Function, FUNCTIONS, &mut warnings)?,
                 "custom" => tools.add_as(&field.get("custom"), ToolKind::Custom, FUNCTIONS, &mut warnings)?,
-                other => warnings.add(format!("{}: there are no tools of type {other:?}", kind.path())),
+                other => warnings.add(format!("tools: there are none of type {other:?}")),
             }
         }
         let tool_choice = ToolChoice::read(&root.get("tool_choice"), &tools, &mut warnings)?;
         let messages = root.get("messages");
-        let mut items = Vec::new();
+        let (mut items, mut calls) = (Vec::new(), Calls::new());
         for message in messages.list()?.ok_or_else(|| messages.refuse("a list of messages"))? {
-            add_message(&message, &mut items)?;
+            add_message(&message, &mut items, &mut calls)?;
+            if items.len() > LONGEST_LIST {
+                return Err(messages.refuse(&format!("at most {LONGEST_LIST} messages, reasoning and calls")));
+            }
         }
         let reasoning = root.get("reasoning");
         let (short, long) = (root.get("reasoning_effort"), reasoning.get("effort"));
@@ -83,7 +86,7 @@ impl ChatRequest {
     }
 }
 
-fn add_message(field: &Field<'_>, items: &mut Vec<Item>) -> Result<(), ApiError> {
+fn add_message(field: &Field<'_>, items: &mut Vec<Item>, calls: &mut Calls) -> Result<(), ApiError> {
     let roles = [
         ("user", Role::User),
         ("assistant", Role::Assistant),
@@ -97,12 +100,8 @@ fn add_message(field: &Field<'_>, items: &mut Vec<Item>) -> Result<(), ApiError>
     match role {
         Role::Tool => {
             let id = field.get("tool_call_id");
-            let wanted = id.required_text()?;
-            let found = items.iter().rev().find_map(|item| match item {
-                Item::Call { call_id, recipient, .. } if call_id == wanted => Some(recipient.clone()),
-                _ => None,
-            });
-            let recipient = found.ok_or_else(|| id.refuse("the id of a tool call before it"))?;
+            let called = calls.get(id.required_text()?).cloned().flatten();
+            let recipient = called.ok_or_else(|| id.refuse("the id of a tool call before it"))?;
             items.push(Item::CallOutput { recipient, parts: texts(&content)? });
         }
         Role::Assistant => {
@@ -110,25 +109,24 @@ fn add_message(field: &Field<'_>, items: &mut Vec<Item>) -> Result<(), ApiError>
             if let Some(text) = reasoning.or(rival).filter(|text| !text.is_empty()) {
                 items.push(Item::Reasoning(vec![text.to_owned()]));
             }
-            let calls = field.get("tool_calls").list()?.unwrap_or_default();
+            let tool_calls = field.get("tool_calls").list()?.unwrap_or_default();
             // What is said before a tool is called is no answer yet.
-            let channel = Some(if calls.is_empty() { FINAL } else { COMMENTARY });
+            let channel = Some(if tool_calls.is_empty() { FINAL } else { COMMENTARY });
             let parts = if content.value().is_some() { texts(&content)? } else { Vec::new() };
             if parts.iter().any(|part| !part.is_empty()) {
                 items.push(Item::Message { role, channel, parts });
             }
-            for call in calls {
+            for call in tool_calls {
                 let (kind, argument) = match call.get("type").text()?.unwrap_or("function") {
                     "custom" => (ToolKind::Custom, "input"),
                     _ => (ToolKind::Function, "arguments"),
                 };
                 let body = call.get(if kind == ToolKind::Custom { "custom" } else { "function" });
-                items.push(Item::Call {
-                    call_id: call.get("id").required_text()?.to_owned(),
-                    recipient: recipient(None, body.get("name").required_text()?),
-                    kind,
-                    argument: body.get(argument).required_text()?.to_owned(),
-                });
+                let call_id = call.get("id").required_text()?.to_owned();
+                let recipient = recipient(None, body.get("name").required_text()?);
+                calls.insert(call_id.clone(), Some(recipient.clone()));
+                let argument = body.get(argument).required_text()?.to_owned();
+                items.push(Item::Call { call_id, recipient, kind, argument });
             }
         }
         _ => items.push(Item::Message { role, channel: None, parts: texts(&content)? }),

@@ -1,5 +1,7 @@
 //! The items of a conversation.
 
+use std::collections::HashMap;
+
 use ossicle_core::harmony::builtin::PYTHON;
 use ossicle_core::harmony::conversation::{ANALYSIS, COMMENTARY, FINAL, Role};
 
@@ -43,13 +45,14 @@ pub enum Item {
     },
 }
 
-/// Reads items. `seal` opens the reasoning that this server once encrypted for `owner`.
+/// Reads items. `seal` opens the reasoning that this server once encrypted for `owner`. Calls that were cut off are left out.
 pub fn read(
     fields: &[Field<'_>],
     (seal, owner): (&Seal, &str),
     warnings: &mut Warnings,
 ) -> Result<Vec<Item>, ApiError> {
     let mut items: Vec<Item> = Vec::new();
+    let mut calls = Calls::new();
     for field in fields {
         let item = match field.get("type").text()?.unwrap_or("message") {
             "message" => message(field)?,
@@ -57,13 +60,20 @@ pub fn read(
                 Some(item) => item,
                 None => continue,
             },
-            "function_call" => call(field, ToolKind::Function, "arguments")?,
-            "custom_tool_call" => call(field, ToolKind::Custom, "input")?,
+            "function_call" | "custom_tool_call" => match call(field, &mut calls)? {
+                Some(item) => item,
+                None => continue,
+            },
             "code_interpreter_call" => {
+                // Code that was not run, or whose outputs are not told, would have to be answered with something invented.
+                let Some(parts) = printed(field)? else { continue };
                 items.push(code(field)?);
-                Item::CallOutput { recipient: PYTHON.name.into(), parts: printed(field)? }
+                Item::CallOutput { recipient: PYTHON.name.into(), parts }
             }
-            "function_call_output" | "custom_tool_call_output" => output(field, &items)?,
+            "function_call_output" | "custom_tool_call_output" => match output(field, &calls)? {
+                Some(item) => item,
+                None => continue,
+            },
             other => {
                 warnings.add(format!("input: items of type {other:?} are unknown and were left out"));
                 continue;
@@ -109,14 +119,20 @@ fn reasoning(field: &Field<'_>, seal: &Seal, owner: &str) -> Result<Option<Item>
     }
 }
 
-fn call(field: &Field<'_>, kind: ToolKind, argument: &str) -> Result<Item, ApiError> {
-    let namespace = field.get("namespace").text()?;
-    Ok(Item::Call {
-        call_id: field.get("call_id").required_text()?.to_owned(),
-        recipient: recipient(namespace, field.get("name").required_text()?),
-        kind,
-        argument: field.get(argument).required_text()?.to_owned(),
-    })
+/// Whom the calls so far went to, by their ids; nobody, if a call was cut off.
+pub type Calls = HashMap<String, Option<String>>;
+
+fn call(field: &Field<'_>, calls: &mut Calls) -> Result<Option<Item>, ApiError> {
+    let (kind, argument) = match field.get("type").text()? {
+        Some("custom_tool_call") => (ToolKind::Custom, "input"),
+        _ => (ToolKind::Function, "arguments"),
+    };
+    let call_id = field.get("call_id").required_text()?.to_owned();
+    let recipient = recipient(field.get("namespace").text()?, field.get("name").required_text()?);
+    let argument = field.get(argument).required_text()?.to_owned();
+    let is_cut = field.get("status").text()? == Some("incomplete");
+    calls.insert(call_id.clone(), (!is_cut).then(|| recipient.clone()));
+    Ok((!is_cut).then_some(Item::Call { call_id, recipient, kind, argument }))
 }
 
 /// What the model gave Python.
@@ -129,22 +145,18 @@ fn code(field: &Field<'_>) -> Result<Item, ApiError> {
     })
 }
 
-/// What Python printed.
-fn printed(field: &Field<'_>) -> Result<Vec<String>, ApiError> {
-    let outputs = field.get("outputs").list()?.unwrap_or_default();
+/// What Python printed, if that is told.
+fn printed(field: &Field<'_>) -> Result<Option<Vec<String>>, ApiError> {
+    let Some(outputs) = field.get("outputs").list()? else { return Ok(None) };
     let logs = outputs.iter().filter_map(|output| output.get("logs").text().transpose());
-    logs.map(|text| text.map(str::to_owned)).collect()
+    logs.map(|text| text.map(str::to_owned)).collect::<Result<_, _>>().map(Some)
 }
 
-fn output(field: &Field<'_>, items: &[Item]) -> Result<Item, ApiError> {
+fn output(field: &Field<'_>, calls: &Calls) -> Result<Option<Item>, ApiError> {
     let id = field.get("call_id");
-    let wanted = id.required_text()?;
-    let found = items.iter().rev().find_map(|item| match item {
-        Item::Call { call_id, recipient, .. } if call_id == wanted => Some(recipient.clone()),
-        _ => None,
-    });
-    let recipient = found.ok_or_else(|| id.refuse("the call_id of a call before it"))?;
-    Ok(Item::CallOutput { recipient, parts: texts(&field.get("output"))? })
+    let called = calls.get(id.required_text()?).ok_or_else(|| id.refuse("the call_id of a call before it"))?;
+    let Some(recipient) = called.clone() else { return Ok(None) };
+    Ok(Some(Item::CallOutput { recipient, parts: texts(&field.get("output"))? }))
 }
 
 /// A string, or a list of parts with texts.

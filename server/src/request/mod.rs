@@ -108,10 +108,18 @@ pub struct Context<'c> {
     pub has_python: bool,
     /// The items of the conversation before this request.
     pub history: &'c [Value],
-    /// Finds items by their ids; those that are not found are missing.
+    /// Finds items by their ids, up to `items_size` bytes and one item; those that are not there are missing.
     pub items: &'c dyn Fn(&[&str]) -> HashMap<String, Value>,
     /// Most bytes of them in the input, each as often as it is named.
     pub items_size: usize,
+}
+
+#[cfg(test)]
+impl<'c> Context<'c> {
+    /// Nobody's, with nothing before the request.
+    pub fn alone(seal: &'c Seal) -> Self {
+        Self { seal, owner: "", has_python: true, history: &[], items: &|_| HashMap::new(), items_size: 0 }
+    }
 }
 
 /// A request to `POST /v1/responses`.
@@ -230,19 +238,17 @@ fn input(field: &Field<'_>, context: &Context<'_>) -> Result<Vec<Value>, ApiErro
         }
     }
     let found = if named.is_empty() { HashMap::new() } else { (context.items)(&named) };
-    let mut size = 0;
+    let sizes: HashMap<_, _> = found.iter().map(|(id, item)| (&**id, item.to_string().len())).collect();
+    if named.iter().filter_map(|id| sizes.get(id)).sum::<usize>() > context.items_size {
+        return Err(field.refuse(&format!("references to items of at most {} bytes together", context.items_size)));
+    }
     let mut input = Vec::new();
     for item in items {
         let Some(object) = item.object()? else { continue };
         if is_reference(&item)? {
             let id = item.get("id");
             let found = found.get(id.required_text()?);
-            let found = found.ok_or_else(|| id.refuse("the id of an item of a stored response"))?;
-            size += found.to_string().len();
-            if size > context.items_size {
-                return Err(id.refuse(&format!("items of at most {} bytes together", context.items_size)));
-            }
-            input.push(found.clone());
+            input.push(found.ok_or_else(|| id.refuse("the id of an item of a stored response"))?.clone());
             continue;
         }
         let mut object = object.clone();

@@ -9,8 +9,12 @@ use ossicle_core::harmony::conversation::Effort;
 fn read_after(history: &[Value], body: Value) -> Result<Request, ApiError> {
     let seal = Seal::random();
     let stored = json!({ "id": "msg_1", "type": "message", "role": "user", "content": "Stored." });
-    let item = |id: &str| (id == "msg_1").then(|| stored.clone());
-    Request::read(&body, &Context { seal: &seal, owner: "", has_python: true, history, item: &item })
+    let items = |ids: &[&str]| {
+        let found = ids.iter().filter(|id| **id == "msg_1");
+        found.map(|id| ((*id).to_owned(), stored.clone())).collect()
+    };
+    let context = Context { seal: &seal, owner: "", has_python: true, history, items: &items, items_size: 1000 };
+    Request::read(&body, &context)
 }
 
 fn read(body: Value) -> Result<Request, ApiError> {
@@ -157,12 +161,45 @@ fn a_conversation_can_be_sent_back() {
 }
 
 #[test]
+fn calls_that_were_cut_off_are_left_out_with_what_answers_them() {
+    let call = |id: &str, status: &str| json!({ "type": "function_call", "call_id": id, "name": "f", "arguments": "{", "status": status });
+    let output = |id: &str| json!({ "type": "function_call_output", "call_id": id, "output": "Rain" });
+    let code =
+        |outputs: Value| json!({ "type": "code_interpreter_call", "id": "ci_1", "code": "1", "outputs": outputs });
+    let items = |input: Value| read(json!({ "input": input })).expect("a request").task.items.len();
+    assert_eq!(items(json!([call("a", "incomplete"), call("b", "completed"), output("a"), output("b")])), 2);
+    assert_eq!(items(json!([code(Value::Null), code(json!([])), code(json!([{ "type": "logs", "logs": "1" }]))])), 4);
+}
+
+#[test]
+fn a_small_request_does_not_become_large() {
+    let reference = json!({ "type": "item_reference", "id": "msg_1" });
+    assert_eq!(read(json!({ "input": vec![&reference; 10] })).expect("a request").input.len(), 10);
+    assert_eq!(param(read(json!({ "input": vec![&reference; 100] }))).as_deref(), Some("input"));
+    assert_eq!(
+        param(read(json!({ "input": vec![json!({ "role": "user", "content": "" }); 20_000] }))).as_deref(),
+        Some("input")
+    );
+    let tool = |index: usize| json!({ "type": "function", "name": format!("f{index}"), "strict": false });
+    let tools: Vec<_> = (0..1025).map(tool).collect();
+    assert_eq!(param(read(json!({ "input": "", "tools": tools }))).as_deref(), Some("tools[1024]"));
+    let odd: Vec<_> = (0..10_000).map(|index| json!({ "type": format!("odd{index}") })).collect();
+    let request = read(json!({ "input": odd, "tools": odd, "include": ["x"] })).expect("a request");
+    assert!(request.warnings.0.len() <= 16);
+    let call = |index: usize| json!({ "id": format!("c{index}"), "function": { "name": "f", "arguments": "" } });
+    let calls: Vec<_> = (0..10_000).map(call).collect();
+    let message = json!({ "role": "assistant", "content": "", "tool_calls": calls });
+    assert!(ChatRequest::read(&json!({ "messages": [message] })).is_ok());
+    let error = ChatRequest::read(&json!({ "messages": [message, message] })).expect_err("too many");
+    assert_eq!(error.param.as_deref(), Some("messages"));
+}
+
+#[test]
 fn encrypted_reasoning_is_opened_for_its_owner() {
     let seal = Seal::random();
     let reasoning = json!({ "type": "reasoning", "summary": [], "encrypted_content": seal.close("me", "Hm.") });
     let body = json!({ "input": [reasoning, { "role": "user", "content": "?" }] });
-    let read =
-        |owner| Request::read(&body, &Context { seal: &seal, owner, has_python: true, history: &[], item: &|_| None });
+    let read = |owner| Request::read(&body, &Context { owner, ..Context::alone(&seal) });
     assert_eq!(read("me").expect("a request").task.items[0], Item::Reasoning(vec!["Hm.".into()]));
     assert_eq!(read("you").expect_err("another's").code, Some("invalid_encrypted_content"));
 }

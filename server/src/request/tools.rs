@@ -43,6 +43,15 @@ impl Tool {
         recipient(Some(&self.namespace), &self.name)
     }
 
+    /// Whether the model calls it by this name.
+    fn is(&self, recipient: &str) -> bool {
+        let name = match &*self.namespace {
+            "" => Some(recipient),
+            namespace => recipient.strip_prefix(namespace).and_then(|rest| rest.strip_prefix('.')),
+        };
+        name == Some(&*self.name)
+    }
+
     /// The namespace, if the request gives one.
     pub fn given_namespace(&self) -> Option<&str> {
         Some(&*self.namespace).filter(|namespace| *namespace != FUNCTIONS)
@@ -78,10 +87,15 @@ pub struct Tools {
     pub descriptions: Vec<(String, String)>,
 }
 
+/// Most tools of a request.
+const MOST_TOOLS: usize = 1024;
+/// Most of them whose arguments keep to their schemas, each of which takes megabytes.
+const MOST_STRICT: usize = 128;
+
 impl Tools {
     /// The tool that the model calls by this name.
     pub fn find(&self, recipient: &str) -> Option<&Tool> {
-        self.list.iter().find(|tool| tool.recipient() == recipient)
+        self.list.iter().find(|tool| tool.is(recipient))
     }
 
     /// Reads `tools`. Types that this server does not have are left out, with a warning.
@@ -115,7 +129,7 @@ impl Tools {
             "function" => ToolKind::Function,
             "custom" => ToolKind::Custom,
             other => {
-                warnings.add(format!("{}: tools of type {other:?} are not available and were left out", field.path()));
+                warnings.add(format!("tools: those of type {other:?} are not available and were left out"));
                 return Ok(());
             }
         };
@@ -140,7 +154,7 @@ impl Tools {
                 if let Some(definition) = grammar.text()? {
                     // What the model cannot be held to, it is told.
                     description = format!("{description}\nThe input follows this grammar:\n{definition}");
-                    warnings.add(format!("{}: the grammar is told to the model, but not enforced", field.path()));
+                    warnings.add("tools: grammars are told to the model, but not enforced".into());
                 }
                 Some(json!({ "type": "string" }).to_string())
             }
@@ -159,6 +173,12 @@ impl Tools {
         };
         if self.find(&tool.recipient()).is_some() {
             return Err(field.get("name").refuse("a name that no other tool has"));
+        }
+        if self.list.len() == MOST_TOOLS {
+            return Err(field.refuse(&format!("at most {MOST_TOOLS} tools")));
+        }
+        if tool.strict && self.list.iter().filter(|tool| tool.strict).count() == MOST_STRICT {
+            return Err(field.refuse(&format!("at most {MOST_STRICT} strict tools")));
         }
         self.list.push(tool);
         Ok(())
@@ -218,13 +238,13 @@ impl ToolChoice {
                             "code_interpreter" if tools.find(PYTHON.name).is_some() => {
                                 callable.push(PYTHON.name.into())
                             }
-                            other => warnings.add(format!("{}: there are no tools of type {other:?}", tool.path())),
+                            other => warnings.add(format!("tool_choice: there are no tools of type {other:?}")),
                         }
                     }
                     Self { callable, required }
                 }
                 other => {
-                    warnings.add(format!("{}: there are no tools of type {other:?}", field.path()));
+                    warnings.add(format!("tool_choice: there are no tools of type {other:?}"));
                     Self { callable: all(), required: false }
                 }
             }

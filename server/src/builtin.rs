@@ -1,0 +1,197 @@
+//! The tools that the server carries out itself, and what they remember between the answers of a conversation.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use ossicle_core::harmony::builtin::PYTHON;
+use ossicle_host::python::Interpreter;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::answer::End;
+use crate::error::ApiError;
+use crate::settings::Settings;
+use crate::worker::Wanted;
+
+/// Runs the Python of one conversation.
+pub type BoxedInterpreter = Box<dyn Interpreter + Send>;
+
+/// Makes an interpreter for a conversation.
+pub type NewInterpreter = Arc<dyn Fn() -> BoxedInterpreter + Send + Sync>;
+
+/// The tools of one conversation that the server carries out.
+pub struct BuiltIn {
+    python: Option<BoxedInterpreter>,
+}
+
+impl BuiltIn {
+    /// Those that the server has, as they are before the first call.
+    pub fn new(settings: &Settings) -> Self {
+        Self { python: settings.python.as_ref().map(|new| new()) }
+    }
+
+    /// Carries out a call of the model. Ends early, with whatever text, once it is not wanted any more.
+    pub fn call(&mut self, recipient: &str, argument: &str, wanted: &Wanted) -> String {
+        match &mut self.python {
+            Some(python) if recipient == PYTHON.name => python.run(argument, &|| wanted.end().is_some()),
+            _ => format!("Error: there is no {recipient}"),
+        }
+    }
+
+    /// Whether something goes on in it although there is no call.
+    fn is_busy(&self) -> bool {
+        self.python.as_ref().is_some_and(|python| python.is_busy())
+    }
+}
+
+/// The tools of conversations between their answers, and who may run.
+pub struct Shelf {
+    /// The oldest first.
+    kept: Mutex<Vec<Kept>>,
+    running: Arc<Semaphore>,
+}
+
+/// The tools of a conversation that may go on.
+struct Kept {
+    owner: Arc<str>,
+    /// The answers that it may go on from: the last one with a call, and those after it.
+    answers: Vec<String>,
+    since: Instant,
+    tools: BuiltIn,
+}
+
+/// Most conversations whose tools are kept, and for how long.
+const MOST_KEPT: usize = 16;
+const KEPT_FOR: Duration = Duration::from_secs(600);
+/// Most calls that are carried out at a time.
+const MOST_RUNNING: usize = 8;
+/// How soon whoever waits for its turn notices that the answer is not wanted any more.
+const NOTICE: Duration = Duration::from_millis(50);
+
+impl Default for Shelf {
+    fn default() -> Self {
+        Self { kept: Mutex::default(), running: Arc::new(Semaphore::new(MOST_RUNNING)) }
+    }
+}
+
+impl Shelf {
+    /// Waits until a call may be carried out; it may until the permit is dropped. Or how the answer ended meanwhile.
+    pub async fn permit(&self, wanted: &Wanted) -> Result<OwnedSemaphorePermit, End> {
+        let mut turn = std::pin::pin!(Arc::clone(&self.running).acquire_owned());
+        loop {
+            match tokio::time::timeout(NOTICE, &mut turn).await {
+                Ok(permit) => return permit.map_err(|_| End::Failed(ApiError::unavailable())),
+                Err(_) => wanted.end().map_or(Ok(()), Err)?,
+            }
+        }
+    }
+
+    /// Those of the conversation that went on to this answer.
+    pub fn take(&self, owner: &str, answer: &str) -> Option<BuiltIn> {
+        let mut kept = self.kept();
+        let index = kept.iter().position(|kept| kept.is_of(owner, answer))?;
+        Some(kept.remove(index).tools)
+    }
+
+    /// Keeps those of the conversation that may go on from this answer, unless something still goes on in them.
+    pub fn keep(&self, owner: &Arc<str>, answer: &str, tools: BuiltIn) {
+        if tools.is_busy() {
+            return;
+        }
+        let (owner, answers) = (Arc::clone(owner), vec![answer.to_owned()]);
+        let mut kept = self.kept();
+        kept.push(Kept { owner, answers, since: Instant::now(), tools });
+        let mut old = None;
+        if kept.len() > MOST_KEPT {
+            // Whoever has many makes room, not those who have one.
+            let count = |owner: &str| kept.iter().filter(|kept| *kept.owner == *owner).count();
+            let most = kept.iter().map(|kept| count(&kept.owner)).max();
+            let index = kept.iter().position(|kept| Some(count(&kept.owner)) == most);
+            old = index.map(|index| kept.remove(index));
+        }
+        drop(kept);
+        // Its processes end here, which may take a moment.
+        drop(old);
+    }
+
+    /// The conversation went on from `previous` to `answer` without a call: it may go on from both.
+    pub fn follow(&self, owner: &str, previous: &str, answer: &str) {
+        let mut kept = self.kept();
+        if let Some(kept) = kept.iter_mut().find(|kept| kept.is_of(owner, previous)) {
+            kept.answers.push(answer.to_owned());
+            kept.since = Instant::now();
+        }
+    }
+
+    /// Nobody goes on from this answer any more.
+    pub fn forget(&self, owner: &str, answer: &str) {
+        self.end(|kept| {
+            if kept.is_of(owner, answer) {
+                kept.answers.retain(|other| other != answer);
+            }
+            kept.answers.is_empty()
+        });
+    }
+
+    /// Ends those that nobody has asked for in a while.
+    pub fn expire(&self) {
+        self.end(|kept| kept.since.elapsed() > KEPT_FOR);
+    }
+
+    fn end(&self, is_over: impl FnMut(&mut Kept) -> bool) {
+        let ended: Vec<_> = self.kept().extract_if(.., is_over).collect();
+        drop(ended);
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Vec<Kept>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kept {
+    fn is_of(&self, owner: &str, answer: &str) -> bool {
+        *self.owner == *owner && self.answers.iter().any(|known| known == answer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::{BuiltIn, MOST_KEPT, NewInterpreter, Shelf};
+    use crate::settings::Settings;
+
+    fn tools() -> BuiltIn {
+        let python: NewInterpreter = Arc::new(|| Box::new(str::to_owned));
+        BuiltIn::new(&Settings { python: Some(python), ..Settings::default() })
+    }
+
+    #[test]
+    fn whoever_has_most_makes_room_and_strangers_take_nothing() {
+        let shelf = Shelf::default();
+        let (few, many): (Arc<str>, Arc<str>) = ("few".into(), "many".into());
+        shelf.keep(&few, "0", tools());
+        for answer in 0..2 * MOST_KEPT {
+            shelf.keep(&many, &answer.to_string(), tools());
+        }
+        assert!(shelf.take("many", &MOST_KEPT.to_string()).is_none());
+        assert!(shelf.take("many", &(MOST_KEPT + 1).to_string()).is_some());
+        assert!(shelf.take("nobody", "0").is_none());
+        assert!(shelf.take("few", "0").is_some());
+        assert!(shelf.take("few", "0").is_none());
+    }
+
+    #[test]
+    fn a_conversation_goes_on_from_any_answer_since_the_last_call_that_is_not_forgotten() {
+        let shelf = Shelf::default();
+        let owner: Arc<str> = "me".into();
+        shelf.keep(&owner, "1", tools());
+        shelf.follow("me", "1", "2");
+        shelf.forget("me", "1");
+        assert!(shelf.take("me", "1").is_none());
+        shelf.forget("you", "2");
+        assert!(shelf.take("me", "2").is_some());
+        shelf.keep(&owner, "3", tools());
+        shelf.forget("me", "3");
+        assert!(shelf.take("me", "3").is_none());
+    }
+}
