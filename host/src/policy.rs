@@ -7,6 +7,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::channel;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -111,18 +112,19 @@ impl ProgramGate {
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
         let question = question.to_string();
         // A program that answers before it has read all must not be waited for.
-        let writer = thread::spawn(move || stdin.map_or(Ok(()), |mut stdin| stdin.write_all(question.as_bytes())));
-        let reader = thread::spawn(move || {
+        thread::spawn(move || stdin.map_or(Ok(()), |mut stdin| stdin.write_all(question.as_bytes())));
+        let (sender, answer) = channel();
+        thread::spawn(move || {
             let mut text = Vec::new();
-            stdout.map_or(Ok(0), |stdout| stdout.take(LONGEST_VERDICT).read_to_end(&mut text)).map(|_| text)
+            let read = stdout.map_or(Ok(0), |stdout| stdout.take(LONGEST_VERDICT).read_to_end(&mut text));
+            sender.send(read.map(|_| text))
         });
-        let status = wait(&mut child, self.time)?;
-        // The pipes are closed with the program.
-        let _ = writer.join();
-        let text = reader.join().map_err(|_| io::Error::other("its output could not be read"))??;
-        if !status {
+        let deadline = Instant::now() + self.time;
+        if !wait(&mut child, deadline)? {
             return Err(io::Error::other("it failed"));
         }
+        // Another that it began may keep the pipes open after it.
+        let text = answer.recv_timeout(deadline.saturating_duration_since(Instant::now())).map_err(|_| late())??;
         Ok(serde_json::from_slice(&text)?)
     }
 }
@@ -130,9 +132,12 @@ impl ProgramGate {
 /// Most bytes that a program can answer.
 const LONGEST_VERDICT: u64 = 8 << 20;
 
+fn late() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "it took too long")
+}
+
 /// Whether the program ended well. It is killed if it takes too long.
-fn wait(child: &mut Child, time: Duration) -> io::Result<bool> {
-    let deadline = Instant::now() + time;
+fn wait(child: &mut Child, deadline: Instant) -> io::Result<bool> {
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(status.success());
@@ -140,7 +145,7 @@ fn wait(child: &mut Child, time: Duration) -> io::Result<bool> {
         if Instant::now() > deadline {
             child.kill()?;
             child.wait()?;
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "it took too long"));
+            return Err(late());
         }
         thread::sleep(Duration::from_millis(2));
     }
@@ -191,7 +196,7 @@ impl AuditLog {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
     use std::path::PathBuf;
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     use super::{Gate, ProgramGate, Subject, Verdict};
 
@@ -226,6 +231,13 @@ mod tests {
             }
             std::fs::remove_file(path).expect("the file");
         }
+        // Its child holds the output open for longer than anybody waits.
+        let (gate, path) = gate("child", r#"sleep 20 & echo '{"verdict":"allow"}'"#);
+        let gate = ProgramGate { time: Duration::from_millis(500), ..gate };
+        let begun = Instant::now();
+        assert!(matches!(gate.judge(&subject), Verdict::Stop(_)));
+        assert!(begun.elapsed() < Duration::from_secs(15));
+        std::fs::remove_file(path).expect("the file");
         let nowhere = ProgramGate::new("/nowhere/to/be/found".into(), Duration::from_secs(1));
         assert!(matches!(nowhere.judge(&subject), Verdict::Stop(_)));
     }
