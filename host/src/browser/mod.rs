@@ -32,8 +32,8 @@ const HITS: usize = 20;
 /// Places that `find` shows, and lines of each.
 const PLACES: usize = 50;
 const PLACE_LINES: usize = 4;
-/// Lines and links of the pages that are remembered: some 100 MB.
-const REMEMBERED: usize = 1_000_000;
+/// Bytes of the pages that are remembered.
+const REMEMBERED: usize = 100_000_000;
 /// Characters of titles, addresses and errors.
 const LONGEST: usize = 1024;
 
@@ -164,7 +164,7 @@ impl<W: Web> Browser<W> {
         self.shown.push(Some(page));
         let mut size = 0;
         for shown in self.shown.iter_mut().rev() {
-            size += shown.as_ref().map_or(0, |page| page.lines.len() + page.links.len());
+            size += shown.as_ref().map_or(0, |page| page.size());
             if size > REMEMBERED {
                 *shown = None;
             }
@@ -316,7 +316,7 @@ mod tests {
             }
 
             fn fetch(&mut self, url: &str) -> Result<Fetched, String> {
-                Ok(Fetched { url: url.into(), text: "x\n".repeat(400_000), is_html: false })
+                Ok(Fetched { url: url.into(), text: "x\n".repeat(700_000), is_html: false })
             }
         }
 
@@ -341,8 +341,18 @@ mod tests {
         for around in ["", "<template>", "<table>"] {
             assert!(page(&format!("{around}<p>{styles}</p>{}", "<p>x</p>".repeat(100_000))).is_err());
         }
-        assert!(page(&"<table><tr><td>x<td>".repeat(120)).is_ok());
-        assert!(page(&"<ul><li>".repeat(200)).is_ok());
+        assert!(page(&"<table><tr><td>x<td>".repeat(12)).is_ok());
+        assert!(page(&"<ul><li>".repeat(30)).is_ok());
+        // Each line would carry all that it stands in.
+        let long = "a b ".repeat(500_000);
+        for inside in
+            ["<blockquote>", "<ul><li>", "<ol start=-9999999999><li>", "<table><tr><td>x<td>", "<dl><dd>", "<b><i>"]
+        {
+            assert!(page(&format!("{}{long}", inside.repeat(200))).is_err(), "{inside}");
+        }
+        // And the address that it leads to.
+        let far = page(&format!("<a href='/{}'>{long}</a>", "x".repeat(1 << 20))).expect("a page");
+        assert_eq!(far.links, []);
         assert!(page(&format!("<table><tr>{}", "<td colspan=999 rowspan=999>x".repeat(2000))).is_ok());
         assert!(page(&format!("<title><p>{styles}</p>{}", "<p>x</p>".repeat(100_000))).is_ok());
         // Ends that are none.

@@ -38,6 +38,10 @@ const WIDTH: usize = 80;
 /// How deep elements may stand in each other, as in browsers: they are gone down into, and a stack has an end.
 const DEPTH: usize = 512;
 const STACK: usize = 64 << 20;
+/// How deep elements may stand in each other that indent lines or mark their text: each line carries all of them.
+const MARKS: usize = 32;
+/// Bytes of an attribute, such as an address: each line of a link carries it.
+const ADDRESS: usize = 2048;
 /// Elements and texts of a page. A few bytes can become many: styles that are not closed are made anew in each paragraph.
 const NODES: usize = 300_000;
 /// So many bytes are read before the page is measured again.
@@ -113,6 +117,24 @@ impl Page {
         page
     }
 
+    /// Bytes of memory that the page takes, with those that its links lead to.
+    pub fn size(&self) -> usize {
+        // What an allocation takes besides.
+        const ENTRY: usize = size_of::<Link>() + 24;
+        let lines: usize = self.lines.iter().map(|line| ENTRY + line.len()).sum();
+        let mut place = None;
+        let links = self.links.iter().map(|link| match link {
+            Link::Page(url) => ENTRY + url.len(),
+            Link::Place(page, _) => {
+                place = Some(page);
+                ENTRY
+            }
+        });
+        let links: usize = links.sum();
+        // Places are all of one page.
+        lines + links + place.map_or(0, |page| page.size())
+    }
+
     fn new(url: &str, title: &str) -> Self {
         let lines = vec![String::new(), format!("URL: {url}"), String::new()];
         Self { url: url.into(), title: title.into(), lines, links: Vec::new() }
@@ -140,20 +162,54 @@ fn parse(html: &str) -> Result<RcDom, String> {
     Ok(parser.finish())
 }
 
-/// Fails where there is too much of a document.
+/// Fails where there is too much of a document. Addresses that are too long lead nowhere.
 fn measure(document: &Handle) -> Result<(), String> {
-    let (mut open, mut nodes) = (vec![(Handle::clone(document), 0)], 0);
-    while let Some((node, depth)) = open.pop() {
+    let (mut open, mut nodes) = (vec![(Handle::clone(document), 0, 0)], 0);
+    while let Some((node, depth, mut marks)) = open.pop() {
         nodes += 1;
-        if depth > DEPTH || nodes > NODES {
+        if let Element { name, attrs, template_contents, .. } = &node.data {
+            marks += usize::from(marks_lines(&name.local));
+            for attribute in attrs.borrow_mut().iter_mut().filter(|attribute| attribute.value.len() > ADDRESS) {
+                attribute.value = "data:,".into();
+            }
+            open.extend(template_contents.borrow().iter().map(|contents| (Handle::clone(contents), depth + 1, marks)));
+        }
+        if depth > DEPTH || marks > MARKS || nodes > NODES {
             return Err("the page is nested too deeply, or too large".into());
         }
-        open.extend(node.children.borrow().iter().map(|child| (Handle::clone(child), depth + 1)));
-        if let Element { template_contents, .. } = &node.data {
-            open.extend(template_contents.borrow().iter().map(|contents| (Handle::clone(contents), depth + 1)));
-        }
+        open.extend(node.children.borrow().iter().map(|child| (Handle::clone(child), depth + 1, marks)));
     }
     Ok(())
+}
+
+/// Whether lines within the element carry something of it.
+fn marks_lines(name: &str) -> bool {
+    matches!(
+        name,
+        "blockquote"
+            | "ul"
+            | "ol"
+            | "dd"
+            | "table"
+            | "td"
+            | "th"
+            | "h1"
+            | "h2"
+            | "h3"
+            | "h4"
+            | "h5"
+            | "h6"
+            | "pre"
+            | "a"
+            | "em"
+            | "i"
+            | "ins"
+            | "strong"
+            | "b"
+            | "s"
+            | "del"
+            | "code"
+    )
 }
 
 /// A link in a text, as the model was trained to see it: with the domain, if that is another.
