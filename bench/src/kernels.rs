@@ -109,7 +109,7 @@ pub fn cases(size: Size) -> Vec<Case> {
             cases.push(matmul(&mut numbers, dtype, quantized, tokens, size));
         }
     }
-    for positions in [128, 4096] {
+    for positions in [128, 4096, 65536] {
         let positions = if size == Size::Full { positions } else { positions / 16 };
         for tokens in [1, 8] {
             cases.push(attend(&mut numbers, tokens, positions, true));
