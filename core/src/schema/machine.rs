@@ -165,10 +165,11 @@ impl<'r> Machine<'r> {
         let frame = Frame { thread, depth: self.depth(thread.parent) + 1 };
         let new = self.frames.len() as u32;
         let frames = &*self.frames;
+        let is_it = |index: u32| frames[index as usize] == frame;
         if self.frames.len() == FRAMES {
-            return None;
+            return self.table.get(hash(&thread), is_it);
         }
-        let (index, fits) = self.table.get_or_put(hash(&thread), new, |index| frames[index as usize] == frame);
+        let (index, fits) = self.table.get_or_put(hash(&thread), new, is_it);
         (fits && (index != new || self.frames.push(frame))).then_some(index)
     }
 
@@ -503,24 +504,31 @@ impl<'r> Machine<'r> {
 
     /// Whether a declared property can come next.
     fn can_take(&self, program: &Program<'_>, object: &Objects, thread: Thread, place: u32) -> bool {
-        let property = &program.properties_of(object)[place as usize];
-        let depth = self.depth(thread.parent) + 1;
+        let properties = program.properties_of(object);
+        let property = &properties[place as usize];
+        let fits = |node: u32| self.fits_in(program, thread, node);
         let count = thread.count + 1;
-        program.heights[property.node as usize] + depth <= DEPTH
+        let missing = object.min.saturating_sub(count) as usize;
+        let behind = properties[place as usize + 1..].iter().filter(|property| fits(property.node));
+        fits(property.node)
             && count + property.required_behind <= object.max
-            && (count + property.possible_behind >= object.min || object.keys != NONE)
+            && (self.has_extra(program, object, thread) || behind.take(missing).count() == missing)
     }
 
     /// Whether a property that is not declared can come next, once no declared one has to.
     fn can_take_extra(&self, program: &Program<'_>, object: &Objects, thread: Thread) -> bool {
-        let depth = self.depth(thread.parent) + 1;
+        thread.count < object.max && self.has_extra(program, object, thread)
+    }
+
+    /// Whether there are properties that are not declared.
+    fn has_extra(&self, program: &Program<'_>, object: &Objects, thread: Thread) -> bool {
         let values = program.list(object.extras, object.extra_count);
-        object.keys != NONE
-            && thread.count < object.max
-            && values.iter().all(|node| {
-                let height = program.heights[*node as usize];
-                height + depth <= DEPTH
-            })
+        object.keys != NONE && values.iter().all(|node| self.fits_in(program, thread, *node))
+    }
+
+    /// Whether a value fits into the object or array of a thread, as deep as that is.
+    fn fits_in(&self, program: &Program<'_>, thread: Thread, node: u32) -> bool {
+        program.heights[node as usize] + self.depth(thread.parent) < DEPTH
     }
 
     fn has_key(&self, program: &Program<'_>, object: &Objects, thread: Thread) -> bool {
