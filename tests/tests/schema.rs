@@ -91,7 +91,6 @@ fn numbers_are_within_bounds_to_the_digit() {
     );
     check(r#"{"type":"number","exclusiveMinimum":0,"maximum":1e-2}"#, &["0.01", "0.00001"], &["0", "0.0", "0.011"]);
     check(r#"{"type":"integer","multipleOf":7,"minimum":1}"#, &["7", "49", "7000"], &["0", "8", "-7"]);
-    check(r#"{"type":"integer","multipleOf":100,"minimum":1000000}"#, &["1000100"], &["999900", "1000150"]);
     check(r#"{"type":"number","multipleOf":0.25}"#, &["0.25", "1.5", "-3"], &["0.2", "0.375"]);
 }
 
@@ -153,23 +152,6 @@ fn what_cannot_be_enforced_is_refused_with_keyword_and_path() {
             "schema",
             "#",
         ),
-        (r#"{"oneOf":[true,true]}"#, "oneOf", "#/oneOf"),
-        // The keys of the second can have no value, but it has values of any keys.
-        (
-            r#"{"oneOf":[{"type":"object","required":["p"],"properties":{"p":{"type":"integer"}},"additionalProperties":false},
-                {"type":"object","patternProperties":{"^x":{"not":{}}}}]}"#,
-            "oneOf",
-            "#/oneOf",
-        ),
-        (r#"{"type":"integer","multipleOf":1000}"#, "multipleOf", "#/multipleOf"),
-        (r#"{"type":"string","pattern":"^\\u{d800}$"}"#, "pattern", "#/pattern"),
-        (r#"{"type":"string","pattern":"^[^\\u0000-\\ud7ff\\ue000-\\u{10ffff}]$"}"#, "schema", "#"),
-        (r##"{"$defs":{"a":{"$id":"http://e/a","type":"null"}},"$ref":"#/$defs/a"}"##, "$id", "#/$defs/a/$id"),
-        (
-            r##"{"$defs":{"a":{"$id":"http://e/a","properties":{"v":{}}}},"$ref":"#/$defs/a/properties/v"}"##,
-            "$ref",
-            "#/$ref",
-        ),
         (r##"{"anyOf":[{"$ref":"#"}]}"##, "$ref", "#/anyOf/0/$ref"),
         (r##"{"anyOf":[{"type":"null"},{"$ref":"#"}]}"##, "$ref", "#/anyOf/1/$ref"),
         (r#"{"type":"array","uniqueItems":true}"#, "uniqueItems", "#/uniqueItems"),
@@ -189,72 +171,6 @@ fn what_cannot_be_enforced_is_refused_with_keyword_and_path() {
     let arena = Arena::new();
     let compiled: Schema<'_> = arena.schema(schema, Unsupported::Ignore).unwrap();
     assert_eq!(compiled.warnings().iter().map(|warning| warning.keyword).collect::<Vec<_>>(), ["uniqueItems"]);
-}
-
-#[test]
-fn keywords_may_be_written_with_escapes() {
-    check(r#"{"type":"string","maxL\u0065ngth":2}"#, &[r#""ab""#], &[r#""abc""#]);
-}
-
-#[test]
-fn branches_that_say_the_same_are_followed_once() {
-    let all = vec![r#"{"anyOf":[true,true]}"#; 60].join(",");
-    check(&format!(r#"{{"type":"null","allOf":[{all}]}}"#), &["null"], &["1"]);
-}
-
-#[test]
-fn many_branches_are_followed_through_a_long_text() {
-    let branch = |number: usize| {
-        format!(
-            r#"{{"type":"object","properties":{{"d":{{"type":"string"}},"k":{{"const":{number}}}}},"required":["d","k"],
-                "additionalProperties":false}}"#
-        )
-    };
-    let schema = format!(r#"{{"anyOf":[{}]}}"#, (0..100).map(branch).collect::<Vec<_>>().join(","));
-    let text = |number: usize| format!(r#"{{"d":"{}","k":{number}}}"#, "-".repeat(200));
-    check(&schema, &[&text(0), &text(99)], &[&text(100)]);
-}
-
-#[test]
-fn more_branches_than_there_is_room_for_leave_some_that_go_on() {
-    let array = |inner: String| format!(r#"{{"type":"array","minItems":1,"items":{inner}}}"#);
-    let branch = (0..5).fold(r#"{"type":"null"}"#.to_owned(), |inner, _| array(inner));
-    let schema = format!(r#"{{"anyOf":[{}]}}"#, vec![branch; 1024].join(","));
-    check(&schema, &["[[[[[null]]]]]", "[[[[[null]],[[null]]]]]"], &["[[[[[]]]]]"]);
-}
-
-#[test]
-fn a_schema_that_takes_too_long_is_refused() {
-    let all = vec!["{}"; 57_000].join(",");
-    let properties = (0..3000).map(|name| format!(r##""{name}":{{"$ref":"#/x"}}"##)).collect::<Vec<_>>().join(",");
-    let references = format!(r#"{{"x":{{"type":"null","allOf":[{all}]}},"properties":{{{properties}}}}}"#);
-    let class: String = (0x100..0x4100).step_by(2).filter_map(char::from_u32).collect();
-    let lengths = format!(r#"{{"type":"string","pattern":"^[{class}]*$","maxLength":1000000}}"#);
-    for schema in [references, lengths] {
-        let refused = Arena::new().schema(&schema, Unsupported::Refuse).map(|_| ());
-        assert!(matches!(refused, Err(Error::Schema(error)) if error.expected.contains("less time")), "{refused:?}");
-    }
-}
-
-#[test]
-fn of_several_strings_the_longest_tokens_are_those_of_any() {
-    let allowed = |schema: &str| {
-        let arena = Arena::new();
-        let compiled = arena.schema(schema, Unsupported::Refuse).unwrap();
-        let mask = arena.mask(&compiled, *INDEX).unwrap();
-        mask.begin();
-        assert!(mask.accept_bytes(b"\""));
-        let mut words = vec![0; o200k_harmony().vocabulary_len().div_ceil(32)];
-        mask.allowed(&mut words).unwrap();
-        words
-    };
-    let any = allowed(r#"{"type":"string"}"#);
-    for schema in [
-        r#"{"anyOf":[{"type":"string"},{"type":"string","maxLength":20}]}"#,
-        r#"{"anyOf":[{"type":"string","maxLength":20},{"type":"string"}]}"#,
-    ] {
-        assert!(allowed(schema) == any, "{schema}");
-    }
 }
 
 fn ones(mask: &[u32]) -> impl Iterator<Item = u32> {

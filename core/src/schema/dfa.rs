@@ -125,12 +125,7 @@ pub struct Workshop<'r> {
     /// When each step of the nondeterministic automaton was last visited.
     visited: List<'r, u32>,
     visit: u32,
-    /// How many ranges of characters have been looked at.
-    compared: u64,
 }
-
-/// Ranges to look at: seconds' worth of them.
-const COMPARED_MAX: u64 = 1 << 31;
 
 const TOO_MANY: &str = "patterns that take fewer states";
 
@@ -152,7 +147,6 @@ impl<'r> Workshop<'r> {
             bounds: carver.list(2 * steps)?,
             visited,
             visit: 0,
-            compared: 0,
         })
     }
 
@@ -271,15 +265,11 @@ impl<'r> Workshop<'r> {
                 if low == end {
                     continue;
                 }
-                if self.compared > COMPARED_MAX {
-                    return Err("patterns that take less time");
-                }
                 self.visit += 1;
                 let before = self.members.len();
                 for index in subset.clone() {
                     let Step::Take(first, count, next) = self.nfa.steps[self.members[index] as usize] else { continue };
                     let ranges = &self.nfa.ranges[first as usize..(first + count) as usize];
-                    self.compared += u64::from(count);
                     if ranges.iter().any(|[from, to]| (*from..=*to).contains(&low)) {
                         self.close(next, false, false)?;
                     }
@@ -304,8 +294,6 @@ impl<'r> Workshop<'r> {
 
     fn keep_edge(&mut self, from: usize, edge: Option<Edge>) -> Parsed<()> {
         match edge {
-            // Surrogates are no characters.
-            Some(edge) if edge.low >= 0xD800 && edge.high <= 0xDFFF => Ok(()),
             Some(edge) if !self.drafts.push((from as u32, edge)) => Err(TOO_MANY),
             _ => Ok(()),
         }

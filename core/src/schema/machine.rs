@@ -165,11 +165,10 @@ impl<'r> Machine<'r> {
         let frame = Frame { thread, depth: self.depth(thread.parent) + 1 };
         let new = self.frames.len() as u32;
         let frames = &*self.frames;
-        let is_it = |index: u32| frames[index as usize] == frame;
         if self.frames.len() == FRAMES {
-            return self.table.get(hash(&thread), is_it);
+            return None;
         }
-        let (index, fits) = self.table.get_or_put(hash(&thread), new, is_it);
+        let (index, fits) = self.table.get_or_put(hash(&thread), new, |index| frames[index as usize] == frame);
         (fits && (index != new || self.frames.push(frame))).then_some(index)
     }
 
@@ -504,31 +503,24 @@ impl<'r> Machine<'r> {
 
     /// Whether a declared property can come next.
     fn can_take(&self, program: &Program<'_>, object: &Objects, thread: Thread, place: u32) -> bool {
-        let properties = program.properties_of(object);
-        let property = &properties[place as usize];
-        let fits = |node: u32| self.fits_in(program, thread, node);
+        let property = &program.properties_of(object)[place as usize];
+        let depth = self.depth(thread.parent) + 1;
         let count = thread.count + 1;
-        let missing = object.min.saturating_sub(count) as usize;
-        let behind = properties[place as usize + 1..].iter().filter(|property| fits(property.node));
-        fits(property.node)
+        program.heights[property.node as usize] + depth <= DEPTH
             && count + property.required_behind <= object.max
-            && (self.has_extra(program, object, thread) || behind.take(missing).count() == missing)
+            && (count + property.possible_behind >= object.min || object.keys != NONE)
     }
 
     /// Whether a property that is not declared can come next, once no declared one has to.
     fn can_take_extra(&self, program: &Program<'_>, object: &Objects, thread: Thread) -> bool {
-        thread.count < object.max && self.has_extra(program, object, thread)
-    }
-
-    /// Whether there are properties that are not declared.
-    fn has_extra(&self, program: &Program<'_>, object: &Objects, thread: Thread) -> bool {
+        let depth = self.depth(thread.parent) + 1;
         let values = program.list(object.extras, object.extra_count);
-        object.keys != NONE && values.iter().all(|node| self.fits_in(program, thread, *node))
-    }
-
-    /// Whether a value fits into the object or array of a thread, as deep as that is.
-    fn fits_in(&self, program: &Program<'_>, thread: Thread, node: u32) -> bool {
-        program.heights[node as usize] + self.depth(thread.parent) < DEPTH
+        object.keys != NONE
+            && thread.count < object.max
+            && values.iter().all(|node| {
+                let height = program.heights[*node as usize];
+                height + depth <= DEPTH
+            })
     }
 
     fn has_key(&self, program: &Program<'_>, object: &Objects, thread: Thread) -> bool {

@@ -244,13 +244,9 @@ impl<'j> Numbers<'j> {
         Some(Range { least: self.least.filter(|least| !is_negative(least)), most: self.most })
     }
 
-    /// Remainders multiply the states, so there are fewer digits with them, but one more than the number nearest to zero has.
+    /// Remainders multiply the states, so there are fewer digits with them.
     fn whole_max(&self) -> u32 {
-        let Some((number, _)) = self.multiple.filter(|(number, _)| *number > 1) else { return WHOLE_MAX };
-        let positive = self.least.filter(|least| !least.value.negative);
-        let negative = self.most.filter(|most| most.value.negative);
-        let nearest = positive.iter().chain(&negative).map(|bound| bound.value.whole_len().max(0) as u32).max();
-        (600 / number).clamp(6, 24).max(nearest.unwrap_or(0) + 1).min(WHOLE_MAX)
+        self.multiple.map_or(WHOLE_MAX, |(number, _)| if number == 1 { WHOLE_MAX } else { (600 / number).clamp(6, 24) })
     }
 
     fn is_bounded(&self) -> bool {

@@ -65,8 +65,6 @@ pub struct Objects {
     pub count: u32,
     /// The keys of all others: a string; [`NONE`] if there can be none.
     pub keys: u32,
-    /// Whether there are none because not all of them have a value.
-    pub lost_keys: bool,
     /// By the label of such a key, the values: in `lists`, and how many.
     pub extras: u32,
     pub extra_count: u32,
@@ -84,6 +82,8 @@ pub struct Property {
     pub required: bool,
     /// How many required ones come after it.
     pub required_behind: u32,
+    /// How many come after it that can have a value.
+    pub possible_behind: u32,
 }
 
 /// A compiled schema.

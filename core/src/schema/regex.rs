@@ -416,13 +416,16 @@ impl<I: Iterator<Item = char> + Clone> Reader<'_, '_, I> {
                 }
                 code
             }
-            Some('u') => self.hex(4)?,
+            Some('u') => {
+                let code = self.hex(4)?;
+                if (0xD800..0xE000).contains(&code) {
+                    return Err("characters outside the surrogates");
+                }
+                code
+            }
             Some(itself) if !itself.is_alphanumeric() => itself.into(),
             _ => return Err("a pattern without back references, word borders and named classes"),
         };
-        if (0xD800..0xE000).contains(&character) {
-            return Err("characters outside the surrogates");
-        }
         Ok(Escape::Character(character))
     }
 

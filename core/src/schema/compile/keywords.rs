@@ -7,7 +7,7 @@ use crate::schema::program::COUNT_MAX;
 use super::{ALL, Compiled, Compiler, Keywords, Member, NULL, Text, fail, only_type, type_of};
 
 /// Keywords that say nothing about a value, or are read beside others.
-const PASSIVE: [&str; 24] = [
+const PASSIVE: [&str; 25] = [
     "title",
     "description",
     "default",
@@ -18,6 +18,7 @@ const PASSIVE: [&str; 24] = [
     "readOnly",
     "writeOnly",
     "$schema",
+    "$id",
     "id",
     "$anchor",
     "$defs",
@@ -82,11 +83,7 @@ where
         keyword: json::Member<'j>,
     ) -> Compiled<()> {
         let (value, offset) = (keyword.value, keyword.offset);
-        let mut name = heapless::String::<32>::new();
-        if keyword.key.chars().any(|character| name.push(character).is_err()) {
-            // No keyword is so long.
-            return Ok(());
-        }
+        let Some(name) = keyword.key.plain() else { return Ok(()) };
         let count = |name: &'static str| match value.kind() {
             Kind::Number(number) => {
                 let decimal = Decimal::parse(number.raw());
@@ -102,7 +99,7 @@ where
             Kind::Number(number) => Ok(Decimal::parse(number.raw())),
             _ => fail(offset, name, "a number"),
         };
-        match name.as_str() {
+        match name {
             "type" => {
                 let mut types = 0;
                 let mut add = |value: Value<'j>| match value.as_str().and_then(|name| type_of(&name)) {
@@ -136,7 +133,7 @@ where
                     None => Some(new),
                 });
                 match both {
-                    Some(both) => (all.numbers.multiple, all.multiple) = (Some(both), offset),
+                    Some(both) => all.numbers.multiple = Some(both),
                     None => self.warn(offset, "multipleOf", "a positive number of few digits, at most 5000")?,
                 }
             }
@@ -197,9 +194,6 @@ where
                 }
             }
             "$ref" | "allOf" | "anyOf" | "oneOf" => {}
-            "$id" if schema.value.offset() == self.root.offset() => {}
-            // References inside it would mean something else.
-            "$id" => self.warn(offset, "$id", "a name for the whole schema only")?,
             "not" if value.as_object().and_then(|schema| only_type(&schema)).is_some() => {
                 let types = value.as_object().and_then(|schema| only_type(&schema)).unwrap_or(0);
                 all.types &= !types;

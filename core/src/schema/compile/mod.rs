@@ -10,8 +10,6 @@ mod outline;
 mod settle;
 mod values;
 
-use core::cell::Cell;
-
 use super::dfa::{Drafts, NONE, Workshop};
 use super::number::{Decimal, Numbers};
 use super::program::{Arrays, NO_VALUE, Node, Objects, Program, Property, Strings};
@@ -81,13 +79,6 @@ struct Apart {
 
 type Compiled<T> = core::result::Result<T, SchemaError>;
 
-/// What is compared to compile a schema: seconds' worth of it.
-const COMPARISONS_MAX: u64 = 1 << 31;
-
-/// What branches of `oneOf` have to be.
-const APART: &str =
-    "branches that can be told apart: of different types, or with a required property whose values differ";
-
 fn fail<T>(offset: usize, keyword: &'static str, expected: &'static str) -> Compiled<T> {
     Err(SchemaError { offset, keyword, expected })
 }
@@ -117,8 +108,6 @@ pub struct Compiler<'r, 'j> {
     starts: List<'r, u32>,
     apart: List<'r, Apart>,
     warnings: List<'r, SchemaError>,
-    /// What has been compared so far.
-    spent: Cell<u64>,
     /// Nodes that many schemas share.
     any_string: u32,
     integer: u32,
@@ -130,8 +119,6 @@ pub struct Compiler<'r, 'j> {
 struct Keywords<'j> {
     types: u8,
     numbers: Numbers<'j>,
-    /// Where the last `multipleOf` stands.
-    multiple: usize,
     /// Characters, items, properties: the least, and the most.
     length: (u32, u32),
     items: (u32, u32),
@@ -183,7 +170,6 @@ where
             starts: carver.list(1024 + size / 2)?,
             apart: carver.list(256 + size / 16)?,
             warnings: carver.list(256)?,
-            spent: Cell::new(0),
             any_string: NONE,
             integer: NONE,
             number: NONE,
@@ -230,20 +216,6 @@ where
 
     fn room(&self, fits: bool) -> Compiled<()> {
         if fits { Ok(()) } else { self.too_large() }
-    }
-
-    /// Whether there is time for so many comparisons more.
-    fn has_time(&self, comparisons: usize) -> bool {
-        let spent = self.spent.get().saturating_add(comparisons as u64);
-        self.spent.set(spent);
-        spent <= COMPARISONS_MAX
-    }
-
-    fn spend(&self, comparisons: usize) -> Compiled<()> {
-        if self.has_time(comparisons) {
-            return Ok(());
-        }
-        fail(self.root.offset(), "schema", "a schema that takes less time: too many branches, references or characters")
     }
 
     fn begin_set(&self) -> usize {
@@ -364,7 +336,6 @@ where
                 let keyword = self.outline.members(member.value)[place];
                 if keyword.key == "$ref" {
                     let target = self.resolve(keyword.value)?;
-                    self.spend(self.flat.len())?;
                     let divided = |member: &Member<'_>| member.flags & (ANY_OF | ONE_OF) != 0;
                     let mut divided = self.flat.iter().filter(|member| divided(member));
                     if divided.any(|member| member.value.offset() == target.offset()) {
@@ -395,7 +366,6 @@ where
             _ => return fail(member.value.offset(), "schema", "an object, true or false"),
         }
         let offset = member.value.offset();
-        self.spend(self.flat.len())?;
         if let Some(same) = self.flat.iter_mut().find(|other| other.value.offset() == offset) {
             same.flags |= member.flags;
             return Ok(true);
@@ -450,15 +420,6 @@ where
                 Kind::Object(_) => {
                     let fits = self.outline.read(at);
                     self.room(fits)?;
-                    let id = self.outline.get(at, "$id").filter(|id| id.as_str().is_some());
-                    if id.is_some() && at.offset() != self.root.offset() {
-                        // What is in there refers to itself.
-                        self.warn(
-                            reference.offset(),
-                            "$ref",
-                            "a schema that is not inside one with a name of its own",
-                        )?;
-                    }
                     self.outline.get(at, &segment)
                 }
                 Kind::Array(array) => segment.parse().ok().and_then(|index| array.iter().nth(index)),
@@ -468,13 +429,14 @@ where
                 Some(value) => at = value,
                 None => return fail(reference.offset(), "$ref", "the name of a schema that is there"),
             }
+            // Inside a schema with a name of its own, references mean something else.
             if next.is_none() {
                 return Ok(at);
             }
         }
     }
 
-    /// A node for each branch of `anyOf` or `oneOf`; one for those that say the same, since a text would go on in each of them.
+    /// A node for each branch of `anyOf` or `oneOf`.
     fn divide(
         &mut self,
         node: u32,
@@ -487,23 +449,20 @@ where
             return fail(branches.offset(), keyword, "a list of schemas");
         };
         self.flat[index].flags |= flag;
+        let count = array.iter().count();
         let first = self.lists.len();
-        for value in array.iter() {
+        for _ in 0..count {
+            self.list(NONE)?;
+        }
+        for (branch, value) in array.iter().enumerate() {
             let set = self.begin_set();
             for index in 0..self.flat.len() {
                 let member = self.flat[index];
                 self.push_member(Member { flags: member.flags | FOLLOWED, ..member })?;
             }
             self.push_member(Member { value, flags: 0 })?;
-            let branch = self.end_set(set)?;
-            self.spend(self.lists.len() - first)?;
-            if !self.lists[first..].contains(&branch) {
-                self.list(branch)?;
-            } else if flag == ONE_OF {
-                self.warn(branches.offset(), keyword, APART)?;
-            }
+            self.lists[first + branch] = self.end_set(set)?;
         }
-        let count = self.lists.len() - first;
         self.nodes[node as usize] = Node::AnyOf(first as u32, count as u32);
         if flag == ONE_OF && count > 1 {
             let fits = self.apart.push(Apart { first: first as u32, count: count as u32, offset: branches.offset() });

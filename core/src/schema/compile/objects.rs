@@ -26,7 +26,7 @@ where
         let fits = write_quoted(key.chars(), &mut |byte| self.bytes.push(byte)) && self.bytes.push(b':');
         self.room(fits)?;
         let size = self.bytes.len() as u32 - first;
-        let property = Property { first, size, node, required, required_behind: 0 };
+        let property = Property { first, size, node, required, required_behind: 0, possible_behind: 0 };
         let fits = self.properties.push(property);
         self.room(fits)
     }
@@ -75,7 +75,7 @@ where
         if required.max(min) > max || keys == NONE && min > count {
             return Ok(Node::AnyOf(0, 0));
         }
-        self.add_object(Objects { first, count, keys, lost_keys: false, extras, extra_count, min, max })
+        self.add_object(Objects { first, count, keys, extras, extra_count, min, max })
     }
 
     /// The patterns of all `patternProperties`: the schema that each belongs to, its text, and what it demands.

@@ -5,7 +5,7 @@ use crate::schema::dfa::NONE;
 use crate::schema::program::{Arrays, COUNT_MAX, NO_VALUE, Node, Objects, Property};
 use crate::schema::table::{Table, mix};
 
-use super::{APART, Apart, Compiled, Compiler, empty_list, fail};
+use super::{Apart, Compiled, Compiler, empty_list, fail};
 
 impl<'r, 'j> Compiler<'r, 'j>
 where
@@ -26,10 +26,13 @@ where
         }
         for object in 0..self.objects.len() {
             let Objects { first, count, .. } = self.objects[object];
-            let mut required = 0;
-            for property in self.properties[first as usize..(first + count) as usize].iter_mut().rev() {
+            let (mut required, mut possible) = (0, 0);
+            for index in (first as usize..(first + count) as usize).rev() {
+                let property = &mut self.properties[index];
                 property.required_behind = required;
+                property.possible_behind = possible;
                 required += u32::from(property.required);
+                possible += u32::from(self.heights[property.node as usize] < NO_VALUE);
             }
         }
         self.check_nesting()
@@ -90,7 +93,6 @@ where
             let extras = &self.lists[object.extras as usize..(object.extras + object.extra_count) as usize];
             if object.keys != NONE && extras.iter().any(|node| self.heights[*node as usize] >= NO_VALUE) {
                 object.keys = NONE;
-                object.lost_keys = true;
                 changed = true;
             }
         }
@@ -133,7 +135,9 @@ where
             let are_apart =
                 |place: usize| branches[place + 1..].iter().all(|other| self.are_apart(branches[place], *other, 0));
             if !are_named && !(0..branches.len()).all(are_apart) {
-                self.warn(offset, "oneOf", APART)?;
+                let expected = "branches that can be told apart: of different types, or with a required property whose \
+                                values differ";
+                self.warn(offset, "oneOf", expected)?;
             }
         }
         Ok(())
@@ -194,7 +198,7 @@ where
         if !has_value(left) || !has_value(right) {
             return true;
         }
-        if depth > 12 || !self.has_time(1) {
+        if depth > 12 {
             return false;
         }
         match (self.nodes[left as usize], self.nodes[right as usize]) {
@@ -251,7 +255,7 @@ where
         of(object).iter().filter(|property| property.required).any(|property| {
             match of(other).iter().find(|same| name(same) == name(property)) {
                 Some(same) => self.are_apart(property.node, same.node, depth + 1),
-                None => other.keys == NONE && !other.lost_keys,
+                None => other.keys == NONE,
             }
         })
     }
@@ -266,12 +270,8 @@ where
             if self.drafts.label(left) != NONE && self.drafts.label(right) != NONE {
                 return false;
             }
-            let (ones, others) = (self.drafts.edges_of(left), self.drafts.edges_of(right));
-            if !self.has_time(ones.len() * others.len()) {
-                return false;
-            }
-            for one in ones {
-                for other in others {
+            for one in self.drafts.edges_of(left) {
+                for other in self.drafts.edges_of(right) {
                     if one.low.max(other.low) > one.high.min(other.high) {
                         continue;
                     }

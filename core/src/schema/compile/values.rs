@@ -32,7 +32,7 @@ where
         match all.types & (INTEGER | FRACTION) {
             0 => {}
             FRACTION => return fail(self.root.offset(), "type", "numbers that may be whole"),
-            types => push(self.numbers(Numbers { integer: types == INTEGER, ..all.numbers }, all.multiple)?),
+            types => push(self.numbers(Numbers { integer: types == INTEGER, ..all.numbers })?),
         }
         if all.types & STRING != 0 {
             push(self.text(all)?);
@@ -64,19 +64,14 @@ where
         Ok(())
     }
 
-    /// `multiple`: where `multipleOf` stands, if there is one.
-    pub(super) fn numbers(&mut self, mut numbers: Numbers<'j>, multiple: usize) -> Compiled<Node> {
+    pub(super) fn numbers(&mut self, numbers: Numbers<'j>) -> Compiled<Node> {
         let is_plain = numbers.least.is_none() && numbers.most.is_none() && numbers.multiple.is_none();
         let shared = if numbers.integer { self.integer } else { self.number };
         if is_plain && shared != NONE {
             return Ok(Node::Number(shared));
         }
-        let mut made = numbers.automaton(&mut self.workshop, &mut self.drafts);
-        if made.is_err() && numbers.multiple.take().is_some() {
-            self.warn(multiple, "multipleOf", "a number of fewer digits: each remainder takes a state for each digit")?;
-            made = numbers.automaton(&mut self.workshop, &mut self.drafts);
-        }
-        let automaton = made.or_else(|expected| fail(self.root.offset(), "number", expected))?;
+        let made = numbers.automaton(&mut self.workshop, &mut self.drafts);
+        let automaton = made.or_else(|expected| fail(self.root.offset(), "multipleOf", expected))?;
         if automaton == NONE {
             return Ok(Node::AnyOf(0, 0));
         }
@@ -172,8 +167,6 @@ where
             let fits = self.lengths.push(0);
             self.room(fits)?;
         }
-        let edges: usize = (strings.base..strings.base + states).map(|state| self.drafts.edges_of(state).len()).sum();
-        self.spend((longest as usize).saturating_mul(edges))?;
         for length in 0..=longest {
             for state in strings.base..strings.base + states {
                 let leads = if length == 0 {
@@ -301,7 +294,6 @@ where
                     first,
                     count,
                     keys: NONE,
-                    lost_keys: false,
                     extras: 0,
                     extra_count: 0,
                     min: 0,
@@ -337,7 +329,7 @@ where
     pub(super) fn choices(&mut self, node: u32, all: &Keywords<'j>) -> Compiled<()> {
         // What numbers and strings are held against.
         let has_bounds = all.numbers.least.is_some() || all.numbers.most.is_some() || all.numbers.multiple.is_some();
-        let numbers = if has_bounds { Some(self.numbers(all.numbers, all.multiple)?) } else { None };
+        let numbers = if has_bounds { Some(self.numbers(all.numbers)?) } else { None };
         let automaton = if all.patterns.is_empty() { NONE } else { self.patterns(&all.patterns)? };
         let first = all.choices[0];
         let values = || {
