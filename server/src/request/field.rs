@@ -91,7 +91,11 @@ impl<'a> Field<'a> {
         let Some(value) = self.value else { return Ok(None) };
         let list = value.as_array().ok_or_else(|| self.refuse("a list"))?;
         if list.len() > LONGEST_LIST {
-            return Err(self.error(format!("{}: expected at most {LONGEST_LIST} elements, found {}", self.path, list.len())));
+            return Err(self.error(format!(
+                "{}: expected at most {LONGEST_LIST} elements, found {}",
+                self.path,
+                list.len()
+            )));
         }
         Ok(Some(list.iter().enumerate().map(|(index, value)| Self::element(value, &self.path, index)).collect()))
     }
