@@ -109,10 +109,12 @@ pub fn cases(size: Size) -> Vec<Case> {
             cases.push(matmul(&mut numbers, dtype, quantized, tokens, size));
         }
     }
-    for positions in [128, 4096] {
+    for positions in [128, 4096, 65536] {
         let positions = if size == Size::Full { positions } else { positions / 16 };
-        cases.push(attend(&mut numbers, positions, true));
-        cases.push(attend(&mut numbers, positions, false));
+        for tokens in [1, 8] {
+            cases.push(attend(&mut numbers, tokens, positions, true));
+            cases.push(attend(&mut numbers, tokens, positions, false));
+        }
     }
     cases.push(quantize(&mut numbers, size));
     cases.push(swiglu(&mut numbers, size));
@@ -165,11 +167,12 @@ fn matmul(numbers: &mut Numbers, dtype: TensorType, quantized: bool, tokens: usi
     }
 }
 
-/// The eight query heads of a key-value head.
-fn attend(numbers: &mut Numbers, positions: usize, half: bool) -> Case {
+/// The eight query heads of a key-value head, for tokens of which the last sees so many positions.
+fn attend(numbers: &mut Numbers, tokens: usize, positions: usize, half: bool) -> Case {
     let (heads, head_dim) = (8, 64);
     let capacity = positions.next_multiple_of(64);
-    let queries = numbers.floats(Kind::Normal, heads * head_dim);
+    let row = heads * head_dim;
+    let queries = numbers.floats(Kind::Normal, tokens * row);
     let sinks = numbers.floats(Kind::Normal, heads);
     let [keys, values] = [0, 1].map(|_| numbers.floats(Kind::Normal, capacity * head_dim));
     let halves = |floats: &[f32]| -> Vec<u16> { floats.iter().map(|value| f16::from_f32(*value).to_bits()).collect() };
@@ -180,13 +183,14 @@ fn attend(numbers: &mut Numbers, positions: usize, half: bool) -> Case {
         } else {
             Cached::F32 { keys: &keys, values: &values }
         };
-        let visible = Visible { first: 0, end: positions, capacity };
-        kernels.attend(&queries, cached, visible, &sinks, &mut output.floats);
+        let visible = Visible { end: positions + 1 - tokens, window: usize::MAX, capacity };
+        let mut out = Tile::new(&mut output.floats, tokens, row);
+        kernels.attend((&queries, row), cached, visible, &sinks, &mut out);
     };
     Case {
-        name: format!("attend {}, {positions} positions", if half { "F16" } else { "F32" }),
-        work: Work::Floats(2 * heads * head_dim * positions),
-        floats: heads * head_dim,
+        name: format!("attend {}, {tokens} tokens, {positions} positions", if half { "F16" } else { "F32" }),
+        work: Work::Floats(2 * tokens * row * positions),
+        floats: tokens * row,
         integers: 0,
         run: Box::new(run),
     }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+use ossicle_core::error::Error;
 use ossicle_core::parallel::Parallel;
 use ossicle_core::sampling::{Sampler, SamplerConfig};
 use ossicle_core::transformer::{Logits, Session, SessionConfig};
@@ -83,9 +84,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         let progress = ProgressBar::new(tokens as u64).with_style(style);
 
         let mut sampler = Sampler::new(SamplerConfig { seed: arguments.seed, ..SamplerConfig::default() })?;
-        let uniform = vec![0.0; model.config().vocabulary];
-        let mut random =
-            |count: usize| -> Result<Vec<u32>, _> { (0..count).map(|_| sampler.sample(&uniform, |_| true)).collect() };
+        // From all over the vocabulary, but not of all its tokens: drawing would take longer than computing.
+        let uniform = vec![0.0; model.config().vocabulary.min(1024)];
+        let apart = (model.config().vocabulary / uniform.len()) as u32;
+        let mut random = |count: usize| -> Result<Vec<u32>, _> {
+            (0..count).map(|_| Ok::<_, Error>(sampler.sample(&uniform, |_| true)? * apart)).collect()
+        };
         let (before, prompt) = (random(arguments.depth)?, random(arguments.prompt.max(1))?);
         // Logits only after the prompt.
         let mut take_in = |tokens: &[u32], parallel: &dyn Parallel, logits| -> Result<()> {

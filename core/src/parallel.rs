@@ -226,8 +226,8 @@ impl<'a> Tile<'a> {
 pub enum Groups<'a> {
     /// All in one group.
     Whole,
-    /// Each by itself.
-    Single,
+    /// So many in each; the last may have fewer.
+    Of(usize),
     /// Group g is the rows from `bounds[g]` to `bounds[g + 1]`.
     Bounds(&'a [usize]),
 }
@@ -236,7 +236,7 @@ impl Groups<'_> {
     fn count(&self, rows: usize) -> usize {
         match self {
             Self::Whole => 1,
-            Self::Single => rows,
+            Self::Of(count) => rows.div_ceil(*count),
             Self::Bounds(bounds) => bounds.len().saturating_sub(1),
         }
     }
@@ -244,7 +244,7 @@ impl Groups<'_> {
     fn rows(&self, group: usize, rows: usize) -> Range<usize> {
         match self {
             Self::Whole => 0..rows,
-            Self::Single => group..group + 1,
+            Self::Of(count) => group * count..rows.min((group + 1) * count),
             Self::Bounds(bounds) => bounds[group]..bounds[group + 1],
         }
     }
@@ -254,7 +254,7 @@ impl Groups<'_> {
 /// `work(group, first_column, tile)` once for each, on all threads. Empty groups are passed over.
 ///
 /// # Panics
-/// If bounds decrease or pass the last row, or if `width` is zero.
+/// If bounds decrease or pass the last row, or if `width` or the rows of a group are zero.
 pub fn for_each_tile(
     parallel: &dyn Parallel,
     matrix: Tile<'_>,

@@ -1,12 +1,12 @@
 //! A conversation turned into events: complete, separate, and never computed twice.
 
 use ossicle_core::error::Error;
-use ossicle_core::generation::{Generation, MessageKind, StopReason, Turn, TurnConfig};
+use ossicle_core::generation::{Constrained, Constraint, Generation, MessageKind, StopReason, Turn, TurnConfig};
 use ossicle_core::harmony::SpecialTokens;
-use ossicle_core::harmony::conversation::{Content, Message, Role, SystemContent};
+use ossicle_core::harmony::conversation::{Content, Message, OwnTokens, Role, SystemContent};
 use ossicle_core::harmony::history::History;
 use ossicle_core::parallel::Alone;
-use ossicle_core::sampling::SamplerConfig;
+use ossicle_core::sampling::{SamplerConfig, TokenMask};
 use ossicle_core::transformer::Precision;
 use ossicle_host::vocabulary;
 use ossicle_tests::engine::{all_logits, config, fastest, with_session};
@@ -276,6 +276,73 @@ fn a_full_context_and_a_full_list_are_told_and_nothing_is_lost() {
         let message = user(&content);
         let refused = (0..100).find_map(|_| generation.append(&[message], &mut [0; 64]).err());
         assert!(matches!(refused, Some(Error::Capacity { what: "messages in the conversation", .. })), "{refused:?}");
+    });
+}
+
+#[test]
+fn own_tokens_that_the_model_does_not_have_are_refused() {
+    with_generation(History::KeepAll, |generation| {
+        begin(generation);
+        let before = generation.tokens().to_vec();
+        let vocabulary = generation.session().model().config().vocabulary;
+        let own = [5, vocabulary as u32];
+        let own_tokens = Some(OwnTokens { tokens: &own, after_role: true });
+        let message = Message { own_tokens, ..Message::new(Role::Assistant, &[]) };
+        let refused = generation.append(&[message], &mut [0; 64]);
+        assert_eq!(refused, Err(Error::Token { index: 1, token: vocabulary as u32, vocabulary }));
+        assert_eq!(generation.tokens(), before);
+        turn(generation, seeded(1, 5));
+    });
+}
+
+#[test]
+fn a_configuration_is_refused_before_the_conversation_changes() {
+    with_generation(History::KeepAll, |generation| {
+        begin(generation);
+        let before = generation.tokens().to_vec();
+        for config in [
+            TurnConfig { stop: &[""], ..TurnConfig::default() },
+            TurnConfig { log_probabilities: Some(21), ..TurnConfig::default() },
+            TurnConfig { must_call: true, ..TurnConfig::default() },
+        ] {
+            assert!(matches!(Turn::new(generation, config), Err(Error::Setting { .. })));
+            assert_eq!(generation.tokens(), before);
+        }
+        let free = TurnConfig { constrain_headers: false, ..TurnConfig::default() };
+        assert_eq!(free.check(false), Ok(()));
+        assert!(matches!(free.check(true), Err(Error::Setting { name: "constrain_headers", .. })));
+    });
+}
+
+/// Allows nothing when it is first asked, and then all.
+struct Hesitant(usize);
+
+impl TokenMask for Hesitant {
+    fn begin(&mut self) {}
+
+    fn allowed(&mut self, mask: &mut [u32]) -> Result<bool, Error> {
+        mask.fill(if self.0 == 0 { 0 } else { u32::MAX });
+        self.0 += 1;
+        Ok(false)
+    }
+
+    fn accept(&mut self, _: u32) -> bool {
+        true
+    }
+}
+
+#[test]
+fn a_mask_that_allows_nothing_is_asked_again() {
+    with_generation(History::KeepAll, |generation| {
+        begin(generation);
+        let mut mask = Hesitant(0);
+        let mut constraints = [Constraint { on: Constrained::Answer, mask: &mut mask }];
+        let config = TurnConfig { reasoning_tokens: Some(0), ..seeded(3, 20) };
+        let mut turn = Turn::new(generation, config).unwrap().with_constraints(&mut constraints).unwrap();
+        let mut run = || turn.run(generation, &Alone, &mut |_| {});
+        assert!(matches!(run(), Err(Error::State(_))));
+        assert_eq!(run(), Ok(()));
+        assert!(mask.0 > 1);
     });
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Normalization, rotation and routing are no kernels; `layers.rs` holds them, with all the rest, against traces.
 
+use std::ops::Range;
+
 use ossicle_core::format::mxfp4::NibbleOrder;
 use ossicle_core::format::{Matrix, Values, mxfp4, q8_0};
 use ossicle_core::kernels::{self, Cached, Inputs, Kernels, QUANTIZED_BLOCK, Visible};
@@ -471,13 +473,13 @@ struct Cache {
 }
 
 impl Cache {
-    /// `keys` and `values` are those of the visible positions, [end - first][head_dim].
+    /// `keys` and `values` are those of the positions that are visible to the first token and behind, [positions][head_dim].
     fn new(keys: &[f32], values: &[f32], head_dim: usize, visible: Visible) -> Self {
-        let positions = visible.end.min(visible.capacity);
+        let positions = (seen(visible).start + keys.len() / head_dim).min(visible.capacity);
         let mut cached_keys = vec![f32::NAN; positions.next_multiple_of(16) * head_dim];
         let mut cached_values = vec![f32::NAN; positions * head_dim];
         let rows = keys.chunks(head_dim).zip(values.chunks(head_dim));
-        for (position, (key, value)) in (visible.first..visible.end).zip(rows) {
+        for (position, (key, value)) in (seen(visible).start..).zip(rows) {
             let slot = position % visible.capacity;
             for d in 0..head_dim {
                 cached_keys[(slot / 16 * head_dim + d) * 16 + slot % 16] = key[d];
@@ -503,9 +505,32 @@ impl Cache {
 }
 
 fn attend(set: Kernels, queries: &[f32], cached: Cached<'_>, visible: Visible, sinks: &[f32]) -> Vec<f32> {
-    let mut output = Output::of(queries.len());
-    set.attend(&Guarded::copy_of(queries), cached, visible, &Guarded::copy_of(sinks), output.room());
+    attend_all(set, queries, 1, cached, visible, sinks)
+}
+
+/// The same for some tokens: [tokens][heads * head_dim].
+fn attend_all(
+    set: Kernels,
+    queries: &[f32],
+    tokens: usize,
+    cached: Cached<'_>,
+    visible: Visible,
+    sinks: &[f32],
+) -> Vec<f32> {
+    let (row, mut output) = (queries.len() / tokens, Output::of(queries.len()));
+    let mut out = Tile::new(output.room(), tokens, row);
+    set.attend((&Guarded::copy_of(queries), row), cached, visible, &Guarded::copy_of(sinks), &mut out);
     output.written().to_vec()
+}
+
+/// The positions from `first` to `end`.
+fn visible(first: usize, end: usize, capacity: usize) -> Visible {
+    Visible { end, window: end - first, capacity }
+}
+
+/// What the first token sees.
+fn seen(visible: Visible) -> Range<usize> {
+    visible.end.saturating_sub(visible.window)..visible.end
 }
 
 /// Numbers that an f16 holds exactly, so that both caches hold the same.
@@ -516,7 +541,6 @@ fn halved(values: Vec<f32>) -> Vec<f32> {
 #[test]
 fn attention_is_a_function_of_what_is_visible() {
     let mut numbers = Numbers::seeded(5);
-    let visible = |first, end, capacity| Visible { first, end, capacity };
     let views = [
         visible(0, 1, 64),
         visible(0, 15, 64),
@@ -532,7 +556,7 @@ fn attention_is_a_function_of_what_is_visible() {
     for (heads, head_dim) in [(1, 64), (8, 64), (2, 2), (3, 6), (2, 96), (1, 32)] {
         for kind in Kind::ALL {
             for view in views {
-                let seen = view.end - view.first;
+                let seen = view.window;
                 let queries = numbers.floats(kind, heads * head_dim);
                 let keys = halved(numbers.floats(kind, seen * head_dim));
                 let values = halved(numbers.floats(kind, seen * head_dim));
@@ -550,6 +574,36 @@ fn attention_is_a_function_of_what_is_visible() {
                     }
                     let alone = attend(set, &queries[..head_dim], cache.whole(), view, &sinks[..1]);
                     assert_eq!(bits(&alone), bits(&expected[..head_dim]), "{name}: {what}: one head alone");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn tokens_that_go_over_the_cache_together_see_what_each_sees_alone() {
+    let mut numbers = Numbers::seeded(7);
+    let (heads, head_dim) = (5, 32);
+    let row = heads * head_dim;
+    for (end, window, capacity) in
+        [(1, usize::MAX, 192), (100, usize::MAX, 192), (60, 128, 192), (300, 128, 192), (64, 1, 128)]
+    {
+        for tokens in [2, 8, 19] {
+            let view = Visible { end, window, capacity };
+            let positions = seen(view).len() + tokens - 1;
+            let queries = numbers.floats(Kind::Normal, tokens * row);
+            let [keys, values] = [0, 1].map(|_| halved(numbers.floats(Kind::Normal, positions * head_dim)));
+            let sinks = numbers.floats(Kind::Normal, heads);
+            let cache = Cache::new(&keys, &values, head_dim, view);
+            let alone = |token: usize| {
+                let view = Visible { end: end + token, window, capacity };
+                attend(Kernels::portable(), &queries[token * row..][..row], cache.whole(), view, &sinks)
+            };
+            let expected: Vec<f32> = (0..tokens).flat_map(alone).collect();
+            for set in available() {
+                for cached in [cache.whole(), cache.half()] {
+                    let found = attend_all(set, &queries, tokens, cached, view, &sinks);
+                    assert_eq!(bits(&found), bits(&expected), "{}: {tokens} tokens, {view:?}", set.name());
                 }
             }
         }
@@ -585,13 +639,13 @@ fn attention_agrees_with_another_program() {
     let [q, k, v, sinks] = ["q", "k", "v", "sink"].map(|name| file.f32s(name));
     for (window, name) in [(usize::MAX, "expected_window_0"), (8, "expected_window_8")] {
         for (token, expected) in file.f32s(name).chunks(8 * 64).enumerate() {
-            let view = Visible { first: (token + 1).saturating_sub(window), end: token + 1, capacity: 64 };
+            let view = Visible { end: token + 1, window, capacity: 64 };
             for kv_head in 0..2 {
-                let seen = |rows: &[f32]| -> Vec<f32> {
+                let visible = |rows: &[f32]| -> Vec<f32> {
                     let row = |position| rows[(2 * position + kv_head) * 64..][..64].to_vec();
-                    (view.first..view.end).flat_map(row).collect()
+                    seen(view).flat_map(row).collect()
                 };
-                let cache = Cache::new(&seen(&k), &seen(&v), 64, view);
+                let cache = Cache::new(&visible(&k), &visible(&v), 64, view);
                 let heads = 4 * kv_head..4 * kv_head + 4;
                 let queries = &q[(8 * token + heads.start) * 64..][..4 * 64];
                 for set in available() {
@@ -607,10 +661,10 @@ fn attention_agrees_with_another_program() {
 
 #[test]
 fn a_visible_key_value_or_sink_that_is_not_a_number_is_not_hidden() {
-    let view = Visible { first: 3, end: 70, capacity: 128 };
+    let view = visible(3, 70, 128);
     let mut numbers = Numbers::seeded(6);
     let queries = numbers.floats(Kind::Normal, 64);
-    let [keys, values] = [0, 1].map(|_| numbers.floats(Kind::Normal, (view.end - view.first) * 64));
+    let [keys, values] = [0, 1].map(|_| numbers.floats(Kind::Normal, view.window * 64));
     for set in available() {
         for at in [0, 64 * 20 + 3, keys.len() - 1] {
             let mut bad = keys.clone();

@@ -201,6 +201,25 @@ fn a_conversation_goes_on_as_if_it_had_never_been_away() {
 }
 
 #[test]
+fn a_message_that_there_is_no_room_to_end_stays_under_way() {
+    let (bytes, len) = with_generation(|generation| {
+        begin(generation);
+        turn(generation, TurnConfig { max_tokens: 30, ..TurnConfig::default() });
+        assert_ne!(generation.tokens().last(), Some(&generation.special().end));
+        (saved_conversation(generation), generation.tokens().len())
+    });
+    let session = SessionConfig { context_tokens: len, ..SESSION };
+    turns::with_generation((fastest(), &session), History::Documented, |generation| {
+        generation.restore(&bytes).expect("just as much room");
+        for _ in 0..2 {
+            let refused = generation.append(&[user(&[Content::Text("And?")])], &mut [0; 64]);
+            assert!(matches!(refused, Err(Error::Capacity { .. })), "{refused:?}");
+            assert!(saved_conversation(generation) == bytes);
+        }
+    });
+}
+
+#[test]
 fn a_damaged_conversation_is_refused_and_changes_nothing() {
     with_generation(|generation| {
         begin(generation);

@@ -167,8 +167,9 @@ impl<'r, 'w> Generation<'r, 'w> {
     /// is over. `scratch` is memory to put texts together in, see [`Renderer::scratch_size`].
     ///
     /// # Errors
-    /// [`Error::Render`] if a message cannot be rendered or `scratch` is too small; [`Error::Capacity`] if the context or
-    /// the list of messages is full. The conversation is as before.
+    /// [`Error::Render`] if a message cannot be rendered or `scratch` is too small; [`Error::Token`] if one of a message's own
+    /// tokens is none of the model's; [`Error::Capacity`] if the context or the list of messages is full. The conversation is
+    /// as before.
     pub fn append(&mut self, messages: &[Message<'_>], scratch: &mut [u8]) -> Result<()> {
         self.close()?;
         let before = (self.len, self.messages_len);
@@ -209,10 +210,15 @@ impl<'r, 'w> Generation<'r, 'w> {
         let mut renderer = Renderer::new(&tokenizer, self.special);
         renderer.history = self.config.history;
         let function_tools = has_function_tools(messages);
+        let vocabulary = self.session.model().config().vocabulary;
         for (index, message) in messages.iter().enumerate() {
             let facts = Facts::of_message(message);
             if !keeps(index, facts) {
                 continue;
+            }
+            let mut own = message.own_tokens.iter().flat_map(|own| own.tokens).enumerate();
+            if let Some((index, &token)) = own.find(|(_, token)| **token as usize >= vocabulary) {
+                return Err(Error::Token { index, token, vocabulary });
             }
             let begin = self.len;
             let mut overflow = 0;
@@ -358,18 +364,22 @@ impl<'r, 'w> Generation<'r, 'w> {
     /// Ends a message that the model left unfinished, or takes it back if not even its header was complete.
     pub(super) fn close(&mut self) -> Result<()> {
         self.forget_drafts();
-        match self.open.take() {
+        match self.open {
             Some(Open { begin, facts: Some(facts) }) => {
-                self.push(self.special.end)?;
-                self.finish(begin, facts)
+                // Where the list is full, nothing is done.
+                if self.messages_room() > 0 {
+                    self.push(self.special.end)?;
+                }
+                self.finish(begin, facts)?;
             }
             Some(Open { begin, facts: None }) => {
                 self.len = begin;
                 self.rewind_to(begin);
-                Ok(())
             }
-            None => Ok(()),
+            None => {}
         }
+        self.open = None;
+        Ok(())
     }
 
     /// Takes out the reasoning that the history has no place for.

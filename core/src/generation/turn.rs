@@ -19,12 +19,12 @@ use super::stop_strings::StopStrings;
 pub struct TurnConfig<'t> {
     /// How tokens are drawn.
     pub sampler: SamplerConfig<'t>,
-    /// Most tokens to write; 0 for as many as the context holds. The few tokens of a header that the model is led to may
-    /// come on top.
+    /// Most tokens to write; 0 for as many as the context holds.
     pub max_tokens: usize,
     /// Tokens of reasoning after which the model is led on to its answer; 0 for no reasoning at all.
     pub reasoning_tokens: Option<usize>,
-    /// Texts that end the answer. They are not told, but stay in the conversation as the model wrote them.
+    /// Texts that end the turn, in an answer or what is told before calls. They are not told, but stay in the conversation as the
+    /// model wrote them.
     pub stop: &'t [&'t str],
     /// The tools that may be called, by their full names: `functions.f`, `python`.
     pub recipients: &'t [&'t str],
@@ -58,6 +58,24 @@ impl Default for TurnConfig<'_> {
             log_probabilities: None,
             draft_tokens: DRAFT_TOKENS,
         }
+    }
+}
+
+impl TurnConfig<'_> {
+    /// Refuses what no turn can have, whatever the conversation.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] if a number is outside its range, if no tool can be called where one must be, or if there are
+    /// constraints and free headers, which could go around them.
+    pub fn check(&self, has_constraints: bool) -> Result<()> {
+        let demand = |holds: bool, name, expected| if holds { Ok(()) } else { Err(Error::Setting { name, expected }) };
+        Sampler::new(self.sampler)?;
+        StopStrings::new(self.stop)?;
+        let can_tell = self.log_probabilities.is_none_or(|count| count <= TOP_MAX);
+        demand(can_tell, "log_probabilities", "a number from 0 to 20")?;
+        let can_call = !self.recipients.is_empty() && self.constrain_headers;
+        demand(!self.must_call || can_call, "must_call", "tools to call, and constrained headers")?;
+        demand(!has_constraints || self.constrain_headers, "constrain_headers", "true where there are constraints")
     }
 }
 
@@ -223,14 +241,9 @@ impl<'t> Turn<'t> {
     /// [`Error::Setting`] if a number is outside its range, or no tool can be called where one must be; [`Error::Capacity`] if
     /// the context is full. The conversation is as before, besides an unfinished message that is ended.
     pub fn new(generation: &mut Generation<'_, '_>, config: TurnConfig<'t>) -> Result<Self> {
+        config.check(false)?;
         let sampler = Sampler::new(config.sampler)?;
         let stop = StopStrings::new(config.stop)?;
-        if config.log_probabilities.is_some_and(|count| count > TOP_MAX) {
-            return Err(Error::Setting { name: "log_probabilities", expected: "a number from 0 to 20" });
-        }
-        if config.must_call && (config.recipients.is_empty() || !config.constrain_headers) {
-            return Err(Error::Setting { name: "must_call", expected: "tools to call, and constrained headers" });
-        }
         generation.close()?;
         let begin = generation.tokens().len();
         generation.open = Some(Open { begin, facts: None });
@@ -282,11 +295,10 @@ impl<'t> Turn<'t> {
     /// message is not complete.
     ///
     /// # Errors
-    /// [`Error::Setting`] without [`TurnConfig::constrain_headers`], since free headers could go around the constraints.
+    /// [`Error::Setting`] without [`TurnConfig::constrain_headers`]. The turn has begun by then: [`TurnConfig::check`] tells
+    /// before.
     pub fn with_constraints(mut self, constraints: &'t mut [Constraint<'t>]) -> Result<Self> {
-        if self.grammar.is_none() && !constraints.is_empty() {
-            return Err(Error::Setting { name: "constrain_headers", expected: "true where there are constraints" });
-        }
+        self.config.check(!constraints.is_empty())?;
         self.constraints = constraints;
         Ok(self)
     }
@@ -301,7 +313,7 @@ impl<'t> Turn<'t> {
     /// # Errors
     /// [`Error::NotFinite`] as [`crate::transformer::Session::step`]: the turn can be stepped again, or cancelled.
     /// [`Error::State`] if no token is allowed, or not that of [`TurnConfig::beginning`], or if the conversation has changed
-    /// since the turn began. [`Error::Mask`] of a mask.
+    /// since the turn began. [`Error::Mask`] of a mask. A mask that allows nothing or fails is asked again by the next step.
     pub fn step(
         &mut self,
         generation: &mut Generation<'_, '_>,
@@ -425,8 +437,13 @@ impl<'t> Turn<'t> {
         if allowed == Allowed::ListedAndOrdinary && self.constrained.is_none() {
             mask.iter_mut().zip(&**ordinary).for_each(|(word, ordinary)| *word |= ordinary);
         }
-        self.allowed = Some(mask.iter().map(|word| word.count_ones() as usize).sum());
-        Ok(())
+        match mask.iter().map(|word| word.count_ones() as usize).sum::<usize>() {
+            0 => Err(Error::State("at least one allowed token")),
+            count => {
+                self.allowed = Some(count);
+                Ok(())
+            }
+        }
     }
 
     /// The next token, if it is the only one that is allowed, and nobody wants to know more than that.

@@ -3,6 +3,8 @@
 //! Each kernel takes one pointer to a `repr(C)` structure, so that intrinsics and assembly, on every system, read the
 //! same offsets. [`super::Kernels`] fills them in, after it has checked every length.
 
+use core::ops::Range;
+
 /// out[t][r] = sum over c of weights[r][c] * inputs[index[t]][c].
 #[repr(C)]
 pub struct Matmul {
@@ -70,11 +72,15 @@ pub struct Swiglu {
     pub outputs: *mut f32,
 }
 
-/// Attention of the query heads that share one key-value head, for one token.
+/// Attention of the query heads that share one key-value head, for some tokens.
 #[repr(C)]
 pub struct Attend {
-    /// [heads][head_dim], rotated.
+    /// [tokens][heads][head_dim], rotated.
     pub queries: *const f32,
+    /// Values from one token's queries to the next one's.
+    pub queries_stride: usize,
+    /// Tokens, at positions that follow one another.
+    pub tokens: usize,
     /// Query heads.
     pub heads: usize,
     /// Values in a head.
@@ -85,14 +91,24 @@ pub struct Attend {
     pub values: *const u8,
     /// Positions in the ring, a multiple of 64; position p lies at p % capacity.
     pub capacity: usize,
-    /// First visible position.
-    pub first: usize,
-    /// One past the last visible position.
+    /// One past the last position that the first token sees; the next token sees one more.
     pub end: usize,
+    /// How many positions a token sees, if there are so many before its end.
+    pub window: usize,
     /// Factor of every score: 1 / sqrt(head_dim).
     pub scale: f32,
     /// One for each query head.
     pub sinks: *const f32,
-    /// [heads][head_dim].
+    /// [tokens][heads][head_dim].
     pub outputs: *mut f32,
+    /// Values from one token's outputs to the next one's.
+    pub outputs_stride: usize,
+}
+
+impl Attend {
+    /// The positions that a token sees.
+    pub fn seen(&self, token: usize) -> Range<usize> {
+        let end = self.end + token;
+        end.saturating_sub(self.window)..end
+    }
 }

@@ -49,6 +49,9 @@ pub const KEY_TILE: usize = 16;
 /// Attention goes over the cache in blocks of this many positions, counted from position 0.
 pub const ATTENTION_BLOCK: usize = 64;
 
+/// So many tokens go over the cache together: what they see is read once for all of them.
+pub const ATTENTION_TOKENS: usize = 8;
+
 /// One function for each kernel. The contract of each is that of the argument block it takes: pointers valid for the
 /// lengths given there, outputs exclusive.
 #[derive(Clone, Copy)]
@@ -131,13 +134,13 @@ pub enum Cached<'a> {
     },
 }
 
-/// Which positions of a cache a token sees, and how long the cache is.
+/// Which positions of a cache tokens see that follow one another, and how long the cache is.
 #[derive(Clone, Copy, Debug)]
 pub struct Visible {
-    /// First visible position.
-    pub first: usize,
-    /// One past the last.
+    /// One past the last position that the first token sees; the next token sees one more.
     pub end: usize,
+    /// How many positions a token sees at most, those before its end.
+    pub window: usize,
     /// Positions in the ring, a multiple of [`ATTENTION_BLOCK`].
     pub capacity: usize,
 }
@@ -273,21 +276,33 @@ impl Kernels {
         unsafe { (self.set.swiglu)(&arguments) }
     }
 
-    /// Attention of the query heads that share one key-value head, for one token.
+    /// Attention of the query heads that share one key-value head, for a token in each row of `out`.
     ///
-    /// `queries` and `out` are [heads][head_dim], `sinks` [heads]. Keys and values of the visible positions are in the
-    /// cache.
+    /// `out` is [tokens][heads * head_dim], and so are `queries`, with a number of values from one token to the next;
+    /// `sinks` is [heads]. Keys and values of the visible positions are in the cache.
     ///
     /// # Panics
     /// If the shapes disagree, if nothing is visible, or if a visible position is not in the cache.
-    pub fn attend(&self, queries: &[f32], cached: Cached<'_>, visible: Visible, sinks: &[f32], out: &mut [f32]) {
-        let Visible { first, end, capacity } = visible;
-        let heads = sinks.len();
-        assert!(heads > 0 && queries.len().is_multiple_of(heads) && out.len() == queries.len());
-        let head_dim = queries.len() / heads;
-        assert!(first < end && end - first <= capacity && capacity.is_multiple_of(ATTENTION_BLOCK));
+    pub fn attend(
+        &self,
+        (queries, queries_stride): (&[f32], usize),
+        cached: Cached<'_>,
+        visible: Visible,
+        sinks: &[f32],
+        out: &mut Tile<'_>,
+    ) {
+        let Visible { end, window, capacity } = visible;
+        let (heads, tokens) = (sinks.len(), out.rows());
+        assert!(heads > 0 && out.columns().is_multiple_of(heads) && end > 0 && window > 0);
+        let head_dim = out.columns() / heads;
+        let Some(last) = tokens.checked_sub(1) else { return };
+        let queries_len = last.checked_mul(queries_stride).and_then(|start| start.checked_add(out.columns()));
+        assert!(queries_len.is_some_and(|len| len <= queries.len()));
+        let last_end = end.checked_add(last).expect("a position");
+        let seen = last_end - end.saturating_sub(window);
+        assert!(seen <= capacity && capacity.is_multiple_of(ATTENTION_BLOCK));
         // The cache grows with the highest position, so a ring that has wrapped is there as a whole.
-        let positions = end.min(capacity);
+        let positions = last_end.min(capacity);
         let keys_len = positions.next_multiple_of(KEY_TILE).checked_mul(head_dim);
         let keys_len = keys_len.expect("no more keys than there is memory");
         let values_len = positions * head_dim;
@@ -303,18 +318,21 @@ impl Kernels {
         };
         let arguments = arguments::Attend {
             queries: queries.as_ptr(),
+            queries_stride,
+            tokens,
             heads,
             head_dim,
             keys,
             values,
             capacity,
-            first,
             end,
+            window,
             scale: 1.0 / libm::sqrtf(head_dim as f32),
             sinks: sinks.as_ptr(),
             outputs: out.as_mut_ptr(),
+            outputs_stride: out.stride(),
         };
-        // SAFETY: every position in `first..end`, modulo the capacity, lies below `positions`, for which the cache was
+        // SAFETY: every position that a token sees, modulo the capacity, lies below `positions`, for which the cache was
         // checked above; queries, sinks and outputs have the lengths given; the set can run here.
         unsafe { kernel(&arguments) }
     }

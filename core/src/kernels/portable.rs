@@ -322,12 +322,15 @@ impl Element for u16 {
 /// The contract of [`arguments::Attend`].
 pub(super) unsafe fn attend<E: Element>(arguments: &arguments::Attend) {
     let (head_dim, capacity) = (arguments.head_dim, arguments.capacity);
-    for head in 0..arguments.heads {
-        // SAFETY: queries, outputs and sinks hold `heads` heads.
+    for (token, head) in (0..arguments.tokens).flat_map(|token| (0..arguments.heads).map(move |head| (token, head))) {
+        let visible = arguments.seen(token);
+        // SAFETY: queries, outputs and sinks hold `heads` heads of each token.
         let (query, out, sink) = unsafe {
+            let query = arguments.queries.add(token * arguments.queries_stride + head * head_dim);
+            let out = arguments.outputs.add(token * arguments.outputs_stride + head * head_dim);
             (
-                core::slice::from_raw_parts(arguments.queries.add(head * head_dim), head_dim),
-                core::slice::from_raw_parts_mut(arguments.outputs.add(head * head_dim), head_dim),
+                core::slice::from_raw_parts(query, head_dim),
+                core::slice::from_raw_parts_mut(out, head_dim),
                 *arguments.sinks.add(head),
             )
         };
@@ -336,9 +339,9 @@ pub(super) unsafe fn attend<E: Element>(arguments: &arguments::Attend) {
         let mut weights_sum = [0.0; LANES];
         weights_sum[0] = 1.0;
         out.fill(0.0);
-        for block in arguments.first / ATTENTION_BLOCK..arguments.end.div_ceil(ATTENTION_BLOCK) {
+        for block in visible.start / ATTENTION_BLOCK..visible.end.div_ceil(ATTENTION_BLOCK) {
             let begin = block * ATTENTION_BLOCK;
-            let seen = arguments.first.max(begin) - begin..(arguments.end - begin).min(ATTENTION_BLOCK);
+            let seen = visible.start.max(begin) - begin..(visible.end - begin).min(ATTENTION_BLOCK);
             // The capacity is a multiple of the block, so a block lies in one piece.
             let slot = begin % capacity;
             let mut scores = [0.0; ATTENTION_BLOCK];

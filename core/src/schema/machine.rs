@@ -239,6 +239,15 @@ impl<'r> Machine<'r> {
         first..self.threads.len()
     }
 
+    /// As [`Machine::step`], but the set comes to begin at `at`, in the place of all that is there.
+    pub fn step_to(&mut self, program: &Program<'_>, at: usize, set: Range<usize>, byte: u8) -> Range<usize> {
+        let next = self.step(program, set, byte);
+        let end = at + next.len();
+        self.threads.copy_within(next, at);
+        self.threads.truncate(end);
+        at..end
+    }
+
     /// The byte that follows, if it can be only one. `None` also where too many would have to be tried.
     pub fn only_byte(&mut self, program: &Program<'_>, set: Range<usize>) -> Option<u8> {
         const TRIED_MAX: usize = 16;

@@ -73,11 +73,9 @@ impl<'r> SchemaMask<'r> {
         self.make_room();
         let mut set = 0..self.current;
         for byte in bytes {
-            set = self.machine.step(&self.program, set, *byte);
+            set = self.machine.step_to(&self.program, 0, set, *byte);
         }
         self.current = set.len();
-        self.machine.threads.copy_within(set, 0);
-        self.machine.threads.truncate(self.current);
         self.current > 0
     }
 
@@ -103,10 +101,7 @@ impl<'r> SchemaMask<'r> {
             && let Some(byte) = self.machine.only_byte(&self.program, set.clone())
             && text.push(byte).is_ok()
         {
-            let next = self.machine.step(&self.program, set, byte);
-            set = threads..threads + next.len();
-            self.machine.threads.copy_within(next, threads);
-            self.machine.threads.truncate(set.end);
+            set = self.machine.step_to(&self.program, threads, set, byte);
         }
         self.machine.threads.truncate(threads);
         let text = text.utf8_chunks().next()?.valid();
@@ -236,7 +231,7 @@ impl<'r> SchemaMask<'r> {
         let bytes = self.index.tokenizer.token_bytes(id).unwrap_or_default();
         let mut set = begin..self.machine.threads.len();
         for byte in bytes {
-            set = self.machine.step(&self.program, set, *byte);
+            set = self.machine.step_to(&self.program, begin, set, *byte);
         }
         if !set.is_empty() {
             allow(mask, id);

@@ -231,7 +231,11 @@ impl Encoding<'_, '_> {
                 };
             }
             first = false;
-            let certain = self.merger.window(self.tables, &window[..len], false, &mut |id| sink.id(id));
+            let mut certain = self.merger.window(self.tables, &window[..len], false, &mut |id| sink.id(id));
+            if certain == 0 {
+                // No token is so long but those of a damaged index.
+                certain = self.merger.window(self.tables, &window[..len], true, &mut |id| sink.id(id));
+            }
             window.copy_within(certain..len, 0);
             len -= certain;
         }

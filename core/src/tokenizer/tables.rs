@@ -197,13 +197,27 @@ impl<'r> Tables<'r> {
         if ids > IDS_MAX as usize || specials.max(short).max(long) > index.len() / 8 {
             return Err(cutter.wrong("an index of at most 2097151 ids", ids as u64));
         }
+        if short + long > ids {
+            return Err(cutter.wrong("at most one short or long token for each id", (short + long) as u64));
+        }
         if lookahead > LOOKAHEAD_MAX {
             return Err(cutter.wrong("a lookahead of at most 512 bytes", lookahead as u64));
         }
-        let offsets = cutter.cut(counts.ids + 1)?;
-        let bytes = cutter.cut(counts.bytes)?;
+        let offsets: &[u32] = cutter.cut(counts.ids + 1)?;
+        let bytes: &[u8] = cutter.cut(counts.bytes)?;
+        let is_token = |[start, end]: &[u32; 2]| start <= end && (end - start) as usize <= TOKEN_BYTES_MAX;
+        if !offsets.array_windows().all(is_token) || offsets[ids] as usize > bytes.len() {
+            return Err(cutter.wrong("tokens of at most 256 bytes, one behind the other", 0));
+        }
         let special = cutter.cut(counts.ids.div_ceil(64))?;
-        let specials = cutter.cut(counts.specials)?;
+        let specials: &[Special] = cutter.cut(counts.specials)?;
+        let is_special = |[start, size, id]: &Special| {
+            (1..=TOKEN_BYTES_MAX).contains(&name(bytes, *start, *size).len()) && (*id as usize) < ids
+        };
+        if !specials.iter().all(is_special) || !specials.is_sorted_by_key(|[start, size, _]| name(bytes, *start, *size))
+        {
+            return Err(cutter.wrong("names of special tokens, of 1 to 256 bytes and in order", 0));
+        }
         let byte_ids = cutter.cut(256)?.first_chunk().expect("256 were cut");
         let byte_pairs = cutter.cut(256 * 256)?.first_chunk().expect("65536 were cut");
         let characters = cutter.cut(1 << 16)?.first_chunk().expect("65536 were cut");
@@ -286,7 +300,7 @@ impl<'r> Tables<'r> {
             let same = name.iter().zip(text).take_while(|(left, right)| left == right).count();
             if same < name.len() {
                 text = &text[..same];
-            } else if allowed(id) {
+            } else if same > 0 && allowed(id) {
                 return Some((same, id));
             } else {
                 text = &text[..same.checked_sub(1)?];

@@ -1,4 +1,4 @@
-use crate::kernels::Kernels;
+use crate::kernels::{ATTENTION_TOKENS, Kernels};
 use crate::model::{Config, Layer};
 use crate::parallel::{Groups, Parallel, Stage, Tile, for_each_tile};
 
@@ -67,14 +67,16 @@ impl Attention<'_> {
         }
         let (queries, sinks, cache) = (&*self.query_key_value, &*self.sinks, &self.cache);
         let context = Tile::new(self.context.values_mut(), tokens, heads * head_dim);
-        for_each_tile(parallel, context, Groups::Single, shared, |token, first, mut out| {
-            let kv_head = first / shared;
+        // Few tokens still go to many threads.
+        let together = (tokens * kv_heads / (4 * (parallel.workers() + 1))).clamp(1, ATTENTION_TOKENS);
+        for_each_tile(parallel, context, Groups::Of(together), shared, |group, first, mut out| {
+            let (token, kv_head) = (group * together, first / shared);
             kernels.attend(
-                &queries[token * row + first..][..shared],
+                (&queries[token * row + first..], row),
                 cache.head(place, kv_head),
                 cache.visible(place, position + token),
                 &sinks[kv_head * config.group()..][..config.group()],
-                out.row(0),
+                &mut out,
             );
         });
 

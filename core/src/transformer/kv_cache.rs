@@ -90,10 +90,10 @@ impl<'r> KvCache<'r> {
         }
     }
 
-    /// What the token at `position` sees.
+    /// What the token at `position` and those after it see.
     pub fn visible(&self, layer: Place, position: usize) -> Visible {
-        let first = if layer.windowed { (position + 1).saturating_sub(self.window) } else { 0 };
-        Visible { first, end: position + 1, capacity: self.slots(layer) }
+        let window = if layer.windowed { self.window } else { usize::MAX };
+        Visible { end: position + 1, window, capacity: self.slots(layer) }
     }
 
     /// The lowest position besides 0 from which the session can go on: all that its window sees is still there.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use ossicle_core::tokenizer::{Specials, Tokenizer};
 use serde_json::Value;
+use url::Url;
 
 use crate::vocabulary::o200k_harmony;
 
@@ -22,6 +23,8 @@ pub struct Browser<W> {
     web: W,
     /// What was shown; the index is the cursor. The oldest are forgotten where all are too much.
     shown: Vec<Option<Arc<Page>>>,
+    /// Domains that may be seen, with all below them; none for any.
+    domains: Vec<String>,
     tokenizer: Tokenizer<'static>,
 }
 
@@ -40,7 +43,34 @@ const LONGEST: usize = 1024;
 impl<W: Web> Browser<W> {
     /// A browser that has shown nothing.
     pub fn new(web: W) -> Self {
-        Self { web, shown: Vec::new(), tokenizer: o200k_harmony() }
+        Self { web, shown: Vec::new(), domains: Vec::new(), tokenizer: o200k_harmony() }
+    }
+
+    /// Pages of these domains, and of those below them, may be seen from now on, and no others; with none, any.
+    pub fn restrict_to(&mut self, domains: Vec<String>) {
+        self.domains = domains;
+    }
+
+    /// What the next page that is shown will be cited by.
+    pub fn next_cursor(&self) -> usize {
+        self.shown.len()
+    }
+
+    /// The pages that are remembered, by their cursors.
+    pub fn pages(&self) -> impl DoubleEndedIterator<Item = (usize, &Page)> {
+        self.shown.iter().enumerate().filter_map(|(cursor, page)| Some((cursor, &**page.as_ref()?)))
+    }
+
+    fn may_be_seen(&self, url: &str) -> Result<(), String> {
+        let url = Url::parse(url).map_err(|error| format!("{url}: {error}"))?;
+        let host = url.host_str().unwrap_or_default();
+        let is_below = |domain: &String| {
+            host.strip_suffix(&**domain).is_some_and(|below| below.is_empty() || below.ends_with('.'))
+        };
+        if self.domains.is_empty() || self.domains.iter().any(is_below) {
+            return Ok(());
+        }
+        Err(format!("{url}: pages of other domains than {} may not be opened", self.domains.join(", ")))
     }
 
     /// What a call of `browser.FUNCTION` is answered with; whatever is wrong is said to the model.
@@ -61,7 +91,7 @@ impl<W: Web> Browser<W> {
         let Some(query) = arguments["query"].as_str() else { return Err("query: expected a string".into()) };
         let hits = self.web.search(query)?;
         let mut html = String::from("<h1>Search Results</h1><ul>");
-        for Hit { url, title, text } in hits.into_iter().take(HITS) {
+        for Hit { url, title, text } in hits.into_iter().filter(|hit| self.may_be_seen(&hit.url).is_ok()).take(HITS) {
             let (url, title, text) = (escaped(&url), escaped(&title), escaped(&text));
             let _ = write!(html, "<li><a href=\"{url}\">{title}</a> {text}</li>");
         }
@@ -133,7 +163,10 @@ impl<W: Web> Browser<W> {
     }
 
     fn fetch(&mut self, url: &str, is_source: bool) -> Result<Arc<Page>, String> {
+        self.may_be_seen(url)?;
         let Fetched { url, text, is_html } = self.web.fetch(url)?;
+        // A redirection may have led elsewhere.
+        self.may_be_seen(&url)?;
         let page = if is_html && !is_source { Page::of_html(&url, &text)? } else { Page::of_text(&url, &text) };
         Ok(Arc::new(page))
     }
@@ -303,6 +336,23 @@ mod tests {
         assert_eq!(browser.call("open", "not JSON"), "Error: the arguments are not a JSON object");
         // A failed call leaves the cursors as they were.
         assert!(call(&mut browser, "open", json!({ "id": 0 })).starts_with("[1]"));
+    }
+
+    #[test]
+    fn other_domains_are_neither_found_nor_opened() {
+        let mut browser = browser();
+        browser.restrict_to(vec!["isle.example".into()]);
+        let found = call(&mut browser, "search", json!({ "query": "boats" }));
+        assert!(found.contains("isle.example") && !found.contains("harbour.example"), "{found}");
+        for (url, expected) in [
+            ("http://harbour.example/", "pages of other domains than isle.example may not be opened"),
+            ("http://notisle.example/", "pages of other domains than isle.example may not be opened"),
+            ("http://deep.isle.example/", "not found"),
+        ] {
+            let answer = call(&mut browser, "open", json!({ "id": url }));
+            assert_eq!(answer, format!("Error: {url}: {expected}"));
+        }
+        assert_eq!(browser.pages().map(|(cursor, page)| (cursor, &*page.title)).collect::<Vec<_>>(), [(0, "boats")]);
     }
 
     #[test]

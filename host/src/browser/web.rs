@@ -26,6 +26,16 @@ pub trait Web {
     fn fetch(&mut self, url: &str) -> Result<Fetched, String>;
 }
 
+impl<W: Web + ?Sized> Web for Box<W> {
+    fn search(&mut self, query: &str) -> Result<Vec<Hit>, String> {
+        (**self).search(query)
+    }
+
+    fn fetch(&mut self, url: &str) -> Result<Fetched, String> {
+        (**self).fetch(url)
+    }
+}
+
 /// What a search found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hit {

@@ -10,6 +10,8 @@ mod outline;
 mod settle;
 mod values;
 
+use core::cell::Cell;
+
 use super::dfa::{Drafts, NONE, Workshop};
 use super::number::{Decimal, Numbers};
 use super::program::{Arrays, NO_VALUE, Node, Objects, Program, Property, Strings};
@@ -107,6 +109,8 @@ pub struct Compiler<'r, 'j> {
     name_slots: &'r mut [u32],
     starts: List<'r, u32>,
     apart: List<'r, Apart>,
+    /// How many nodes, properties and states may still be compared with each other to tell branches apart.
+    comparisons: Cell<u32>,
     warnings: List<'r, SchemaError>,
     /// Nodes that many schemas share.
     any_string: u32,
@@ -169,6 +173,7 @@ where
             name_slots: carver.filled(2 * (1024 + size / 2), 0)?,
             starts: carver.list(1024 + size / 2)?,
             apart: carver.list(256 + size / 16)?,
+            comparisons: Cell::new(1 << 26),
             warnings: carver.list(256)?,
             any_string: NONE,
             integer: NONE,
@@ -449,28 +454,38 @@ where
             return fail(branches.offset(), keyword, "a list of schemas");
         };
         self.flat[index].flags |= flag;
-        let count = array.iter().count();
-        let first = self.lists.len();
-        for _ in 0..count {
-            self.list(NONE)?;
-        }
-        for (branch, value) in array.iter().enumerate() {
+        let first = self.lists.len() as u32;
+        let mut has_true = false;
+        for value in array.iter() {
+            // Only branches that say nothing are the same node: all others have places of their own.
+            if matches!(value.kind(), Kind::Bool(true)) && core::mem::replace(&mut has_true, true) {
+                if flag == ONE_OF {
+                    self.warn(branches.offset(), "oneOf", APART)?;
+                }
+                continue;
+            }
             let set = self.begin_set();
             for index in 0..self.flat.len() {
                 let member = self.flat[index];
                 self.push_member(Member { flags: member.flags | FOLLOWED, ..member })?;
             }
             self.push_member(Member { value, flags: 0 })?;
-            self.lists[first + branch] = self.end_set(set)?;
+            let id = self.end_set(set)?;
+            self.list(id)?;
         }
-        self.nodes[node as usize] = Node::AnyOf(first as u32, count as u32);
+        let count = self.lists.len() as u32 - first;
+        self.nodes[node as usize] = Node::AnyOf(first, count);
         if flag == ONE_OF && count > 1 {
-            let fits = self.apart.push(Apart { first: first as u32, count: count as u32, offset: branches.offset() });
+            let fits = self.apart.push(Apart { first, count, offset: branches.offset() });
             self.room(fits)?;
         }
         Ok(())
     }
 }
+
+/// What branches of `oneOf` have to be.
+const APART: &str =
+    "branches that can be told apart: of different types, or with a required property whose values differ";
 
 type KeyPattern<'j> = (usize, json::Member<'j>);
 

@@ -5,7 +5,7 @@ use crate::schema::dfa::NONE;
 use crate::schema::program::{Arrays, COUNT_MAX, NO_VALUE, Node, Objects, Property};
 use crate::schema::table::{Table, mix};
 
-use super::{Apart, Compiled, Compiler, empty_list, fail};
+use super::{APART, Apart, Compiled, Compiler, empty_list, fail};
 
 impl<'r, 'j> Compiler<'r, 'j>
 where
@@ -135,9 +135,7 @@ where
             let are_apart =
                 |place: usize| branches[place + 1..].iter().all(|other| self.are_apart(branches[place], *other, 0));
             if !are_named && !(0..branches.len()).all(are_apart) {
-                let expected = "branches that can be told apart: of different types, or with a required property whose \
-                                values differ";
-                self.warn(offset, "oneOf", expected)?;
+                self.warn(offset, "oneOf", APART)?;
             }
         }
         Ok(())
@@ -198,7 +196,7 @@ where
         if !has_value(left) || !has_value(right) {
             return true;
         }
-        if depth > 12 {
+        if depth > 12 || !self.spend(1) {
             return false;
         }
         match (self.nodes[left as usize], self.nodes[right as usize]) {
@@ -247,12 +245,19 @@ where
         }
     }
 
+    /// Whether so much more may be compared. What branches share is compared as often as they do, so there has to be an end.
+    fn spend(&self, count: u32) -> bool {
+        let left = self.comparisons.get().checked_sub(count);
+        self.comparisons.set(left.unwrap_or(0));
+        left.is_some()
+    }
+
     /// Whether a required property of one object is never one of the other's.
     pub(super) fn is_told_by(&self, object: &Objects, other: &Objects, depth: u32) -> bool {
         let of = |object: &Objects| &self.properties[object.first as usize..(object.first + object.count) as usize];
         let name =
             |property: &Property| &self.bytes[property.first as usize..(property.first + property.size) as usize];
-        of(object).iter().filter(|property| property.required).any(|property| {
+        of(object).iter().filter(|property| property.required && self.spend(other.count)).any(|property| {
             match of(other).iter().find(|same| name(same) == name(property)) {
                 Some(same) => self.are_apart(property.node, same.node, depth + 1),
                 None => other.keys == NONE,
@@ -270,16 +275,15 @@ where
             if self.drafts.label(left) != NONE && self.drafts.label(right) != NONE {
                 return false;
             }
-            for one in self.drafts.edges_of(left) {
-                for other in self.drafts.edges_of(right) {
-                    if one.low.max(other.low) > one.high.min(other.high) {
-                        continue;
-                    }
+            let (mut ones, mut others) = (self.drafts.edges_of(left), self.drafts.edges_of(right));
+            while let ([one, behind_one @ ..], [other, behind_other @ ..]) = (ones, others) {
+                if one.low.max(other.low) <= one.high.min(other.high) {
                     let pair = (one.target, other.target);
-                    if !pairs.contains(&pair) && pairs.push(pair).is_err() {
+                    if !self.spend(pairs.len() as u32) || !pairs.contains(&pair) && pairs.push(pair).is_err() {
                         return false;
                     }
                 }
+                if one.high <= other.high { ones = behind_one } else { others = behind_other }
             }
         }
         true
