@@ -3,11 +3,12 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use ossicle_core::harmony::builtin::PYTHON;
+use ossicle_core::harmony::builtin::{BROWSER, PYTHON};
+use ossicle_host::browser::{Browser, Web};
 use ossicle_host::python::Interpreter;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::answer::End;
+use crate::answer::{End, Pages};
 use crate::error::ApiError;
 use crate::settings::Settings;
 use crate::worker::Wanted;
@@ -18,21 +19,35 @@ pub type BoxedInterpreter = Box<dyn Interpreter + Send>;
 /// Makes an interpreter for a conversation.
 pub type NewInterpreter = Arc<dyn Fn() -> BoxedInterpreter + Send + Sync>;
 
+/// Where a conversation's searches and pages come from.
+pub type BoxedWeb = Box<dyn Web + Send>;
+
+/// Makes the web of a conversation.
+pub type NewWeb = Arc<dyn Fn() -> BoxedWeb + Send + Sync>;
+
 /// The tools of one conversation that the server carries out.
 pub struct BuiltIn {
     python: Option<BoxedInterpreter>,
+    browser: Option<Browser<BoxedWeb>>,
 }
 
 impl BuiltIn {
-    /// Those that the server has, as they are before the first call.
-    pub fn new(settings: &Settings) -> Self {
-        Self { python: settings.python.as_ref().map(|new| new()) }
+    /// Those that the server has, as they are before the first call; the model may have been shown pages all the same.
+    pub fn new(settings: &Settings, shown: &Pages) -> Self {
+        let python = settings.python.as_ref().map(|new| new());
+        Self { python, browser: settings.browser.as_ref().map(|new| Browser::after(new(), shown.next_cursor())) }
     }
 
     /// Carries out a call of the model. Ends early, with whatever text, once it is not wanted any more.
-    pub fn call(&mut self, recipient: &str, argument: &str, wanted: &Wanted) -> String {
-        match &mut self.python {
-            Some(python) if recipient == PYTHON.name => python.run(argument, &|| wanted.end().is_some()),
+    /// The browser sees these domains, or any if there are none.
+    pub fn call(&mut self, (recipient, argument): (&str, &str), domains: &[String], wanted: &Wanted) -> String {
+        let (name, function) = recipient.split_once('.').unwrap_or((recipient, ""));
+        match (&mut self.python, &mut self.browser) {
+            (Some(python), _) if name == PYTHON.name => python.run(argument, &|| wanted.end().is_some()),
+            (_, Some(browser)) if name == BROWSER.name => {
+                browser.restrict_to(domains.to_vec());
+                browser.call(function, argument)
+            }
             _ => format!("Error: there is no {recipient}"),
         }
     }
@@ -158,11 +173,12 @@ mod tests {
     use std::sync::Arc;
 
     use super::{BuiltIn, MOST_KEPT, NewInterpreter, Shelf};
+    use crate::answer::Pages;
     use crate::settings::Settings;
 
     fn tools() -> BuiltIn {
         let python: NewInterpreter = Arc::new(|| Box::new(str::to_owned));
-        BuiltIn::new(&Settings { python: Some(python), ..Settings::default() })
+        BuiltIn::new(&Settings { python: Some(python), ..Settings::default() }, &Pages::default())
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A task as the messages of a prompt.
 
 use bumpalo::Bump;
-use ossicle_core::harmony::builtin::PYTHON;
+use ossicle_core::harmony::builtin::{BROWSER, PYTHON};
 use ossicle_core::harmony::conversation::{
     ANALYSIS, Content, ContentType, DeveloperContent, FUNCTIONS, Message, Namespace, ResponseFormat, Role,
     SystemContent, Tool,
@@ -13,11 +13,12 @@ use crate::request::{Format, Item, Task, ToolKind, Tools};
 /// does stands together with the tools in one message, as the model was trained; `from` leaves that in.
 pub fn messages<'a>(arena: &'a Bump, task: &'a Task, date: &'a str, from: usize) -> &'a [Message<'a>] {
     let mut messages = Vec::new();
-    let has_python = task.tools.list.iter().any(|tool| tool.kind == ToolKind::Code);
+    let built_in = [(ToolKind::Browser, BROWSER), (ToolKind::Code, PYTHON)];
+    let built_in = built_in.into_iter().filter(|(kind, _)| task.tools.has(*kind)).map(|(_, tool)| tool);
     let system = SystemContent {
         current_date: Some(date),
         effort: Some(task.effort),
-        tools: if has_python { &[PYTHON] } else { &[] },
+        tools: arena.alloc_slice_copy(&built_in.collect::<Vec<_>>()),
         ..SystemContent::default()
     };
     messages.push(Message::new(Role::System, arena.alloc_slice_copy(&[Content::System(system)])));
@@ -70,7 +71,7 @@ fn message<'a>(arena: &'a Bump, item: &'a Item) -> Message<'a> {
             content_type: match kind {
                 ToolKind::Function => Some(ContentType::Constrained("json")),
                 ToolKind::Custom => None,
-                ToolKind::Code => Some(ContentType::Plain("code")),
+                ToolKind::Code | ToolKind::Browser => Some(ContentType::Plain("code")),
             },
             ..Message::new(Role::Assistant, arena.alloc_slice_copy(&[Content::Text(argument)]))
         },
@@ -85,7 +86,7 @@ fn message<'a>(arena: &'a Bump, item: &'a Item) -> Message<'a> {
 
 /// The namespaces by their names; in each, the tools as the request has them.
 fn namespaces<'a>(arena: &'a Bump, tools: &'a Tools) -> &'a [Namespace<'a>] {
-    let described = tools.list.iter().filter(|tool| tool.kind != ToolKind::Code);
+    let described = tools.list.iter().filter(|tool| !tool.kind.is_built_in());
     let mut names: Vec<&str> = described.map(|tool| &*tool.namespace).collect();
     names.sort_unstable();
     names.dedup();

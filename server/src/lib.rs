@@ -25,7 +25,7 @@ mod store;
 mod stream_rules;
 mod worker;
 
-pub use builtin::{BoxedInterpreter, NewInterpreter};
+pub use builtin::{BoxedInterpreter, BoxedWeb, NewInterpreter, NewWeb};
 pub use error::ApiError;
 pub use gated::Policy;
 pub use seal::Seal;

@@ -4,7 +4,7 @@
 use ossicle_core::generation::{MessageKind, Usage};
 use ossicle_core::harmony::conversation::{COMMENTARY, FINAL, Role};
 
-use crate::answer::AnswerEvent;
+use crate::answer::{AnswerEvent, Pages};
 use crate::request::{Item, Task, ToolKind};
 
 /// A task, and what has become of it in rounds that are over.
@@ -52,12 +52,22 @@ impl Rounds {
     /// The call that the round ended with, if the server is to carry it out: whom it goes to, and with what.
     pub fn call(&self) -> Option<(&str, &str)> {
         match self.said.last() {
-            Some(Item::Call { recipient, kind: ToolKind::Code, argument, .. }) => {
+            Some(Item::Call { recipient, kind, argument, .. }) if kind.is_built_in() => {
                 let is_granted = self.calls < self.task.settings.max_tool_calls.unwrap_or(MOST_CALLS);
                 is_granted.then_some((recipient, argument))
             }
             _ => None,
         }
+    }
+
+    /// The pages that the model has been shown.
+    pub fn pages(&self) -> Pages {
+        Pages::of(&self.task.items)
+    }
+
+    /// The domains that the browser may see.
+    pub fn domains(&self) -> &[String] {
+        &self.task.tools.domains
     }
 
     /// The round is over, and took this.

@@ -14,7 +14,7 @@ use crate::builtin::{BuiltIn, Shelf};
 use crate::error::ApiError;
 use crate::gated::{Held, Next, Policy};
 use crate::metrics::Metrics;
-use crate::request::{Context, Request, Task, ToolKind, previous_response_id};
+use crate::request::{BuiltInTools, Context, Request, Task, previous_response_id};
 use crate::rounds::Rounds;
 use crate::seal::{Seal, new_id};
 use crate::settings::Settings;
@@ -150,10 +150,11 @@ impl Events {
         let permit = shelf.permit(&self.wanted).await?;
         let kept = || shelf.take(&self.request.1, calls.previous.as_deref()?);
         let tools = calls.tools.take().or_else(kept);
-        let mut tools = tools.unwrap_or_else(|| BuiltIn::new(&calls.service.settings));
+        let mut tools = tools.unwrap_or_else(|| BuiltIn::new(&calls.service.settings, &calls.rounds.pages()));
+        let domains = calls.rounds.domains().to_vec();
         let (policy, request, wanted) = (self.policy.clone(), self.request.clone(), self.wanted.clone());
         let called = blocking(move || {
-            let text = tools.call(&recipient, &argument, &wanted);
+            let text = tools.call((&recipient, &argument), &domains, &wanted);
             // Only now, even if nobody waits for it any more.
             drop(permit);
             let subject = Subject::ToolResult { tool: &recipient, text: &text };
@@ -291,7 +292,7 @@ impl Service {
                 return Ok(answer);
             }
         }
-        if task.tools.list.iter().any(|tool| tool.kind == ToolKind::Code) {
+        if task.tools.list.iter().any(|tool| tool.kind.is_built_in()) {
             answer.calls = Some(Calls {
                 service: Arc::clone(self),
                 rounds: Rounds::new(task.clone()),
@@ -335,7 +336,10 @@ impl Service {
             let context = Context {
                 seal: &service.seal,
                 owner: &owner,
-                has_python: service.settings.python.is_some(),
+                built_in: BuiltInTools {
+                    python: service.settings.python.is_some(),
+                    browser: service.settings.browser.is_some(),
+                },
                 history: &history,
                 items: &|ids| service.store.items(&owner, ids, items_size).unwrap_or_default(),
                 items_size,

@@ -2,7 +2,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::builtin::NewInterpreter;
+use crate::builtin::{NewInterpreter, NewWeb};
 use crate::gated::Policy;
 
 /// How to serve.
@@ -34,6 +34,8 @@ pub struct Settings {
     pub policy: Policy,
     /// Runs the Python of conversations that ask for it; without it, they are told that there is none.
     pub python: Option<NewInterpreter>,
+    /// Makes the web that a conversation with a web search sees; without it, they are told that there is none.
+    pub browser: Option<NewWeb>,
     /// Most connections at a time.
     pub connections: usize,
     /// How long answers under way may go on once the server is to stop.
@@ -57,6 +59,7 @@ impl Default for Settings {
             answer_time: Some(Duration::from_secs(3600)),
             policy: Policy::default(),
             python: None,
+            browser: None,
             connections: 512,
             grace: Duration::from_secs(5),
         }

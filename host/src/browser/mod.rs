@@ -37,6 +37,8 @@ const PLACES: usize = 50;
 const PLACE_LINES: usize = 4;
 /// Bytes of the pages that are remembered.
 const REMEMBERED: usize = 100_000_000;
+/// Pages of another browser that are counted.
+const MOST_FORGOTTEN: usize = 10_000;
 /// Characters of titles, addresses and errors.
 const LONGEST: usize = 1024;
 
@@ -46,19 +48,17 @@ impl<W: Web> Browser<W> {
         Self { web, shown: Vec::new(), domains: Vec::new(), tokenizer: o200k_harmony() }
     }
 
+    /// A browser of a conversation that has been shown pages by another one, up to this cursor: they have to be opened again.
+    pub fn after(web: W, cursor: usize) -> Self {
+        let mut browser = Self::new(web);
+        // What the model was told can be read by others, and written.
+        browser.shown.resize(cursor.min(MOST_FORGOTTEN), None);
+        browser
+    }
+
     /// Pages of these domains, and of those below them, may be seen from now on, and no others; with none, any.
     pub fn restrict_to(&mut self, domains: Vec<String>) {
         self.domains = domains;
-    }
-
-    /// What the next page that is shown will be cited by.
-    pub fn next_cursor(&self) -> usize {
-        self.shown.len()
-    }
-
-    /// The pages that are remembered, by their cursors.
-    pub fn pages(&self) -> impl DoubleEndedIterator<Item = (usize, &Page)> {
-        self.shown.iter().enumerate().filter_map(|(cursor, page)| Some((cursor, &**page.as_ref()?)))
     }
 
     fn may_be_seen(&self, url: &str) -> Result<(), String> {
@@ -352,7 +352,6 @@ mod tests {
             let answer = call(&mut browser, "open", json!({ "id": url }));
             assert_eq!(answer, format!("Error: {url}: {expected}"));
         }
-        assert_eq!(browser.pages().map(|(cursor, page)| (cursor, &*page.title)).collect::<Vec<_>>(), [(0, "boats")]);
     }
 
     #[test]

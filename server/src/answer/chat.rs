@@ -128,7 +128,9 @@ impl ChatAnswer {
         let tool = self.tools.find(recipient);
         let name = tool.map_or(recipient.strip_prefix("functions.").unwrap_or(recipient), |tool| &tool.name);
         let call = match tool.map_or(ToolKind::Function, |tool| tool.kind) {
-            ToolKind::Function => json!({ "type": "function", "function": { "name": name, "arguments": "" } }),
+            ToolKind::Function | ToolKind::Browser => {
+                json!({ "type": "function", "function": { "name": name, "arguments": "" } })
+            }
             ToolKind::Custom | ToolKind::Code => json!({ "type": "custom", "custom": { "name": name, "input": "" } }),
         };
         let mut told = json!({ "index": self.calls.len(), "id": new_id("call") });

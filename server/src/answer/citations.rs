@@ -2,6 +2,12 @@
 //!
 //! The model cites what its browser showed as `【cursor†lines】`. Readers get a link instead, and clients an annotation.
 
+use std::collections::BTreeMap;
+
+use ossicle_core::harmony::builtin::BROWSER;
+
+use crate::request::Item;
+
 /// A page that can be cited.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Source {
@@ -22,6 +28,48 @@ pub struct Citation {
     pub source: Source,
 }
 
+/// The pages that a conversation has been shown, by their cursors.
+#[derive(Debug, Default)]
+pub struct Pages(BTreeMap<usize, Source>);
+
+impl Pages {
+    /// Those that the items tell of.
+    pub fn of(items: &[Item]) -> Self {
+        let mut pages = Self::default();
+        for item in items {
+            if let Item::CallOutput { recipient, parts } = item
+                && recipient.split('.').next() == Some(BROWSER.name)
+            {
+                parts.iter().for_each(|text| pages.add(text));
+            }
+        }
+        pages
+    }
+
+    /// Takes notice of what the browser answered, which begins with `[cursor] title (url)`.
+    pub fn add(&mut self, text: &str) {
+        let head = text.lines().next().and_then(|head| head.strip_prefix('[')?.split_once("] "));
+        let Some((Ok(cursor), head)) = head.map(|(cursor, head)| (cursor.parse(), head)) else { return };
+        let (title, url) = head.strip_suffix(')').and_then(|head| head.rsplit_once(" (")).unwrap_or((head, ""));
+        self.0.insert(cursor, Source { url: url.to_owned(), title: title.to_owned() });
+    }
+
+    /// That of a cursor, if it can be cited: what was found, and not where it was found, has an address.
+    pub fn get(&self, cursor: usize) -> Option<&Source> {
+        self.0.get(&cursor).filter(|source| !source.url.is_empty())
+    }
+
+    /// The one shown last.
+    pub fn last(&self) -> Option<&Source> {
+        self.0.last_key_value().map(|(_, source)| source)
+    }
+
+    /// What the next page will be cited by.
+    pub fn next_cursor(&self) -> usize {
+        self.0.last_key_value().map_or(0, |(cursor, _)| cursor.saturating_add(1))
+    }
+}
+
 /// Turns marks into links in a text that comes in parts; marks may be cut anywhere.
 #[derive(Debug, Default)]
 pub struct Citations {
@@ -38,8 +86,8 @@ const BETWEEN: char = '†';
 const LONGEST: usize = 256;
 
 impl Citations {
-    /// Takes a part of the text; what of it can be told, and what that cites. `source` finds the page of a cursor.
-    pub fn take(&mut self, text: &str, source: impl Fn(usize) -> Option<Source>) -> (String, Vec<Citation>) {
+    /// Takes a part of the text; what of it can be told, and what that cites.
+    pub fn take(&mut self, text: &str, pages: &Pages) -> (String, Vec<Citation>) {
         let (mut out, mut citations) = (String::new(), Vec::new());
         for character in text.chars() {
             if self.held.is_empty() && character != BEGIN {
@@ -52,13 +100,13 @@ impl Citations {
             self.held.push(character);
             if character == END {
                 let mark = std::mem::take(&mut self.held);
-                match cursor(&mark).and_then(&source) {
+                match cursor(&mark).and_then(|cursor| pages.get(cursor)) {
                     Some(source) => {
                         let start = self.told + 1;
-                        let link = link(&source);
+                        let link = link(source);
                         let end = start + link.chars().count();
                         self.tell(&mut out, &format!(" {link} "));
-                        citations.push(Citation { start, end, source });
+                        citations.push(Citation { start, end, source: source.clone() });
                     }
                     None => self.tell(&mut out, &mark),
                 }
@@ -103,12 +151,29 @@ fn link(Source { url, title }: &Source) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Citation, Citations, Source};
+    use super::{Citation, Citations, Pages, Source};
 
-    fn source(cursor: usize) -> Option<Source> {
-        let pages = [("https://www.isle.example/a_(b)", "The isle"), ("http://harbour.example", "Harbour")];
-        let (url, title) = pages.get(cursor)?;
-        Some(Source { url: (*url).into(), title: (*title).into() })
+    fn pages() -> Pages {
+        let mut pages = Pages::default();
+        for text in [
+            "[0] The isle (near) (https://www.isle.example/a_(b))\n**viewing lines [0 - 1] of 1**\n\nL0:",
+            "[1] Harbour (http://harbour.example)",
+            "[2] boats",
+            "Error: no page is open",
+            "[x] nothing",
+        ] {
+            pages.add(text);
+        }
+        pages
+    }
+
+    #[test]
+    fn pages_are_known_by_what_the_browser_said_first() {
+        let pages = pages();
+        let source = |url: &str, title: &str| Source { url: url.into(), title: title.into() };
+        assert_eq!(pages.get(0), Some(&source("https://www.isle.example/a_(b)", "The isle (near)")));
+        assert_eq!((pages.get(2), pages.last()), (None, Some(&source("", "boats"))));
+        assert_eq!(pages.next_cursor(), 3);
     }
 
     #[test]
@@ -123,7 +188,7 @@ mod tests {
             let mut out = String::new();
             let mut found = Vec::new();
             for part in [first, second] {
-                let (text, cited) = citations.take(&part.iter().collect::<String>(), source);
+                let (text, cited) = citations.take(&part.iter().collect::<String>(), &pages());
                 out += &text;
                 found.extend(cited);
             }
@@ -144,7 +209,7 @@ mod tests {
     fn what_never_ends_is_told_all_the_same() {
         let mut citations = Citations::default();
         let text = format!("【1†{}", "x".repeat(1000));
-        let (mut out, cited) = citations.take(&text, source);
+        let (mut out, cited) = citations.take(&text, &pages());
         out += &citations.finish();
         assert_eq!((out, cited), (text, Vec::new()));
     }

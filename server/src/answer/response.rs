@@ -3,9 +3,10 @@ use std::sync::Arc;
 use ossicle_core::generation::{MessageKind, Usage};
 use serde_json::{Map, Value, json};
 
+use super::citations::{Citation, Citations, Pages};
 use super::event::{AnswerEvent, End, TokenText};
 use crate::error::ApiError;
-use crate::request::{Request, ToolKind, Tools};
+use crate::request::{Format, Request, ToolKind, Tools, recipient};
 use crate::seal::{Seal, new_id};
 
 /// An event of a stream: its type, and its JSON.
@@ -17,6 +18,9 @@ pub struct ResponseAnswer {
     /// All of the response but `status` and what depends on it.
     response: Map<String, Value>,
     tools: Tools,
+    /// What the model has been shown, and whether it may cite it: what keeps to a schema must stay as it is.
+    pages: Pages,
+    cites: bool,
     output: Vec<Value>,
     open: Option<Open>,
     /// The message is over, but whether it is complete is known when the next event comes.
@@ -52,10 +56,12 @@ struct Open {
     kind: Kind,
     id: String,
     text: String,
-    /// Of code: whether its end has been told, and what it printed.
+    /// Of a call that the server carries out: whether it has been told (of code, its end), and what it was answered with.
     is_told: bool,
-    printed: Option<String>,
+    answer: Option<String>,
     log_probabilities: Vec<Value>,
+    citations: Citations,
+    annotations: Vec<Value>,
 }
 
 #[derive(Clone, PartialEq)]
@@ -82,6 +88,8 @@ impl ResponseAnswer {
         response.extend(request.echo.clone());
         Self {
             response,
+            pages: Pages::of(&request.task.items),
+            cites: request.task.tools.has(ToolKind::Browser) && request.task.settings.format == Format::Text,
             tools: request.task.tools.clone(),
             output: Vec::new(),
             open: None,
@@ -129,7 +137,12 @@ impl ResponseAnswer {
         }
         match (&event, &mut self.open) {
             (AnswerEvent::ToolBegin, _) => return self.run(emit),
-            (AnswerEvent::ToolResult(text), Some(open)) => open.printed = Some(text.clone()),
+            (AnswerEvent::ToolResult(text), Some(open)) => {
+                if open.is_search() {
+                    self.pages.add(text);
+                }
+                open.answer = Some(text.clone());
+            }
             _ => {}
         }
         if core::mem::take(&mut self.has_ended) {
@@ -192,11 +205,29 @@ impl ResponseAnswer {
             Kind::Call { kind: ToolKind::Function, .. } => "fc",
             Kind::Call { kind: ToolKind::Custom, .. } => "ctc",
             Kind::Call { kind: ToolKind::Code, .. } => "ci",
+            Kind::Call { kind: ToolKind::Browser, .. } => "ws",
         });
-        let open = Open { kind, id, text: String::new(), is_told: false, printed: None, log_probabilities: Vec::new() };
-        let (item, part) = (self.item(&open, "in_progress", true), part(&open));
+        let open = Open {
+            kind,
+            id,
+            text: String::new(),
+            is_told: false,
+            answer: None,
+            log_probabilities: Vec::new(),
+            citations: Citations::default(),
+            annotations: Vec::new(),
+        };
+        let is_search = open.is_search();
         self.open = Some(open);
-        let index = self.output.len();
+        // What is searched for is known when the call is whole.
+        if !is_search {
+            self.tell_added(emit);
+        }
+    }
+
+    fn tell_added(&mut self, emit: &mut dyn FnMut(ServerEvent)) {
+        let Some(open) = &self.open else { return };
+        let (index, item, part) = (self.output.len(), self.item(open, IN_PROGRESS, true), part(open));
         self.tell("response.output_item.added", json!({ "output_index": index, "item": item }), emit);
         if self.is_code() {
             self.tell_item("response.code_interpreter_call.in_progress", json!({}), emit);
@@ -210,11 +241,27 @@ impl ResponseAnswer {
         self.open.as_ref().is_some_and(|open| matches!(open.kind, Kind::Call { kind: ToolKind::Code, .. }))
     }
 
-    /// Code that is complete runs now.
+    fn is_search(&self) -> bool {
+        self.open.as_ref().is_some_and(Open::is_search)
+    }
+
+    /// A call that is complete is carried out now.
     fn run(&mut self, emit: &mut dyn FnMut(ServerEvent)) {
         if self.is_code() {
             self.tell_code(emit);
             self.tell_item("response.code_interpreter_call.interpreting", json!({}), emit);
+        } else if self.is_search() {
+            self.tell_search(emit);
+            self.tell_item("response.web_search_call.in_progress", json!({}), emit);
+            self.tell_item("response.web_search_call.searching", json!({}), emit);
+        }
+    }
+
+    /// What is searched for is known.
+    fn tell_search(&mut self, emit: &mut dyn FnMut(ServerEvent)) {
+        let Some(open) = &mut self.open else { return };
+        if !std::mem::replace(&mut open.is_told, true) {
+            self.tell_added(emit);
         }
     }
 
@@ -246,9 +293,30 @@ impl ResponseAnswer {
 
     fn delta(&mut self, text: String, emit: &mut dyn FnMut(ServerEvent)) {
         let Some(open) = &mut self.open else { return };
+        let (text, cited) = match &open.kind {
+            Kind::Message { .. } if self.cites => open.citations.take(&text, &self.pages),
+            _ => (text, Vec::new()),
+        };
         open.text.push_str(&text);
+        if !text.is_empty() {
+            self.tell_delta(text, emit);
+        }
+        for Citation { start, end, source } in cited {
+            let annotation = json!({
+                "type": "url_citation", "start_index": start, "end_index": end, "url": source.url, "title": source.title,
+            });
+            let Some(open) = &mut self.open else { return };
+            let event =
+                json!({ "content_index": 0, "annotation_index": open.annotations.len(), "annotation": annotation });
+            open.annotations.push(annotation);
+            self.tell_item("response.output_text.annotation.added", event, emit);
+        }
+    }
+
+    fn tell_delta(&mut self, text: String, emit: &mut dyn FnMut(ServerEvent)) {
+        let Some(open) = &mut self.open else { return };
         let (name, event) = match &open.kind {
-            Kind::Reasoning { is_shown: false } => return,
+            Kind::Reasoning { is_shown: false } | Kind::Call { kind: ToolKind::Browser, .. } => return,
             Kind::Reasoning { is_shown: true } => {
                 ("response.reasoning_text.delta", json!({ "content_index": 0, "delta": text }))
             }
@@ -274,6 +342,15 @@ impl ResponseAnswer {
     fn close(&mut self, status: &str, emit: &mut dyn FnMut(ServerEvent)) {
         if self.is_code() {
             self.tell_code(emit);
+        } else if self.is_search() {
+            self.tell_search(emit);
+        }
+        if let Some(open) = &mut self.open {
+            let rest = open.citations.finish();
+            open.text.push_str(&rest);
+            if !rest.is_empty() {
+                self.tell_delta(rest, emit);
+            }
         }
         let Some(open) = &self.open else { return };
         let (item, part, text) = (self.item(open, status, false), part(open), open.text.clone());
@@ -294,7 +371,10 @@ impl ResponseAnswer {
                 Some(("response.custom_tool_call_input.done", json!({ "input": text })))
             }
             Kind::Call { kind: ToolKind::Code, .. } => {
-                (open.printed.is_some()).then(|| ("response.code_interpreter_call.completed", json!({})))
+                (open.answer.is_some()).then(|| ("response.code_interpreter_call.completed", json!({})))
+            }
+            Kind::Call { kind: ToolKind::Browser, .. } => {
+                (open.answer.is_some()).then(|| ("response.web_search_call.completed", json!({})))
             }
         };
         if let Some((name, event)) = done {
@@ -335,12 +415,27 @@ impl ResponseAnswer {
                 let response = &self.response["id"];
                 json!({
                     "id": id, "type": "code_interpreter_call", "status": status, "code": open.text,
-                    "container_id": response, "outputs": open.printed.as_ref().map(logs),
+                    "container_id": response, "outputs": open.answer.as_ref().map(logs),
                 })
+            }
+            Kind::Call { kind: ToolKind::Browser, namespace, name, .. } => {
+                let status = match &open.answer {
+                    _ if is_empty => status,
+                    Some(_) => "completed",
+                    None => "failed",
+                };
+                let action = self.action(name, &open.text);
+                let mut item = json!({ "id": id, "type": "web_search_call", "status": status, "action": action });
+                if let Some(answer) = &open.answer {
+                    // What the model saw, so that it can be told it again.
+                    let name = recipient(namespace.as_deref(), name);
+                    item["results"] = json!([{ "name": name, "arguments": open.text, "output": answer }]);
+                }
+                item
             }
             Kind::Call { kind, call_id, namespace, name } => {
                 let (item_type, argument) = match kind {
-                    ToolKind::Function => ("function_call", "arguments"),
+                    ToolKind::Function | ToolKind::Browser => ("function_call", "arguments"),
                     ToolKind::Custom | ToolKind::Code => ("custom_tool_call", "input"),
                 };
                 let mut item = json!({
@@ -351,6 +446,24 @@ impl ResponseAnswer {
                     item["namespace"] = (&**namespace).into();
                 }
                 item
+            }
+        }
+    }
+
+    /// A call of the browser in the words of the API; the page is the one shown last, or what is asked for.
+    fn action(&self, function: &str, arguments: &str) -> Value {
+        let arguments: Value = serde_json::from_str(arguments).unwrap_or_default();
+        let text = |name: &str| arguments[name].as_str();
+        let shown = || self.pages.last().map(|page| &*page.url);
+        match function {
+            "open" => json!({ "type": "open_page", "url": text("id").or_else(shown) }),
+            "find" => {
+                let pattern = text("pattern").unwrap_or_default();
+                json!({ "type": "find_in_page", "url": shown().unwrap_or_default(), "pattern": pattern })
+            }
+            _ => {
+                let query = text("query").unwrap_or_default();
+                json!({ "type": "search", "query": query, "queries": [query] })
             }
         }
     }
@@ -388,12 +501,18 @@ impl ResponseAnswer {
     }
 }
 
+impl Open {
+    fn is_search(&self) -> bool {
+        matches!(self.kind, Kind::Call { kind: ToolKind::Browser, .. })
+    }
+}
+
 /// The only part of the content of an item, if its kind has such.
 fn part(open: &Open) -> Option<Value> {
     match &open.kind {
         Kind::Reasoning { is_shown: true } => Some(json!({ "type": "reasoning_text", "text": open.text })),
         Kind::Message { .. } => Some(json!({
-            "type": "output_text", "text": open.text, "annotations": [], "logprobs": open.log_probabilities,
+            "type": "output_text", "text": open.text, "annotations": open.annotations, "logprobs": open.log_probabilities,
         })),
         _ => None,
     }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use ossicle_core::harmony::builtin::PYTHON;
+use ossicle_core::harmony::builtin::{BROWSER, PYTHON};
 use ossicle_core::harmony::conversation::{ANALYSIS, COMMENTARY, FINAL, Role};
 
 use super::Warnings;
@@ -69,6 +69,12 @@ pub fn read(
                 let Some(parts) = printed(field)? else { continue };
                 items.push(code(field)?);
                 Item::CallOutput { recipient: PYTHON.name.into(), parts }
+            }
+            "web_search_call" => {
+                // What was found is in no field of the API; without it nothing is told.
+                let Some((call, output)) = searched(field)? else { continue };
+                items.push(call);
+                output
             }
             "function_call_output" | "custom_tool_call_output" => match output(field, &calls)? {
                 Some(item) => item,
@@ -145,6 +151,20 @@ fn code(field: &Field<'_>) -> Result<Item, ApiError> {
     })
 }
 
+/// What the model asked of the browser, and what it saw.
+fn searched(field: &Field<'_>) -> Result<Option<(Item, Item)>, ApiError> {
+    let results = field.get("results").list()?.unwrap_or_default();
+    let Some(result) = results.first() else { return Ok(None) };
+    let recipient = result.get("name").required_text()?.to_owned();
+    let call = Item::Call {
+        call_id: String::new(),
+        recipient: recipient.clone(),
+        kind: ToolKind::Browser,
+        argument: result.get("arguments").required_text()?.to_owned(),
+    };
+    Ok(Some((call, Item::CallOutput { recipient, parts: vec![result.get("output").required_text()?.to_owned()] })))
+}
+
 /// What Python printed, if that is told.
 fn printed(field: &Field<'_>) -> Result<Option<Vec<String>>, ApiError> {
     let Some(outputs) = field.get("outputs").list()? else { return Ok(None) };
@@ -178,13 +198,20 @@ pub fn texts(field: &Field<'_>) -> Result<Vec<String>, ApiError> {
     parts.iter().map(text).collect()
 }
 
+/// Whether the server carries out calls by this name.
+fn is_built_in(recipient: &str) -> bool {
+    let function = recipient.strip_prefix(BROWSER.name).and_then(|rest| rest.strip_prefix('.'));
+    recipient == PYTHON.name || BROWSER.tools.iter().any(|tool| Some(tool.name) == function)
+}
+
 impl Item {
     /// The channel on which the assistant's item stands.
     pub fn channel(&self) -> Option<&'static str> {
         match self {
             Self::Message { channel, .. } => *channel,
-            Self::Reasoning(_) | Self::Call { kind: ToolKind::Code, .. } => Some(ANALYSIS),
-            Self::CallOutput { recipient, .. } if recipient == PYTHON.name => Some(ANALYSIS),
+            Self::Reasoning(_) => Some(ANALYSIS),
+            Self::Call { kind, .. } if kind.is_built_in() => Some(ANALYSIS),
+            Self::CallOutput { recipient, .. } if is_built_in(recipient) => Some(ANALYSIS),
             Self::Call { .. } | Self::CallOutput { .. } => Some(COMMENTARY),
         }
     }

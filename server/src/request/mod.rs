@@ -9,7 +9,7 @@ mod tools;
 use field::{Field, LONGEST_LIST};
 pub use format::{Format, unsupported};
 pub use items::Item;
-pub use tools::{Tool, ToolChoice, ToolKind, Tools};
+pub use tools::{BuiltInTools, Tool, ToolChoice, ToolKind, Tools, recipient};
 
 use std::collections::HashMap;
 
@@ -104,8 +104,8 @@ pub struct Context<'c> {
     pub seal: &'c Seal,
     /// Whose request it is.
     pub owner: &'c str,
-    /// Whether the server runs Python.
-    pub has_python: bool,
+    /// What the server has.
+    pub built_in: BuiltInTools,
     /// The items of the conversation before this request.
     pub history: &'c [Value],
     /// Finds items by their ids, up to `items_size` bytes and one item; those that are not there are missing.
@@ -118,7 +118,14 @@ pub struct Context<'c> {
 impl<'c> Context<'c> {
     /// Nobody's, with nothing before the request.
     pub fn alone(seal: &'c Seal) -> Self {
-        Self { seal, owner: "", has_python: true, history: &[], items: &|_| HashMap::new(), items_size: 0 }
+        Self {
+            seal,
+            owner: "",
+            built_in: BuiltInTools { python: true, browser: true },
+            history: &[],
+            items: &|_| HashMap::new(),
+            items_size: 0,
+        }
     }
 }
 
@@ -159,7 +166,7 @@ impl Request {
                 return Err(root.get(key).unsupported(&format!("not available here; use {instead}")));
             }
         }
-        let tools = Tools::read(&root.get("tools"), context.has_python, &mut warnings)?;
+        let tools = Tools::read(&root.get("tools"), context.built_in, &mut warnings)?;
         let tool_choice = ToolChoice::read(&root.get("tool_choice"), &tools, &mut warnings)?;
         let input = input(&root.get("input"), context)?;
         let fields: Vec<_> = (context.history.iter().enumerate())
@@ -260,6 +267,7 @@ fn input(field: &Field<'_>, context: &Context<'_>) -> Result<Vec<Value>, ApiErro
                 "function_call" => "fc",
                 "custom_tool_call" => "ctc",
                 "code_interpreter_call" => "ci",
+                "web_search_call" => "ws",
                 _ => "item",
             };
             object.insert("id".into(), new_id(prefix).into());

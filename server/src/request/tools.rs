@@ -1,6 +1,6 @@
 //! The tools of a request, and which of them may be called.
 
-use ossicle_core::harmony::builtin::PYTHON;
+use ossicle_core::harmony::builtin::{BROWSER, PYTHON};
 use ossicle_core::harmony::conversation::FUNCTIONS;
 use serde_json::{Value, json};
 
@@ -18,6 +18,15 @@ pub enum ToolKind {
     Custom,
     /// Source code, which the server runs.
     Code,
+    /// An object, for the server's browser.
+    Browser,
+}
+
+impl ToolKind {
+    /// Whether the server carries out the calls.
+    pub fn is_built_in(self) -> bool {
+        matches!(self, Self::Code | Self::Browser)
+    }
 }
 
 /// A tool of the application.
@@ -57,17 +66,29 @@ impl Tool {
         Some(&*self.namespace).filter(|namespace| *namespace != FUNCTIONS)
     }
 
-    /// Python, which the model knows.
-    fn python() -> Self {
-        Self {
-            kind: ToolKind::Code,
-            namespace: String::new(),
-            name: PYTHON.name.into(),
-            description: String::new(),
-            parameters: None,
-            strict: false,
-        }
+    /// One that the model knows.
+    fn built_in(kind: ToolKind, namespace: &str, name: &str) -> Self {
+        let [namespace, name] = [namespace, name].map(str::to_owned);
+        Self { kind, namespace, name, description: String::new(), parameters: None, strict: false }
     }
+}
+
+/// What the server has for those who ask for it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct BuiltInTools {
+    /// Python, by the type `code_interpreter`.
+    pub python: bool,
+    /// A browser, by the types of a web search.
+    pub browser: bool,
+}
+
+/// What clients call a web search.
+fn is_web_search(kind: &str) -> bool {
+    kind == "browser_search"
+        || ["web_search", "web_search_preview"].iter().any(|name| {
+            // Some have a date behind their name.
+            kind.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with("_2"))
+        })
 }
 
 /// The name by which the model calls a tool.
@@ -85,6 +106,8 @@ pub struct Tools {
     pub list: Vec<Tool>,
     /// The namespaces that the request describes.
     pub descriptions: Vec<(String, String)>,
+    /// The domains that the browser may see; none for any.
+    pub domains: Vec<String>,
 }
 
 /// Most tools of a request.
@@ -99,7 +122,7 @@ impl Tools {
     }
 
     /// Reads `tools`. Types that this server does not have are left out, with a warning.
-    pub fn read(field: &Field<'_>, has_python: bool, warnings: &mut Warnings) -> Result<Self, ApiError> {
+    pub fn read(field: &Field<'_>, built_in: BuiltInTools, warnings: &mut Warnings) -> Result<Self, ApiError> {
         let mut tools = Self::default();
         for field in field.list()?.unwrap_or_default() {
             match field.get("type").required_text()? {
@@ -112,15 +135,47 @@ impl Tools {
                         tools.add(&field, name, warnings)?;
                     }
                 }
-                "code_interpreter" if has_python => {
-                    if tools.find(PYTHON.name).is_none() {
-                        tools.list.push(Tool::python());
+                "code_interpreter" if built_in.python => {
+                    if !tools.has(ToolKind::Code) {
+                        tools.list.push(Tool::built_in(ToolKind::Code, "", PYTHON.name));
                     }
                 }
+                kind if built_in.browser && is_web_search(kind) => tools.add_browser(&field, warnings)?,
                 _ => tools.add(&field, FUNCTIONS, warnings)?,
             }
         }
         Ok(tools)
+    }
+
+    /// Whether there is one of this kind.
+    pub fn has(&self, kind: ToolKind) -> bool {
+        self.list.iter().any(|tool| tool.kind == kind)
+    }
+
+    fn add_browser(&mut self, field: &Field<'_>, warnings: &mut Warnings) -> Result<(), ApiError> {
+        if !field.get("external_web_access").boolean()?.unwrap_or(true) {
+            warnings.add("tools: there is no web search without access to the web, and it was left out".to_owned());
+            return Ok(());
+        }
+        for domain in field.get("filters").get("allowed_domains").list()?.unwrap_or_default() {
+            self.domains.push(domain.required_text()?.to_owned());
+        }
+        if self.has(ToolKind::Browser) {
+            return Ok(());
+        }
+        for function in BROWSER.tools {
+            let tool = Tool::built_in(ToolKind::Browser, BROWSER.name, function.name);
+            if self.find(&tool.recipient()).is_some() {
+                return Err(field.refuse(&format!("no other tool with the name {}", tool.recipient())));
+            }
+            self.list.push(tool);
+        }
+        Ok(())
+    }
+
+    /// The names by which the model calls those of a kind.
+    fn recipients(&self, kind: ToolKind) -> Vec<String> {
+        self.list.iter().filter(|tool| tool.kind == kind).map(Tool::recipient).collect()
     }
 
     /// Reads one function or custom tool.
@@ -148,7 +203,7 @@ impl Tools {
         let grammar = field.get("format").get("definition");
         let mut description = field.get("description").text()?.unwrap_or("").to_owned();
         let schema_text = match kind {
-            ToolKind::Code => None,
+            ToolKind::Code | ToolKind::Browser => None,
             ToolKind::Function => parameters.object()?.map(|_| parameters.value().unwrap_or(&Value::Null).to_string()),
             ToolKind::Custom => {
                 if let Some(definition) = grammar.text()? {
@@ -221,8 +276,8 @@ impl ToolChoice {
                     let named = if wrapped.value().is_some() { wrapped } else { field.clone() };
                     Self { callable: vec![known(&named, tools)?], required: true }
                 }
-                "code_interpreter" if tools.find(PYTHON.name).is_some() => {
-                    Self { callable: vec![PYTHON.name.into()], required: true }
+                kind if built_in(kind).is_some_and(|kind| tools.has(kind)) => {
+                    Self { callable: built_in(kind).map_or(Vec::new(), |kind| tools.recipients(kind)), required: true }
                 }
                 "allowed_tools" => {
                     let wrapped = field.get("allowed_tools");
@@ -235,8 +290,8 @@ impl ToolChoice {
                         let named = if wrapped.value().is_some() { wrapped } else { tool.clone() };
                         match kind {
                             "function" | "custom" => callable.push(known(&named, tools)?),
-                            "code_interpreter" if tools.find(PYTHON.name).is_some() => {
-                                callable.push(PYTHON.name.into())
+                            kind if built_in(kind).is_some_and(|kind| tools.has(kind)) => {
+                                callable.extend(built_in(kind).into_iter().flat_map(|kind| tools.recipients(kind)));
                             }
                             other => warnings.add(format!("tool_choice: there are no tools of type {other:?}")),
                         }
@@ -253,6 +308,15 @@ impl ToolChoice {
             return Err(field.refuse("at least one tool that can be called"));
         }
         Ok(choice)
+    }
+}
+
+/// What the server has under this type.
+fn built_in(kind: &str) -> Option<ToolKind> {
+    match kind {
+        "code_interpreter" => Some(ToolKind::Code),
+        kind if is_web_search(kind) => Some(ToolKind::Browser),
+        _ => None,
     }
 }
 
