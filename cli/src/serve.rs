@@ -5,14 +5,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use ossicle_core::model::Config;
 use ossicle_core::transformer::{DRAFT_TOKENS, SessionConfig};
 use ossicle_host::Threads;
+use ossicle_host::browser::OpenWeb;
 use ossicle_host::policy::{AuditLog, Gate, ProgramGate};
 use ossicle_host::python::{Limits, Sandbox};
-use ossicle_server::{Engine, NewInterpreter, Policy, Script, Server, Settings};
+use ossicle_server::{Engine, NewInterpreter, NewWeb, Policy, Script, Server, Settings};
 
 use crate::open::{ComputeOptions, with_model_or_toy, with_tokenizer};
 
@@ -47,6 +48,9 @@ pub struct Arguments {
     /// A program that judges what users and tools say and what the model answers and calls: docs/safety.md says how.
     #[arg(long, value_name = "PROGRAM")]
     gate: Option<PathBuf>,
+    /// A file with a policy in words, by which the model itself judges the same texts, as gpt-oss-safeguard does: docs/safety.md.
+    #[arg(long, value_name = "FILE", conflicts_with = "gate")]
+    policy: Option<PathBuf>,
     /// Seconds that the program may take for each text.
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     gate_seconds: u64,
@@ -54,6 +58,10 @@ pub struct Arguments {
     /// Linux).
     #[arg(long)]
     python: bool,
+    /// Searches the web through the SearXNG at this address, for requests with a tool of the type web_search, and opens pages of the
+    /// public web.
+    #[arg(long, value_name = "URL")]
+    browser: Option<String>,
     /// Adds to this file what was judged, by digests, and how each answer ended.
     #[arg(long, value_name = "FILE")]
     audit: Option<PathBuf>,
@@ -94,8 +102,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let kernels = arguments.compute.kernels()?;
     let script = arguments.script.as_deref().map(read_script).transpose()?;
     let policy = policy(arguments)?;
+    let read = |path: &PathBuf| std::fs::read_to_string(path).with_context(|| path.display().to_string());
+    let model_policy = arguments.policy.as_ref().map(read).transpose()?;
     let new_box: NewInterpreter = Arc::new(|| Box::new(Sandbox::new(Limits::default())));
     let python = arguments.python.then(|| Sandbox::check().map(|()| new_box)).transpose().context("--python")?;
+    let browser = arguments.browser.as_deref().map(browser).transpose()?;
     with_model_or_toy(arguments.model.as_deref(), |opened| {
         let address = SocketAddr::new(arguments.host, arguments.port);
         let name = || default_name(opened.model.config(), &opened.checkpoint.paths()[0]);
@@ -107,7 +118,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             hosts: arguments.allow_host.clone(),
             withhold_reasoning: arguments.withhold_reasoning,
             policy,
+            model_policy,
             python,
+            browser,
             store: arguments.store.clone(),
             store_size: arguments.store_size << 20,
             body_size: arguments.body_size << 20,
@@ -147,6 +160,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             Ok(())
         })
     })
+}
+
+fn browser(searx: &str) -> Result<NewWeb> {
+    let web = OpenWeb::new(searx).map_err(|error| anyhow!("--browser: {error}"))?;
+    Ok(Arc::new(move || Box::new(web.clone())))
 }
 
 fn policy(arguments: &Arguments) -> Result<Policy> {

@@ -12,6 +12,7 @@ mod builtin;
 pub mod conversation;
 mod error;
 mod gated;
+mod judge;
 mod metrics;
 pub mod request;
 mod rounds;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use ossicle_host::policy::{Subject, Verdict};
+use ossicle_host::policy::{Gate, Subject, Verdict};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
@@ -13,6 +13,7 @@ use crate::answer::{AnswerEvent, End, Presentation, ResponseAnswer, ServerEvent}
 use crate::builtin::{BuiltIn, Shelf};
 use crate::error::ApiError;
 use crate::gated::{Held, Next, Policy};
+use crate::judge::ModelGate;
 use crate::metrics::Metrics;
 use crate::request::{BuiltInTools, Context, Request, Task, previous_response_id};
 use crate::rounds::Rounds;
@@ -240,12 +241,14 @@ impl Events {
 
 impl Service {
     pub fn new(
-        settings: Settings,
+        mut settings: Settings,
         commands: std::sync::mpsc::Sender<Command>,
         store: Store,
         metrics: Arc<Metrics>,
     ) -> std::result::Result<Self, redb::Error> {
         let seal = Arc::new(Seal::new(&store.key()?));
+        let judge = |policy| Arc::new(ModelGate::new(policy, commands.clone())) as Arc<dyn Gate>;
+        settings.policy.gate = settings.policy.gate.or(settings.model_policy.take().map(judge));
         Ok(Self {
             settings,
             metrics,

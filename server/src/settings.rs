@@ -32,6 +32,8 @@ pub struct Settings {
     pub answer_time: Option<Duration>,
     /// What users, tools and the model may say.
     pub policy: Policy,
+    /// A policy in words, by which the model itself judges where the policy has no gate.
+    pub model_policy: Option<String>,
     /// Runs the Python of conversations that ask for it; without it, they are told that there is none.
     pub python: Option<NewInterpreter>,
     /// Makes the web that a conversation with a web search sees; without it, they are told that there is none.
@@ -58,6 +60,7 @@ impl Default for Settings {
             request_time: Duration::from_secs(30),
             answer_time: Some(Duration::from_secs(3600)),
             policy: Policy::default(),
+            model_policy: None,
             python: None,
             browser: None,
             connections: 512,

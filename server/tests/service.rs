@@ -15,11 +15,12 @@ use ossicle_core::model::Model;
 use ossicle_core::parallel::{Parallel, Stage};
 use ossicle_core::tokenizer::Tokenizer;
 use ossicle_core::transformer::{Precision, SessionConfig};
+use ossicle_host::browser::{Fetched, Hit, Web};
 use ossicle_host::policy::{AuditLog, Gate, Subject, Verdict};
 use ossicle_host::python::Interpreter;
 use ossicle_host::{Checkpoint, Memory, kernels, vocabulary};
 use ossicle_server::request::{Item, Task};
-use ossicle_server::{Engine, NewInterpreter, Policy, Script, Server, Settings, Stop};
+use ossicle_server::{Engine, NewInterpreter, NewWeb, Policy, Script, Server, Settings, Stop};
 use serde_json::{Value, json};
 use stream_rules::check;
 use ureq::http::Response;
@@ -414,6 +415,111 @@ fn python_is_run_until_the_model_answers_and_keeps_its_definitions() {
     let once = client.respond(json!({ "input": "Run.", "tools": tools, "max_tool_calls": 1 }));
     assert_eq!(once["output"].as_array().map(Vec::len), Some(3), "{once}");
     assert_eq!((&once["output"][2]["outputs"], &once["status"]), (&Value::Null, &json!("completed")));
+}
+
+/// A web of one page, which links to nothing.
+struct OnePage;
+
+impl Web for OnePage {
+    fn search(&mut self, query: &str) -> Result<Vec<Hit>, String> {
+        assert_eq!(query, "boats");
+        let hit = |url: &str| Hit { url: url.into(), title: "Harbour".into(), text: "when boats leave".into() };
+        Ok(vec![hit("http://other.example/"), hit("http://harbour.example/")])
+    }
+
+    fn fetch(&mut self, url: &str) -> Result<Fetched, String> {
+        match url {
+            "http://harbour.example/" => {
+                Ok(Fetched { url: url.into(), text: "Boats leave at noon.".into(), is_html: false })
+            }
+            _ => Err(format!("{url}: not found")),
+        }
+    }
+}
+
+#[test]
+fn the_web_is_searched_until_the_model_answers_and_cites_what_it_saw() {
+    // Searches, opens, looks for something, then cites; asked again, cites what it saw before.
+    let script: Script = Box::new(|task| {
+        let seen = task.items.iter().filter(|item| matches!(item, Item::CallOutput { .. })).count();
+        let call = |function: &str, arguments: &str| {
+            format!("<|channel|>analysis to=browser.{function} code<|message|>{arguments}<|call|>")
+        };
+        Some(match seen {
+            0 => call("search", r#"{"query":"boats","topn":10}"#),
+            1 => call("open", r#"{"id":0}"#),
+            2 => call("find", r#"{"pattern":"noon"}"#),
+            3 => call("open", r#"{"id":"http://other.example/"}"#),
+            _ => "<|channel|>final<|message|>At noon【1†L3】, says the harbour【0†L1】.<|return|>".to_owned(),
+        })
+    });
+    let web: NewWeb = Arc::new(|| Box::new(OnePage));
+    let settings = Settings { browser: Some(web), ..Options::default().settings };
+    let client = serve(Options { settings, script: Some(script), ..Options::default() });
+    let tools = json!([{ "type": "web_search", "filters": { "allowed_domains": ["harbour.example"] } }, look()]);
+    let events = client.events(json!({ "input": "When do boats leave?", "tools": tools }));
+    check(&events);
+    let first = &events.last().expect("events")["response"];
+    let output = first["output"].as_array().expect("output");
+    let actions: Vec<_> = output.iter().map(|item| item["action"].clone()).collect();
+    let url = "http://harbour.example/";
+    assert_eq!(
+        actions,
+        [
+            json!({ "type": "search", "query": "boats", "queries": ["boats"] }),
+            json!({ "type": "open_page", "url": url }),
+            json!({ "type": "find_in_page", "url": url, "pattern": "noon" }),
+            json!({ "type": "open_page", "url": "http://other.example/" }),
+            Value::Null
+        ]
+    );
+    let names = |id: &Value| -> Vec<_> {
+        let is_of = |event: &&Value| event["item_id"] == *id || event["item"]["id"] == *id;
+        events.iter().filter(is_of).map(|event| event["type"].as_str().expect("a type")).collect()
+    };
+    assert_eq!(
+        names(&output[0]["id"]),
+        [
+            "response.output_item.added",
+            "response.web_search_call.in_progress",
+            "response.web_search_call.searching",
+            "response.web_search_call.completed",
+            "response.output_item.done",
+        ]
+    );
+    let refused = output[3]["results"][0]["output"].as_str().expect("text");
+    assert!(refused.starts_with("Error: ") && refused.contains("harbour.example"), "{refused}");
+    assert!(!output[0]["results"][0]["output"].as_str().expect("text").contains("other.example"));
+
+    // The page can be cited; where it was found cannot.
+    let content = &output[4]["content"][0];
+    let text = content["text"].as_str().expect("text");
+    assert_eq!(text, "At noon ([harbour.example](http://harbour.example/)) , says the harbour【0†L1】.");
+    let annotations = content["annotations"].as_array().expect("annotations");
+    assert_eq!(annotations.len(), 1);
+    let index = |key: &str| annotations[0][key].as_u64().expect("a number") as usize;
+    let cited: String = text.chars().take(index("end_index")).skip(index("start_index")).collect();
+    assert_eq!(cited, "([harbour.example](http://harbour.example/))");
+    assert_eq!((&annotations[0]["url"], &annotations[0]["type"]), (&json!(url), &json!("url_citation")));
+    let added: Vec<_> = events.iter().filter(|event| event["annotation"] == annotations[0]).collect();
+    assert_eq!(added.len(), 1);
+    assert_eq!(added[0]["type"], "response.output_text.annotation.added");
+
+    // The conversation goes on with what was seen, by reference and by items alike.
+    let go_on = json!({ "input": "And?", "previous_response_id": first["id"], "tools": tools });
+    let second = client.respond(go_on);
+    assert_eq!(second["output"][0]["content"][0]["annotations"].as_array().map(Vec::len), Some(1), "{second}");
+    let mut input = vec![json!({ "role": "user", "content": "When do boats leave?" })];
+    input.extend(output.iter().cloned());
+    input.push(json!({ "role": "user", "content": "And?" }));
+    let whole = client.respond(json!({ "input": input, "tools": tools }));
+    let inputs = [&second, &whole].map(|response| &response["usage"]["input_tokens"]);
+    assert_eq!(inputs[0], inputs[1]);
+
+    // Without a browser the request is answered all the same.
+    let plain = serve(Options { script: saying(HELLO), ..Options::default() });
+    let answer = plain.respond(json!({ "input": "Hi", "tools": tools }));
+    assert_eq!(answer["status"], "completed");
 }
 
 /// Waits until something is so.
@@ -919,6 +1025,39 @@ fn the_policy_changes_and_stops_whatever_passes() {
     assert_eq!((count("verdict", "stop"), count("verdict", "replace"), count("what", "ended")), (3, 1, 5), "{log}");
     assert!(!log.contains("You say"), "the log has digests only");
     std::fs::remove_file(&path).expect("the file");
+}
+
+#[test]
+fn the_model_itself_judges_by_a_policy_in_words() {
+    const POLICY: &str = "Answer 1 if the message names the fish, and else 0.";
+    for sessions in [1, 2] {
+        let script: Script = Box::new(|task| {
+            let text = last_text(task);
+            let said = |text: &str| format!("<|channel|>final<|message|>{text}<|return|>");
+            if task.instructions.as_deref() != Some(POLICY) {
+                return Some(said(if text == "Which?" { "The herring." } else { "None." }));
+            }
+            assert_eq!(task.items.len(), 1, "nothing but the text is judged");
+            Some(match text {
+                "mumble" => said("Perhaps."),
+                _ => format!(
+                    "<|channel|>analysis<|message|>1 or 0?<|end|><|start|>assistant{}",
+                    said(if text.contains("herring") { "1" } else { "0" })
+                ),
+            })
+        });
+        let settings = Settings { model_policy: Some(POLICY.into()), ..Options::default().settings };
+        let client = serve(Options { settings, sessions, script: Some(script), ..Options::default() });
+        let answer = |input: &str| client.respond(json!({ "input": input }));
+        assert_eq!(answer("Hello")["output"][0]["content"][0]["text"], "None.");
+        for (input, why) in
+            [("The herring?", "the policy"), ("Which?", "the policy"), ("mumble", "the policy gave no verdict")]
+        {
+            let answer = answer(input);
+            assert_eq!(answer["incomplete_details"], json!({ "reason": "content_filter", "message": why }), "{input}");
+            assert_eq!(answer["output"], json!([]));
+        }
+    }
 }
 
 #[test]

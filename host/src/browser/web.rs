@@ -60,6 +60,7 @@ pub struct Fetched {
 
 /// Pages of the open web, searched through a SearXNG: addresses that are not public are refused, whatever name or redirection
 /// leads to them.
+#[derive(Clone)]
 pub struct OpenWeb {
     searx: Url,
     search: Agent,

@@ -1,20 +1,24 @@
 use serde_json::{Value, json};
 
 use super::chat::ChatRequest;
-use super::{Context, Item, Request};
+use super::{BuiltInTools, Context, Item, Request};
 use crate::error::ApiError;
 use crate::seal::Seal;
 use ossicle_core::harmony::conversation::Effort;
 
-fn read_after(history: &[Value], body: Value) -> Result<Request, ApiError> {
+fn read_with(built_in: BuiltInTools, history: &[Value], body: Value) -> Result<Request, ApiError> {
     let seal = Seal::random();
     let stored = json!({ "id": "msg_1", "type": "message", "role": "user", "content": "Stored." });
     let items = |ids: &[&str]| {
         let found = ids.iter().filter(|id| **id == "msg_1");
         found.map(|id| ((*id).to_owned(), stored.clone())).collect()
     };
-    let context = Context { seal: &seal, owner: "", has_python: true, history, items: &items, items_size: 1000 };
+    let context = Context { seal: &seal, owner: "", built_in, history, items: &items, items_size: 1000 };
     Request::read(&body, &context)
+}
+
+fn read_after(history: &[Value], body: Value) -> Result<Request, ApiError> {
+    read_with(BuiltInTools { python: true, browser: false }, history, body)
 }
 
 fn read(body: Value) -> Result<Request, ApiError> {
@@ -106,6 +110,31 @@ fn what_is_unknown_is_left_out_with_a_warning() {
     assert_eq!(request.warnings.0.len(), 5, "{:?}", request.warnings);
     assert_eq!(request.task.items.len(), 1);
     assert_eq!(request.echo["tools"].as_array().map(Vec::len), Some(5));
+}
+
+#[test]
+fn a_web_search_is_three_tools_of_the_browser() {
+    let browse = |body: Value| read_with(BuiltInTools { python: false, browser: true }, &[], body);
+    let functions = ["browser.search", "browser.open", "browser.find"];
+    for kind in ["web_search", "web_search_2025_08_26", "web_search_preview", "browser_search"] {
+        let filters = json!({ "allowed_domains": ["isle.example"] });
+        let tools = json!([{ "type": kind, "filters": filters }, { "type": "function", "name": "f" }]);
+        let choice = json!({ "type": kind });
+        let request = browse(json!({ "input": "Hi", "tools": tools, "tool_choice": choice })).expect("a request");
+        assert_eq!(request.task.settings.tool_choice.callable, functions);
+        assert!(request.task.settings.tool_choice.required && request.warnings.0.is_empty());
+        assert_eq!(request.task.tools.domains, ["isle.example"]);
+        let choice = json!({ "type": "allowed_tools", "mode": "auto", "tools": [{ "type": kind }] });
+        let request = browse(json!({ "input": "Hi", "tools": tools, "tool_choice": choice })).expect("a request");
+        assert_eq!(request.task.settings.tool_choice.callable, functions);
+    }
+    let offline = json!([{ "type": "web_search", "external_web_access": false }]);
+    let request = browse(json!({ "input": "Hi", "tools": offline })).expect("a request");
+    assert_eq!((request.task.tools.list.len(), request.warnings.0.len()), (0, 1));
+    let search = json!({ "type": "namespace", "name": "browser", "tools": [{ "type": "function", "name": "open" }] });
+    for tools in [json!([search, { "type": "web_search" }]), json!([{ "type": "web_search" }, search])] {
+        assert!(browse(json!({ "input": "Hi", "tools": tools })).is_err());
+    }
 }
 
 #[test]
