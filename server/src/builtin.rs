@@ -74,9 +74,8 @@ struct Kept {
     tools: BuiltIn,
 }
 
-/// Most conversations whose tools are kept, and for how long.
+/// Most conversations whose tools are kept.
 const MOST_KEPT: usize = 16;
-const KEPT_FOR: Duration = Duration::from_secs(600);
 /// Most calls that are carried out at a time.
 const MOST_RUNNING: usize = 8;
 /// How soon whoever waits for its turn notices that the answer is not wanted any more.
@@ -147,9 +146,9 @@ impl Shelf {
         });
     }
 
-    /// Ends those that nobody has asked for in a while.
-    pub fn expire(&self) {
-        self.end(|kept| kept.since.elapsed() > KEPT_FOR);
+    /// Ends those that nobody has asked for in this time.
+    pub fn expire(&self, time: Duration) {
+        self.end(|kept| kept.since.elapsed() > time);
     }
 
     fn end(&self, is_over: impl FnMut(&mut Kept) -> bool) {
@@ -171,6 +170,7 @@ impl Kept {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::Duration;
 
     use super::{BuiltIn, MOST_KEPT, NewInterpreter, Shelf};
     use crate::answer::Pages;
@@ -209,5 +209,11 @@ mod tests {
         shelf.keep(&owner, "3", tools());
         shelf.forget("me", "3");
         assert!(shelf.take("me", "3").is_none());
+        shelf.keep(&owner, "4", tools());
+        shelf.expire(Duration::from_secs(60));
+        assert!(shelf.kept().len() == 1);
+        std::thread::sleep(Duration::from_millis(2));
+        shelf.expire(Duration::from_millis(1));
+        assert!(shelf.take("me", "4").is_none());
     }
 }

@@ -72,7 +72,8 @@ impl From<redb::Error> for ServerError {
     }
 }
 
-/// How often is looked for tools that nobody has asked for in a while.
+/// How long the tools of a conversation are kept that nobody goes on with, and how often that is looked at.
+const KEPT_FOR: Duration = Duration::from_secs(600);
 const EXPIRY: Duration = Duration::from_secs(30);
 
 /// How long clients may take to read how their answers ended.
@@ -132,7 +133,7 @@ impl Server {
             loop {
                 tokio::time::sleep(EXPIRY).await;
                 let expiring = Arc::clone(&expiring);
-                let _ = tokio::task::spawn_blocking(move || expiring.shelf.expire()).await;
+                let _ = tokio::task::spawn_blocking(move || expiring.shelf.expire(KEPT_FOR)).await;
             }
         });
         let serving = runtime.spawn(async move {

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bumpalo::Bump;
 use ossicle_core::error::Error;
@@ -148,6 +148,9 @@ self_cell!(
     }
 );
 
+/// How long new requests are read, at most and one more, before the answers under way go on.
+const HEARING: Duration = Duration::from_millis(10);
+
 /// Serves until it is told to stop, or nobody is left to tell it.
 ///
 /// # Errors
@@ -173,6 +176,7 @@ pub fn work(mut engine: Engine<'_>, commands: Receiver<Command>, metrics: &Metri
     let mut pace = Pace { seconds: 1.0, requests: 0 };
     loop {
         let is_idle = queue.is_empty() && slots.iter().all(|slot| slot.running.is_none());
+        let since = Instant::now();
         loop {
             let command =
                 if is_idle { commands.recv().map_err(|_| TryRecvError::Disconnected) } else { commands.try_recv() };
@@ -182,13 +186,11 @@ pub fn work(mut engine: Engine<'_>, commands: Receiver<Command>, metrics: &Metri
                 }
                 Ok(Command::Count(task, reply)) => {
                     let _ = reply.send(prompt(&engine, &task).map(|(tokens, _)| tokens.len()));
-                    // Whoever only counts does not keep others waiting.
-                    break;
                 }
                 Err(TryRecvError::Empty) => break,
                 Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return Ok(()),
             }
-            if is_idle {
+            if is_idle || since.elapsed() > HEARING {
                 break;
             }
         }

@@ -390,13 +390,19 @@ mod tests {
         for around in ["", "<template>", "<table>"] {
             assert!(page(&format!("{around}<p>{styles}</p>{}", "<p>x</p>".repeat(100_000))).is_err());
         }
-        assert!(page(&"<table><tr><td>x<td>".repeat(12)).is_ok());
-        assert!(page(&"<ul><li>".repeat(30)).is_ok());
+        assert!(page(&"<table><tr><td>x<td>".repeat(120)).is_ok());
+        assert!(page(&"<ul><li>".repeat(200)).is_ok());
         // Each line would carry all that it stands in.
         let long = "a b ".repeat(500_000);
-        for inside in
-            ["<blockquote>", "<ul><li>", "<ol start=-9999999999><li>", "<table><tr><td>x<td>", "<dl><dd>", "<b><i>"]
-        {
+        for inside in [
+            "<blockquote>",
+            "<ul><li>",
+            "<ol start=-9999999999><li>",
+            "<table><tr><td>x<td>",
+            "<dl><dd>",
+            "<b><i>",
+            "<s>",
+        ] {
             assert!(page(&format!("{}{long}", inside.repeat(200))).is_err(), "{inside}");
         }
         // And the address that it leads to.

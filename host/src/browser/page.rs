@@ -38,8 +38,12 @@ const WIDTH: usize = 80;
 /// How deep elements may stand in each other, as in browsers: they are gone down into, and a stack has an end.
 const DEPTH: usize = 512;
 const STACK: usize = 64 << 20;
-/// How deep elements may stand in each other that indent lines or mark their text: each line carries all of them.
-const MARKS: usize = 32;
+/// Bytes that a page may take while it is read, as estimated before: each of its lines carries all that it stands in.
+const SIZE: usize = 256 << 20;
+/// Bytes of an element or a text, of a piece of a line, and of a mark that pieces carry, as measured; marks take time, too.
+const NODE: usize = 600;
+const PIECE: usize = 100;
+const MARK: usize = 120;
 /// Bytes of an attribute, such as an address: each line of a link carries it.
 const ADDRESS: usize = 2048;
 /// Elements and texts of a page. A few bytes can become many: styles that are not closed are made anew in each paragraph.
@@ -157,58 +161,111 @@ fn parse(html: &str) -> Result<RcDom, String> {
         let (part, behind) = rest.split_at(rest.ceil_char_boundary(PART));
         rest = behind;
         parser.process(part.into());
-        measure(&parser.tokenizer.sink.sink.document)?;
+        measure(&parser.tokenizer.sink.sink.document, html.len() - rest.len())?;
     }
     Ok(parser.finish())
 }
 
-/// Fails where there is too much of a document. Addresses that are too long lead nowhere.
-fn measure(document: &Handle) -> Result<(), String> {
-    let (mut open, mut nodes) = (vec![(Handle::clone(document), 0, 0)], 0);
-    while let Some((node, depth, mut marks)) = open.pop() {
-        nodes += 1;
+/// Fails where there is too much of a document, of which so many bytes have been read. Addresses that are too long lead nowhere.
+fn measure(document: &Handle, read: usize) -> Result<(), String> {
+    let mut open = vec![(Handle::clone(document), Place { depth: 0, width: WIDTH, before: 0, marks: 0, cells: 0 })];
+    // What a line of text takes at most, for each column that it has.
+    let (mut nodes, mut size, mut most) = (0, 0, 0);
+    while let Some((node, mut place)) = open.pop() {
+        place.depth += 1;
         if let Element { name, attrs, template_contents, .. } = &node.data {
-            marks += usize::from(marks_lines(&name.local));
             for attribute in attrs.borrow_mut().iter_mut().filter(|attribute| attribute.value.len() > ADDRESS) {
                 attribute.value = "data:,".into();
             }
-            open.extend(template_contents.borrow().iter().map(|contents| (Handle::clone(contents), depth + 1, marks)));
+            place.enter(&name.local, attrs.borrow().iter().map(|attribute| attribute.value.len()).sum(), &node);
+            size += if begins_line(&name.local) { place.line() } else { PIECE + place.marks };
+            open.extend(template_contents.borrow().iter().map(|contents| (Handle::clone(contents), place)));
         }
-        if depth > DEPTH || marks > MARKS || nodes > NODES {
+        nodes += 1;
+        size += NODE;
+        most = most.max(place.line() / place.width);
+        if place.depth > DEPTH || nodes > NODES || size + most * read > SIZE {
             return Err("the page is nested too deeply, or too large".into());
         }
-        open.extend(node.children.borrow().iter().map(|child| (Handle::clone(child), depth + 1, marks)));
+        open.extend(node.children.borrow().iter().map(|child| (Handle::clone(child), place)));
     }
     Ok(())
 }
 
-/// Whether lines within the element carry something of it.
-fn marks_lines(name: &str) -> bool {
+/// Where a node stands.
+#[derive(Clone, Copy)]
+struct Place {
+    depth: usize,
+    /// Columns that are left for a line.
+    width: usize,
+    /// Bytes of what stands beside the text of a line, and of what marks the text.
+    before: usize,
+    marks: usize,
+    /// Cells of the row.
+    cells: usize,
+}
+
+impl Place {
+    /// Bytes of a line.
+    fn line(&self) -> usize {
+        PIECE + self.marks + self.before
+    }
+
+    /// Goes into an element, whose attributes have so many bytes.
+    fn enter(&mut self, name: &str, attributes: usize, node: &Handle) {
+        let children = || node.children.borrow().len();
+        let indent = match name {
+            "blockquote" | "ul" | "dd" => 2,
+            "ol" => 3 + children().to_string().len() + attributes.min(20),
+            "h1" | "h2" | "h3" | "h4" | "h5" | "h6" => 7,
+            _ => 0,
+        };
+        if indent > 0 {
+            self.before += PIECE + self.marks + indent;
+            self.width = self.width.saturating_sub(indent).max(1);
+        }
+        match name {
+            "tr" => {
+                self.cells = node.children.borrow().iter().filter(|child| matches!(child.data, Element { .. })).count()
+            }
+            // More stand below each other.
+            "td" | "th" if self.cells <= WIDTH / 2 => {
+                self.before += self.cells * (PIECE + self.marks);
+                self.width = (self.width / self.cells.max(1)).max(1);
+            }
+            // Its lines are as short as they are.
+            "pre" => (self.width, self.marks) = (self.width.min(2), self.marks + MARK),
+            "a" | "img" => self.marks += MARK + attributes,
+            "em" | "i" | "ins" | "strong" | "b" | "code" | "dt" => self.marks += MARK,
+            // Each letter is marked, in each of them anew.
+            "s" | "del" => self.marks += 16 * MARK,
+            _ => {}
+        }
+    }
+}
+
+/// Whether the element stands on lines of its own.
+fn begins_line(name: &str) -> bool {
     matches!(
         name,
-        "blockquote"
-            | "ul"
-            | "ol"
+        "p" | "div"
+            | "li"
+            | "dl"
+            | "dt"
             | "dd"
-            | "table"
-            | "td"
-            | "th"
             | "h1"
             | "h2"
             | "h3"
             | "h4"
             | "h5"
             | "h6"
+            | "blockquote"
+            | "ul"
+            | "ol"
             | "pre"
-            | "a"
-            | "em"
-            | "i"
-            | "ins"
-            | "strong"
-            | "b"
-            | "s"
-            | "del"
-            | "code"
+            | "br"
+            | "table"
+            | "tr"
     )
 }
 
