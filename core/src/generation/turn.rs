@@ -23,7 +23,8 @@ pub struct TurnConfig<'t> {
     pub max_tokens: usize,
     /// Tokens of reasoning after which the model is led on to its answer; 0 for no reasoning at all.
     pub reasoning_tokens: Option<usize>,
-    /// Texts that end the turn where they come in an answer or a preamble. They are not told, but stay in the conversation as the model wrote them.
+    /// Texts that end the turn where they come in an answer or a preamble. They are not told, but stay in the conversation as
+    /// the model wrote them.
     pub stop: &'t [&'t str],
     /// The tools that may be called, by their full names: `functions.f`, `python`.
     pub recipients: &'t [&'t str],
