@@ -201,6 +201,13 @@ impl TokenMask for Mask {
         }
     }
 
+    fn all_allowed(&mut self, words: &mut [u32]) -> CoreResult<bool> {
+        match self.source {
+            Source::Schema(schema) => self.schema(schema)?.mask.all_allowed(words),
+            Source::Host(_) => self.allowed(words),
+        }
+    }
+
     fn accept(&mut self, token: u32) -> bool {
         match self.source {
             Source::Schema(schema) => {

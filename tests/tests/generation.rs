@@ -483,3 +483,14 @@ fn a_turn_can_begin_with_given_tokens_and_goes_on_by_itself() {
         }
     });
 }
+
+#[test]
+fn at_the_limit_of_tokens_no_pass_is_made_that_nobody_reads() {
+    with_generation(History::Documented, |generation| {
+        begin(generation);
+        let told = turn(generation, seeded(3, 7));
+        assert_eq!((told.reason(), told.usage().output_tokens), (StopReason::MaxTokens, 7));
+        assert!(generation.session().position() < generation.tokens().len());
+        assert_session_is_true(generation);
+    });
+}

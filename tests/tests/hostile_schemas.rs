@@ -107,12 +107,44 @@ fn arrays_as_many_as_there_are_frames_go_on() {
 }
 
 #[test]
-fn schemas_that_name_all_others_are_compiled_in_bounds() {
+fn an_object_that_needs_more_properties_closes_at_any_depth() {
+    let object = r##"{"type":"object","minProperties":1,"additionalProperties":false,
+        "properties":{"a":{"$ref":"#"},"b":{"type":"array","items":{"type":"array"},"minItems":1},"c":{"type":"null"}}}"##;
+    with_mask(object, |mask| {
+        for text in [r#"{"a":"#.repeat(99), r#"{"a":"#.repeat(98)] {
+            mask.begin();
+            assert!(mask.accept_bytes(text.as_bytes()));
+            assert!(!allowed(mask).unwrap().is_empty(), "{}", text.len());
+        }
+    });
+}
+
+#[test]
+fn of_two_strings_the_shorter_does_not_limit_the_other() {
+    for order in [[r#""maxLength":20"#, r#""minLength":0"#], [r#""minLength":0"#, r#""maxLength":20"#]] {
+        let [left, right] = order;
+        with_mask(&format!(r#"{{"anyOf":[{{"type":"string",{left}}},{{"type":"string",{right}}}]}}"#), |mask| {
+            assert!(mask.accept_bytes(b"\""));
+            assert!(allowed(mask).unwrap().contains(&token(&"-".repeat(96))), "{order:?}");
+        });
+    }
+}
+
+#[test]
+fn compiling_has_an_end() {
     let empty = times("{}", 57_000);
     let properties = listed(3_900, |index| format!(r##""{index}":{{"$ref":"#/x"}}"##));
-    let schema = format!(r#"{{"x":{{"type":"null","allOf":[{empty}]}},"properties":{{{properties}}}}}"#);
-    let _ = Arena::new().schema(&schema, Unsupported::Refuse);
+    let many_references = format!(r#"{{"x":{{"type":"null","allOf":[{empty}]}},"properties":{{{properties}}}}}"#);
     let characters: String = (0..40_000).filter_map(|index| char::from_u32(0x1_0000 + 2 * index)).collect();
-    let schema = format!(r#"{{"type":"string","pattern":"^[{characters}]$","maxLength":1000000}}"#);
-    let _ = Arena::new().schema(&schema, Unsupported::Refuse);
+    let long_class = format!(r#"{{"type":"string","pattern":"^[{characters}]$","maxLength":1000000}}"#);
+    let letters: String = (0..60_000).filter_map(|index| char::from_u32(0x4E00 + index % 20_000)).collect();
+    let alternatives = letters.chars().map(String::from).collect::<Vec<_>>().join("|");
+    let many_states = format!(r#"{{"type":"string","pattern":"^({alternatives})*$"}}"#);
+    let numbers = listed(20_000, |index| format!("{index}"));
+    let many_values = format!(r#"{{"allOf":[{{"enum":[{numbers}]}},{{"enum":[{numbers}]}}]}}"#);
+    for schema in [many_references, long_class, many_states, many_values] {
+        let start = std::time::Instant::now();
+        let refused = refusal(&schema);
+        println!("{:?} {refused:?}", start.elapsed());
+    }
 }

@@ -92,6 +92,9 @@ fn numbers_are_within_bounds_to_the_digit() {
     check(r#"{"type":"number","exclusiveMinimum":0,"maximum":1e-2}"#, &["0.01", "0.00001"], &["0", "0.0", "0.011"]);
     check(r#"{"type":"integer","multipleOf":7,"minimum":1}"#, &["7", "49", "7000"], &["0", "8", "-7"]);
     check(r#"{"type":"number","multipleOf":0.25}"#, &["0.25", "1.5", "-3"], &["0.2", "0.375"]);
+    check(r#"{"type":"integer","multipleOf":1000}"#, &["0", "-5000", "123000"], &["500", "-0"]);
+    check(r#"{"type":"integer","multipleOf":100,"minimum":1000000}"#, &["1000000", "1234500"], &["999900", "1000010"]);
+    check(r#"{"enum":[5000000,5000100],"multipleOf":1000}"#, &["5000000"], &["5000100"]);
 }
 
 #[test]
@@ -103,6 +106,7 @@ fn strings_are_measured_in_characters_and_match_patterns() {
     );
     check(r#"{"type":"string","pattern":"^a[^b]{1,2}$"}"#, &[r#""axé""#, r#""a\n""#], &[r#""ab""#, r#""axxx""#]);
     check(r#"{"type":"string","pattern":"[0-9]{3}"}"#, &[r#""x123y""#], &[r#""x12y3""#]);
+    check(r#"{"type":"string","pattern":"^[a\\ud7ff-\\ue000]$"}"#, &[r#""a""#, "\"\u{e000}\""], &[r#""\ud800""#]);
     check(
         r#"{"type":"string","pattern":"^(a|bc)*$","minLength":3,"maxLength":3}"#,
         &[r#""abc""#, r#""aaa""#],
@@ -125,6 +129,12 @@ fn choices_and_combinations_merge() {
     );
     check(r#"{"const":"a\u0000b"}"#, &[r#""a\u0000b""#], &[r#""a\u0001b""#, r#""\u0061\u0000b""#]);
     check(r#"{"enum":["a","bb","ccc"],"maxLength":2}"#, &[r#""bb""#], &[r#""ccc""#]);
+    check(r#"{"type":"string","maxL\u0065ngth":2}"#, &[r#""bb""#], &[r#""ccc""#]);
+    check(
+        r##"{"$id":"http://e","properties":{"v":{"$id":"#v","$ref":"#"},"w":{"$id":"w"}}}"##,
+        &[r#"{"v":{"w":1}}"#],
+        &[],
+    );
     check(r#"{"allOf":[{"minimum":2},{"type":"integer","maximum":3}]}"#, &["2", "3"], &["1", "4", "2.5"]);
     check(r##"{"anyOf":[{"type":"string"},{"type":"array","items":{"$ref":"#"}}]}"##, &[r#"[["x"],[]]"#], &["[1]"]);
     let shapes = r#"{"oneOf":[{"properties":{"t":{"const":"a"},"x":{"type":"null"}},"required":["t","x"],"type":"object"},
@@ -146,6 +156,29 @@ fn what_cannot_be_enforced_is_refused_with_keyword_and_path() {
         (r#"{"$ref":"http://example.com"}"#, "$ref", "#/$ref"),
         (r#"{"type":"strin"}"#, "type", "#/type"),
         (r#"{"oneOf":[{"type":"number"},{"type":"integer"}]}"#, "oneOf", "#/oneOf"),
+        (
+            r#"{"oneOf":[{"type":"object","required":["p"],"properties":{"p":{"type":"integer"}},"additionalProperties":false},
+                {"type":"object","patternProperties":{"^x":{"not":{}}}}]}"#,
+            "oneOf",
+            "#/oneOf",
+        ),
+        (
+            r##"{"$defs":{"x":{"type":"string"},"a":{"$id":"http://e/a","$defs":{"x":{"type":"integer"}},
+                "properties":{"v":{"$ref":"#/$defs/x"}}}},"$ref":"#/$defs/a"}"##,
+            "$id",
+            "#/$defs/a/$id",
+        ),
+        (
+            r##"{"$defs":{"x":{},"a":{"$id":"http://e/a","$defs":{"y":{"$ref":"#/$defs/x"}}}},"$ref":"#/$defs/a/$defs/y"}"##,
+            "$ref",
+            "#/$ref",
+        ),
+        (r#"{"items":{"pattern":"^\\u{d800}$"}}"#, "pattern", "#/items/pattern"),
+        (r#"{"type":"string","pattern":"^[^\\u0000-\\ud7ff\\ue000-\\u{10ffff}]$"}"#, "schema", "#"),
+        (r#"{"items":{"multipleOf":4999}}"#, "multipleOf", "#/items/multipleOf"),
+        (r#"{"items":{"multipleOf":500,"minimum":1e30}}"#, "multipleOf", "#/items/multipleOf"),
+        (r#"{"items":{"minimum":1e70}}"#, "minimum", "#/items/minimum"),
+        (r#"{"items":{"pattern":"^a*b?c*d*$","maxLength":1000000}}"#, "maxLength", "#/items/maxLength"),
         (r#"{"type":"string","minLength":3,"maxLength":2}"#, "schema", "#"),
         (
             r#"{"type":"object","properties":{"a":{},"b":{}},"additionalProperties":false,"minProperties":2,"maxProperties":1}"#,
@@ -171,6 +204,8 @@ fn what_cannot_be_enforced_is_refused_with_keyword_and_path() {
     let arena = Arena::new();
     let compiled: Schema<'_> = arena.schema(schema, Unsupported::Ignore).unwrap();
     assert_eq!(compiled.warnings().iter().map(|warning| warning.keyword).collect::<Vec<_>>(), ["uniqueItems"]);
+    let compiled = arena.schema(r#"{"type":"integer","multipleOf":4999}"#, Unsupported::Ignore).unwrap();
+    assert_eq!(compiled.warnings().iter().map(|warning| warning.keyword).collect::<Vec<_>>(), ["multipleOf"]);
 }
 
 fn ones(mask: &[u32]) -> impl Iterator<Item = u32> {
@@ -408,4 +443,42 @@ fn with_every_kernel_set_a_turn_does_not_depend_on_what_is_not_computed() {
         println!("{}: {steps:?} steps without and with probabilities; {finished} of 12 turns finished", kernels.name());
         assert!(finished > 3 && steps[0] * 10 < steps[1] * 8);
     }
+}
+
+#[test]
+fn a_banned_token_is_not_written_even_where_the_text_is_sure() {
+    let schema = r#"{"type":"object","properties":{"identification":{"type":"boolean"}},"required":["identification"],
+        "additionalProperties":false}"#;
+    let run = |logit_bias: &[(u32, f32)], log_probabilities: Option<usize>| {
+        with_generation((fastest(), &SESSION), History::Documented, |generation| {
+            begin(generation);
+            let arena = Arena::new();
+            let index = arena.index(*generation.tokenizer()).unwrap();
+            let mut constraints = [arena.constraint(Constrained::Answer, schema, Unsupported::Refuse, index).unwrap()];
+            let config = TurnConfig {
+                sampler: SamplerConfig { temperature: 0.0, logit_bias, ..SamplerConfig::default() },
+                reasoning_tokens: Some(0),
+                max_tokens: 100,
+                log_probabilities,
+                ..TurnConfig::default()
+            };
+            let mut told = Told::default();
+            let mut turn = Turn::new(generation, config).unwrap().with_constraints(&mut constraints).unwrap();
+            turn.run(generation, &Alone, &mut |event| told.take(event)).unwrap();
+            assert_eq!(told.reason(), StopReason::Finished);
+            let (_, _, text, tokens) = told.messages.last().unwrap().clone();
+            assert!(serde_json::from_str::<serde_json::Value>(&text).unwrap()["identification"].is_boolean());
+            let tokens = &generation.tokens()[tokens.unwrap()];
+            let header = tokens.iter().position(|token| *token == generation.special().message).unwrap();
+            let tokens = tokens[header + 1..].to_vec();
+            let size = |token: &&u32| generation.tokenizer().token_bytes(**token).unwrap_or_default().len();
+            let longest = *tokens.iter().max_by_key(size).unwrap();
+            (tokens, longest)
+        })
+    };
+    let (_, longest) = run(&[], None);
+    let banned = [(longest, f32::NEG_INFINITY)];
+    let (tokens, _) = run(&banned, None);
+    assert!(!tokens.contains(&longest));
+    assert_eq!(tokens, run(&banned, Some(0)).0);
 }

@@ -326,7 +326,10 @@ impl<'t> Turn<'t> {
         if self.version != generation.version {
             return Err(Error::State("the turn that the conversation was left with"));
         }
-        if self.allowed.is_none() && self.stop_reason(generation).is_none() {
+        if self.allowed.is_none() {
+            if let Some(reason) = self.stop_reason(generation) {
+                return Ok(self.end(generation, reason, emit));
+            }
             if self.must_answer() {
                 self.lead_to_answer(generation, emit)?;
                 return Ok(Progress::More);
@@ -353,9 +356,6 @@ impl<'t> Turn<'t> {
             // As many as are drawn before the last.
             generation.start_batch(self.config.draft_tokens.min(left.saturating_sub(1)), are_few)?;
             return Ok(Progress::More);
-        }
-        if let Some(reason) = self.stop_reason(generation) {
-            return Ok(self.end(generation, reason, emit));
         }
         let token = self.draw(generation, emit)?;
         self.accept(generation, token, emit)
@@ -410,9 +410,27 @@ impl<'t> Turn<'t> {
         mask.fill(0);
         let has_answer = self.constraints.iter().any(|constraint| constraint.on == Constrained::Answer);
         let mut may_end = true;
+        // What is taken as it is can be a token that is banned from being drawn.
+        let is_given = self.usage.output_tokens < self.config.beginning.len();
+        let biases = if is_given { &[] } else { self.config.sampler.logit_bias };
+        let drop_banned = |mask: &mut [u32]| {
+            for (token, _) in biases.iter().filter(|(_, bias)| *bias == f32::NEG_INFINITY) {
+                if let Some(word) = mask.get_mut(*token as usize / 32) {
+                    *word &= !(1 << (token % 32));
+                }
+            }
+        };
         if let Some(constraint) = self.constrained.and_then(|index| self.constraints.get_mut(index)) {
+            let keep_ordinary = |mask: &mut [u32]| {
+                mask.iter_mut().zip(&**ordinary).for_each(|(word, ordinary)| *word &= ordinary);
+                drop_banned(mask);
+            };
             may_end = constraint.mask.allowed(mask)?;
-            mask.iter_mut().zip(&**ordinary).for_each(|(word, ordinary)| *word &= ordinary);
+            keep_ordinary(mask);
+            if !may_end && mask.iter().all(|word| *word == 0) {
+                may_end = constraint.mask.all_allowed(mask)?;
+                keep_ordinary(mask);
+            }
         }
         let is_answer = self.output.kind == Some(MessageKind::Answer);
         // The turn goes on until it has an answer, and not beyond.
@@ -437,6 +455,7 @@ impl<'t> Turn<'t> {
         if allowed == Allowed::ListedAndOrdinary && self.constrained.is_none() {
             mask.iter_mut().zip(&**ordinary).for_each(|(word, ordinary)| *word |= ordinary);
         }
+        drop_banned(mask);
         match mask.iter().map(|word| word.count_ones() as usize).sum::<usize>() {
             0 => Err(Error::State("at least one allowed token")),
             count => {
@@ -448,7 +467,8 @@ impl<'t> Turn<'t> {
 
     /// The next token, if it is the only one that is allowed, and nobody wants to know more than that.
     fn only_allowed(&self, generation: &Generation<'_, '_>) -> Option<u32> {
-        let is_told = self.config.log_probabilities.is_some() || self.usage.output_tokens < self.config.beginning.len();
+        let is_given = self.usage.output_tokens < self.config.beginning.len();
+        let is_told = self.config.log_probabilities.is_some() || is_given;
         ones(generation.mask).next().filter(|_| self.allowed == Some(1) && !is_told)
     }
 

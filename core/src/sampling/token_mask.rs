@@ -15,6 +15,15 @@ pub trait TokenMask {
     /// is repeated.
     fn allowed(&mut self, mask: &mut [u32]) -> Result<bool>;
 
+    /// As [`TokenMask::allowed`], which may leave out other tokens for the same text, but with all of them: a turn asks for it
+    /// where it can draw none of those.
+    ///
+    /// # Errors
+    /// As [`TokenMask::allowed`].
+    fn all_allowed(&mut self, mask: &mut [u32]) -> Result<bool> {
+        self.allowed(mask)
+    }
+
     /// Takes the token that was written. False if it was not allowed; then nothing is allowed any more.
     fn accept(&mut self, token: u32) -> bool;
 }

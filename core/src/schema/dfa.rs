@@ -125,6 +125,8 @@ pub struct Workshop<'r> {
     /// When each step of the nondeterministic automaton was last visited.
     visited: List<'r, u32>,
     visit: u32,
+    /// How many steps may still be looked at: those of a subset are, for each character that makes a difference.
+    work: u64,
 }
 
 const TOO_MANY: &str = "patterns that take fewer states";
@@ -147,6 +149,7 @@ impl<'r> Workshop<'r> {
             bounds: carver.list(2 * steps)?,
             visited,
             visit: 0,
+            work: 1 << 28,
         })
     }
 
@@ -158,6 +161,11 @@ impl<'r> Workshop<'r> {
         self.labels.truncate(0);
     }
 
+    fn spend(&mut self, work: usize) -> Parsed<()> {
+        self.work = self.work.checked_sub(work as u64).ok_or(TOO_MANY)?;
+        Ok(())
+    }
+
     /// Adds a step and all that it leads to without a character to the members of a subset.
     fn close(&mut self, step: u32, at_start: bool, at_end: bool) -> Parsed<()> {
         self.pending.truncate(0);
@@ -166,6 +174,7 @@ impl<'r> Workshop<'r> {
         while let Some(&step) = self.pending.last() {
             let len = self.pending.len();
             self.pending.truncate(len - 1);
+            self.spend(1)?;
             if core::mem::replace(&mut self.visited[step as usize], self.visit) == self.visit {
                 continue;
             }
@@ -266,11 +275,14 @@ impl<'r> Workshop<'r> {
                     continue;
                 }
                 self.visit += 1;
+                self.spend(subset.len())?;
                 let before = self.members.len();
                 for index in subset.clone() {
                     let Step::Take(first, count, next) = self.nfa.steps[self.members[index] as usize] else { continue };
+                    // By ascending characters.
                     let ranges = &self.nfa.ranges[first as usize..(first + count) as usize];
-                    if ranges.iter().any(|[from, to]| (*from..=*to).contains(&low)) {
+                    let range = ranges.partition_point(|[_, to]| *to < low);
+                    if ranges.get(range).is_some_and(|[from, _]| *from <= low) {
                         self.close(next, false, false)?;
                     }
                 }
@@ -293,6 +305,8 @@ impl<'r> Workshop<'r> {
     }
 
     fn keep_edge(&mut self, from: usize, edge: Option<Edge>) -> Parsed<()> {
+        // Surrogates are no characters.
+        let edge = edge.filter(|edge| edge.low < 0xD800 || edge.high > 0xDFFF);
         match edge {
             Some(edge) if !self.drafts.push((from as u32, edge)) => Err(TOO_MANY),
             _ => Ok(()),

@@ -169,20 +169,21 @@ impl<'r> TokenIndex<'r> {
     /// are returned, with their number of characters before them.
     pub(super) fn add_plain(&self, characters: u32, mask: &mut [u32]) -> &'r [(u16, u32)] {
         let words = self.tokenizer.vocabulary_len().div_ceil(32);
-        let map = (characters as usize).min(LENGTHS + 1);
+        let (short, longer) =
+            self.long.split_at(self.long.partition_point(|(count, _)| u32::from(*count) <= characters));
+        let (map, short) = match characters as usize {
+            few @ ..=LENGTHS => (few, &[][..]),
+            _ if longer.is_empty() => (LENGTHS + 1, &[][..]),
+            _ => (LENGTHS, short),
+        };
         let Some(plain) = map.checked_sub(1).and_then(|map| self.plain.get(map * words..(map + 1) * words)) else {
             return &[];
-        };
-        let longer = match map > LENGTHS {
-            true => &self.long[self.long.partition_point(|(count, _)| u32::from(*count) <= characters)..],
-            false => &[],
         };
         for (word, plain) in mask.iter_mut().zip(plain) {
             *word |= plain;
         }
-        // No other token of the mask is plain: a state within a string is only added to by tokens that are not.
-        for (_, id) in longer {
-            mask[*id as usize / 32] &= !(1 << (id % 32));
+        for (_, id) in short {
+            mask[*id as usize / 32] |= 1 << (id % 32);
         }
         longer
     }

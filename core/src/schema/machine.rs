@@ -9,7 +9,7 @@
 use core::ops::Range;
 
 use super::dfa::NONE;
-use super::program::{Arrays, COUNT_MAX, DEPTH, Node, Objects, Program, Strings};
+use super::program::{Arrays, COUNT_MAX, DEPTH, Node, Objects, Program, Property, Strings};
 use super::table::{Table, mix};
 use crate::region::{Carver, List};
 
@@ -165,10 +165,11 @@ impl<'r> Machine<'r> {
         let frame = Frame { thread, depth: self.depth(thread.parent) + 1 };
         let new = self.frames.len() as u32;
         let frames = &*self.frames;
+        let is_it = |index: u32| frames[index as usize] == frame;
         if self.frames.len() == FRAMES {
-            return None;
+            return self.table.get(hash(&thread), is_it);
         }
-        let (index, fits) = self.table.get_or_put(hash(&thread), new, |index| frames[index as usize] == frame);
+        let (index, fits) = self.table.get_or_put(hash(&thread), new, is_it);
         (fits && (index != new || self.frames.push(frame))).then_some(index)
     }
 
@@ -512,12 +513,16 @@ impl<'r> Machine<'r> {
 
     /// Whether a declared property can come next.
     fn can_take(&self, program: &Program<'_>, object: &Objects, thread: Thread, place: u32) -> bool {
-        let property = &program.properties_of(object)[place as usize];
+        let properties = program.properties_of(object);
         let depth = self.depth(thread.parent) + 1;
+        let fits = |property: &&Property| program.heights[property.node as usize] + depth <= DEPTH;
         let count = thread.count + 1;
-        program.heights[property.node as usize] + depth <= DEPTH
+        let missing = object.min.saturating_sub(count) as usize;
+        let (property, behind) = (&properties[place as usize], &properties[place as usize + 1..]);
+        fits(&property)
             && count + property.required_behind <= object.max
-            && (count + property.possible_behind >= object.min || object.keys != NONE)
+            && (behind.iter().filter(fits).take(missing).count() == missing
+                || self.can_take_extra(program, object, Thread { count: 0, ..thread }))
     }
 
     /// Whether a property that is not declared can come next, once no declared one has to.

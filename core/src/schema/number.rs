@@ -214,17 +214,34 @@ struct Range<'j> {
     most: Option<Bound<'j>>,
 }
 
+const START: Place = Place { phase: Phase::Begin, negative: false, count: 0, least: EQUAL, most: EQUAL, remainder: 0 };
+
 impl<'j> Numbers<'j> {
     /// The automaton of these numbers.
     pub fn automaton(&self, workshop: &mut Workshop<'_>, drafts: &mut Drafts<'_>) -> Parsed<u32> {
-        let start = Place { phase: Phase::Begin, negative: false, count: 0, least: EQUAL, most: EQUAL, remainder: 0 };
+        let whole_max = self.whole_max();
         workshop.explore(
-            start.key(),
+            START.key(),
             b"+-.0123456789Ee",
             drafts,
-            &|key, character| self.next(Place::of(key), character).map(Place::key),
+            &|key, character| self.next(Place::of(key), character, whole_max).map(Place::key),
             &|key| self.is_end(Place::of(key)),
         )
+    }
+
+    /// Whether a number is one of these. One with too many digits to be written is taken for one.
+    pub fn has(&self, number: &Decimal<'_>) -> bool {
+        let mut place = Some(START);
+        let is_written = number.write(&mut |byte| place = place.and_then(|place| self.next(place, byte, WHOLE_MAX)));
+        !is_written || place.is_some_and(|place| self.is_end(place))
+    }
+
+    /// Whether there can be numbers with as many digits as the bounds have.
+    pub fn has_short_bounds(&self) -> bool {
+        let mut bounds = self.least.iter().chain(&self.most);
+        bounds.all(|Bound { value, .. }| {
+            value.whole_len() <= WHOLE_MAX as i32 && value.ends_before(-(FRACTION_MAX as i32))
+        })
     }
 
     /// The range of the digits behind the sign. `None` if there is no such number.
@@ -244,16 +261,21 @@ impl<'j> Numbers<'j> {
         Some(Range { least: self.least.filter(|least| !is_negative(least)), most: self.most })
     }
 
-    /// Remainders multiply the states, so there are fewer digits with them.
+    /// Remainders multiply the states, so there are fewer digits with them; but one more than numbers need to be within bounds.
     fn whole_max(&self) -> u32 {
-        self.multiple.map_or(WHOLE_MAX, |(number, _)| if number == 1 { WHOLE_MAX } else { (600 / number).clamp(6, 24) })
+        let Some((number, _)) = self.multiple.filter(|(number, _)| *number > 1) else { return WHOLE_MAX };
+        let len = |bound: Option<Bound<'_>>, negative: bool| {
+            bound.filter(|bound| bound.value.negative == negative).map_or(0, |bound| bound.value.whole_len() as u32)
+        };
+        let needed = len(self.least, false).max(len(self.most, true)) + 1;
+        (600 / number).clamp(6, 24).max(needed).min(WHOLE_MAX)
     }
 
     fn is_bounded(&self) -> bool {
         self.least.is_some() || self.most.is_some() || self.multiple.is_some()
     }
 
-    fn next(&self, place: Place, character: u8) -> Option<Place> {
+    fn next(&self, place: Place, character: u8, whole_max: u32) -> Option<Place> {
         let begin = |phase| Some(Place { phase, count: 0, ..place });
         let digit = character.wrapping_sub(b'0');
         match (place.phase, character) {
@@ -262,7 +284,7 @@ impl<'j> Numbers<'j> {
                 let phase = if digit == 0 { Phase::Zero } else { Phase::Whole };
                 self.whole_digit(Place { phase, ..place }, digit)
             }
-            (Phase::Whole, b'0'..=b'9') if place.count < self.whole_max() => self.whole_digit(place, digit),
+            (Phase::Whole, b'0'..=b'9') if place.count < whole_max => self.whole_digit(place, digit),
             (Phase::Zero | Phase::Whole, b'.') if !self.integer => {
                 let place = self.end_whole(place)?;
                 Some(Place { phase: Phase::Point, count: 0, ..place })
@@ -294,7 +316,10 @@ impl<'j> Numbers<'j> {
             }
         };
         let (least, most) = (compare(place.least, range.least), compare(place.most, range.most));
-        Some(Place { count: place.count + 1, least, most, remainder: self.remainder(place.remainder, digit), ..place })
+        // Without bounds the sign makes no difference but for 0.
+        let negative = place.negative && (place.phase == Phase::Zero || self.least.is_some() || self.most.is_some());
+        let remainder = self.remainder(place.remainder, digit);
+        Some(Place { negative, count: place.count + 1, least, most, remainder, ..place })
     }
 
     fn remainder(&self, so_far: u32, digit: u8) -> u32 {

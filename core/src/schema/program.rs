@@ -82,8 +82,6 @@ pub struct Property {
     pub required: bool,
     /// How many required ones come after it.
     pub required_behind: u32,
-    /// How many come after it that can have a value.
-    pub possible_behind: u32,
 }
 
 /// A compiled schema.

@@ -167,7 +167,7 @@ impl<I: Iterator<Item = char> + Clone> Reader<'_, '_, I> {
     }
 
     fn repeated(&mut self) -> Parsed<Part> {
-        let before = (self.rest.clone(), self.groups);
+        let before = self.rest.clone();
         let first = self.atom()?;
         let (least, most) = match self.rest.peek() {
             Some('*') => (0, None),
@@ -195,7 +195,7 @@ impl<I: Iterator<Item = char> + Clone> Reader<'_, '_, I> {
             let part = match copy.take() {
                 Some(part) => part,
                 None => {
-                    self.rest = before.0.clone();
+                    self.rest = before.clone();
                     self.atom()?
                 }
             };
@@ -416,16 +416,13 @@ impl<I: Iterator<Item = char> + Clone> Reader<'_, '_, I> {
                 }
                 code
             }
-            Some('u') => {
-                let code = self.hex(4)?;
-                if (0xD800..0xE000).contains(&code) {
-                    return Err("characters outside the surrogates");
-                }
-                code
-            }
+            Some('u') => self.hex(4)?,
             Some(itself) if !itself.is_alphanumeric() => itself.into(),
             _ => return Err("a pattern without back references, word borders and named classes"),
         };
+        if (0xD800..0xE000).contains(&character) {
+            return Err("characters outside the surrogates");
+        }
         Ok(Escape::Character(character))
     }
 

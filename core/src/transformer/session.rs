@@ -217,7 +217,8 @@ impl<'r, 'w> Session<'r, 'w> {
     }
 
     /// Begins a batch of which only some logits after the last token are computed, bit for bit those that
-    /// [`Session::start`] leads to. The logits of all other tokens are negative infinity.
+    /// [`Session::start`] leads to. The logits of all other tokens are negative infinity; where there are none of `few`, all are
+    /// computed.
     ///
     /// # Errors
     /// As [`Session::start`]; [`Error::Capacity`] also if there are more than [`FEW_LOGITS`] of `few`, and [`Error::Token`] if

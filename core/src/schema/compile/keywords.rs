@@ -7,7 +7,7 @@ use crate::schema::program::COUNT_MAX;
 use super::{ALL, Compiled, Compiler, Keywords, Member, NULL, Text, fail, only_type, type_of};
 
 /// Keywords that say nothing about a value, or are read beside others.
-const PASSIVE: [&str; 25] = [
+const PASSIVE: [&str; 24] = [
     "title",
     "description",
     "default",
@@ -18,7 +18,6 @@ const PASSIVE: [&str; 25] = [
     "readOnly",
     "writeOnly",
     "$schema",
-    "$id",
     "id",
     "$anchor",
     "$defs",
@@ -83,7 +82,12 @@ where
         keyword: json::Member<'j>,
     ) -> Compiled<()> {
         let (value, offset) = (keyword.value, keyword.offset);
-        let Some(name) = keyword.key.plain() else { return Ok(()) };
+        // No keyword is longer.
+        let mut decoded = heapless::String::<32>::new();
+        if !keyword.key.chars().all(|character| decoded.push(character).is_ok()) {
+            return Ok(());
+        }
+        let name = decoded.as_str();
         let count = |name: &'static str| match value.kind() {
             Kind::Number(number) => {
                 let decimal = Decimal::parse(number.raw());
@@ -118,27 +122,44 @@ where
             "minimum" => {
                 let exclusive = self.is_true(schema, "exclusiveMinimum");
                 all.numbers.raise(Bound { value: number("minimum")?, exclusive });
+                all.bound = Some((offset, "minimum"));
             }
             "maximum" => {
                 let exclusive = self.is_true(schema, "exclusiveMaximum");
                 all.numbers.lower(Bound { value: number("maximum")?, exclusive });
+                all.bound = Some((offset, "maximum"));
             }
             // As draft 4 has it, read beside the bound.
             "exclusiveMinimum" | "exclusiveMaximum" if value.as_bool().is_some() => {}
-            "exclusiveMinimum" => all.numbers.raise(Bound { value: number("exclusiveMinimum")?, exclusive: true }),
-            "exclusiveMaximum" => all.numbers.lower(Bound { value: number("exclusiveMaximum")?, exclusive: true }),
+            "exclusiveMinimum" => {
+                all.numbers.raise(Bound { value: number("exclusiveMinimum")?, exclusive: true });
+                all.bound = Some((offset, "exclusiveMinimum"));
+            }
+            "exclusiveMaximum" => {
+                all.numbers.lower(Bound { value: number("exclusiveMaximum")?, exclusive: true });
+                all.bound = Some((offset, "exclusiveMaximum"));
+            }
             "multipleOf" => {
                 let both = multiple(number("multipleOf")?).and_then(|new| match all.numbers.multiple {
                     Some(old) => common_multiple(old, new),
                     None => Some(new),
                 });
                 match both {
-                    Some(both) => all.numbers.multiple = Some(both),
+                    Some(both) => {
+                        all.numbers.multiple = Some(both);
+                        all.multiple = Some(offset);
+                    }
                     None => self.warn(offset, "multipleOf", "a positive number of few digits, at most 5000")?,
                 }
             }
-            "minLength" => all.length.0 = all.length.0.max(count("minLength")?),
-            "maxLength" => all.length.1 = all.length.1.min(count("maxLength")?),
+            "minLength" => {
+                all.length.0 = all.length.0.max(count("minLength")?);
+                all.in_lengths = Some((offset, "minLength"));
+            }
+            "maxLength" => {
+                all.length.1 = all.length.1.min(count("maxLength")?);
+                all.in_lengths = Some((offset, "maxLength"));
+            }
             "minItems" => {
                 all.items.0 = all.items.0.max(count("minItems")?);
                 all.in_arrays = Some(offset);
@@ -157,7 +178,7 @@ where
             }
             "pattern" => {
                 let Some(text) = value.as_str() else { return fail(offset, "pattern", "a string") };
-                let fits = all.patterns.push((value.offset(), "pattern", Text::Given(text))).is_ok();
+                let fits = all.patterns.push(((value.offset(), "pattern"), Text::Given(text))).is_ok();
                 self.room(fits)?;
             }
             "format" => {
@@ -166,7 +187,7 @@ where
                 const NUMBERS: [&str; 5] = ["int32", "int64", "float", "double", "password"];
                 match crate::schema::format::pattern(&name) {
                     Some(pattern) => {
-                        let fits = all.patterns.push((value.offset(), "format", Text::Own(pattern))).is_ok();
+                        let fits = all.patterns.push(((value.offset(), "format"), Text::Own(pattern))).is_ok();
                         self.room(fits)?;
                     }
                     None if NUMBERS.iter().any(|known| name == *known) => {}
@@ -194,6 +215,11 @@ where
                 }
             }
             "$ref" | "allOf" | "anyOf" | "oneOf" => {}
+            "$id" => {
+                if self.names_references(schema.value) {
+                    self.warn(offset, "$id", "a name at the root, or of a schema without references")?;
+                }
+            }
             "not" if value.as_object().and_then(|schema| only_type(&schema)).is_some() => {
                 let types = value.as_object().and_then(|schema| only_type(&schema)).unwrap_or(0);
                 all.types &= !types;

@@ -79,6 +79,9 @@ struct Apart {
     offset: usize,
 }
 
+/// Where a keyword stands, and which it is.
+type Place = (usize, &'static str);
+
 type Compiled<T> = core::result::Result<T, SchemaError>;
 
 fn fail<T>(offset: usize, keyword: &'static str, expected: &'static str) -> Compiled<T> {
@@ -109,8 +112,8 @@ pub struct Compiler<'r, 'j> {
     name_slots: &'r mut [u32],
     starts: List<'r, u32>,
     apart: List<'r, Apart>,
-    /// How many nodes, properties and states may still be compared with each other to tell branches apart.
-    comparisons: Cell<u32>,
+    /// How much may still be looked at more than once: what schemas share is looked at as often as they do.
+    work: Cell<u64>,
     warnings: List<'r, SchemaError>,
     /// Nodes that many schemas share.
     any_string: u32,
@@ -129,13 +132,17 @@ struct Keywords<'j> {
     properties: (u32, u32),
     unique: Option<usize>,
     /// Where patterns and formats stand, and the text.
-    patterns: heapless::Vec<(usize, &'static str, Text<'j>), 16>,
+    patterns: heapless::Vec<(Place, Text<'j>), 16>,
     /// `enum` and `const`.
     choices: heapless::Vec<Value<'j>, 8>,
     has_constant: heapless::Vec<bool, 8>,
     /// Whether arrays and objects are constrained, and by what.
     in_arrays: Option<usize>,
     in_objects: Option<usize>,
+    /// Where numbers and the lengths of strings are constrained last, and by what.
+    bound: Option<Place>,
+    multiple: Option<usize>,
+    in_lengths: Option<Place>,
 }
 
 #[derive(Clone, Copy)]
@@ -173,7 +180,7 @@ where
             name_slots: carver.filled(2 * (1024 + size / 2), 0)?,
             starts: carver.list(1024 + size / 2)?,
             apart: carver.list(256 + size / 16)?,
-            comparisons: Cell::new(1 << 26),
+            work: Cell::new(1 << 26),
             warnings: carver.list(256)?,
             any_string: NONE,
             integer: NONE,
@@ -216,11 +223,22 @@ where
     }
 
     fn too_large<T>(&self) -> Compiled<T> {
-        fail(self.root.offset(), "schema", "a schema that takes less memory: too many branches, names or states")
+        fail(
+            self.root.offset(),
+            "schema",
+            "a schema that takes less memory and time: too many branches, names or states",
+        )
     }
 
     fn room(&self, fits: bool) -> Compiled<()> {
         if fits { Ok(()) } else { self.too_large() }
+    }
+
+    /// Whether there is so much work left. Units take some nanoseconds.
+    fn spend(&self, work: u64) -> bool {
+        let left = self.work.get().checked_sub(work);
+        self.work.set(left.unwrap_or(0));
+        left.is_some()
     }
 
     fn begin_set(&self) -> usize {
@@ -370,12 +388,18 @@ where
             Kind::Object(_) => {}
             _ => return fail(member.value.offset(), "schema", "an object, true or false"),
         }
+        let fits = self.spend(FLAT_WORK) && self.outline.read(member.value);
+        self.room(fits)?;
         let offset = member.value.offset();
-        if let Some(same) = self.flat.iter_mut().find(|other| other.value.offset() == offset) {
+        let new = self.flat.len() as u32;
+        let Some(place) = self.outline.place(member.value) else { return self.too_large() };
+        // Where it was in another set may be the place of another schema in this one.
+        if let Some(same) = self.flat.get_mut(*place as usize).filter(|same| same.value.offset() == offset) {
             same.flags |= member.flags;
             return Ok(true);
         }
-        let fits = self.outline.read(member.value) && self.flat.push(member);
+        *place = new;
+        let fits = self.flat.push(member);
         self.room(fits)?;
         Ok(true)
     }
@@ -425,20 +449,34 @@ where
                 Kind::Object(_) => {
                     let fits = self.outline.read(at);
                     self.room(fits)?;
+                    if self.names_references(at) {
+                        self.warn(reference.offset(), "$ref", "a reference into no schema with a name of its own")?;
+                    }
                     self.outline.get(at, &segment)
                 }
-                Kind::Array(array) => segment.parse().ok().and_then(|index| array.iter().nth(index)),
+                Kind::Array(array) => {
+                    let fits = self.spend(at.raw().len() as u64 / 8);
+                    self.room(fits)?;
+                    segment.parse().ok().and_then(|index| array.iter().nth(index))
+                }
                 _ => None,
             };
             match found {
                 Some(value) => at = value,
                 None => return fail(reference.offset(), "$ref", "the name of a schema that is there"),
             }
-            // Inside a schema with a name of its own, references mean something else.
             if next.is_none() {
                 return Ok(at);
             }
         }
+    }
+
+    /// Whether a schema that has been read has a name of its own, and may have references in it, which begin there.
+    fn names_references(&self, schema: Value<'j>) -> bool {
+        let name = self.outline.get(schema, "$id").and_then(|name| name.as_str());
+        name.is_some_and(|name| !matches!(name.chars().next(), None | Some('#')))
+            && schema.offset() != self.root.offset()
+            && ["$ref", "\\u"].iter().any(|reference| schema.raw().contains(reference))
     }
 
     /// A node for each branch of `anyOf` or `oneOf`.
@@ -482,6 +520,9 @@ where
         Ok(())
     }
 }
+
+/// What it takes to look at one schema of a set.
+const FLAT_WORK: u64 = 16;
 
 /// What branches of `oneOf` have to be.
 const APART: &str =

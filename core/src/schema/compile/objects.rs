@@ -26,16 +26,20 @@ where
         let fits = write_quoted(key.chars(), &mut |byte| self.bytes.push(byte)) && self.bytes.push(b':');
         self.room(fits)?;
         let size = self.bytes.len() as u32 - first;
-        let property = Property { first, size, node, required, required_behind: 0, possible_behind: 0 };
+        let property = Property { first, size, node, required, required_behind: 0 };
         let fits = self.properties.push(property);
         self.room(fits)
     }
 
     pub(super) fn object(&mut self, all: &Keywords<'j>) -> Compiled<Node> {
+        // Where keywords about objects stand.
+        let offset = all.in_objects.unwrap_or(self.root.offset());
         let patterns = self.key_patterns()?;
         self.declare()?;
+        let fits = self.spend((self.names.len() * self.flat.len() * (1 + patterns.len())) as u64);
+        self.room(fits)?;
         // What of the patterns each name matches.
-        let matches = if patterns.is_empty() { NONE } else { self.match_patterns(&patterns)? };
+        let matches = if patterns.is_empty() { NONE } else { self.match_patterns(&patterns, offset)? };
         let first = self.properties.len();
         for index in 0..self.names.len() {
             let name = self.names[index];
@@ -65,11 +69,10 @@ where
         }
         let (first, count) = (first as u32, (self.properties.len() - first) as u32);
         let (min, max) = all.properties;
-        let (keys, extras, extra_count) = self.extras(&patterns)?;
+        let (keys, extras, extra_count) = self.extras(&patterns, offset)?;
         let required = self.properties[first as usize..].iter().filter(|property| property.required).count() as u32;
         if keys != NONE && min > required.max(1) {
             // The same key may be written twice.
-            let offset = all.in_objects.unwrap_or(self.root.offset());
             self.warn(offset, "minProperties", "at most as many as are required, or 1, where other keys may come")?;
         }
         if required.max(min) > max || keys == NONE && min > count {
@@ -169,13 +172,13 @@ where
     }
 
     /// An automaton whose labels say which patterns a key matches.
-    pub(super) fn match_patterns(&mut self, patterns: &[KeyPattern<'j>]) -> Compiled<u32> {
-        self.begin_keys(patterns)?;
+    pub(super) fn match_patterns(&mut self, patterns: &[KeyPattern<'j>], offset: usize) -> Compiled<u32> {
+        self.begin_keys(patterns, offset)?;
         let made = self.workshop.determinize(&self.starts, &mut self.drafts, &|labels| labels & !(1 << ANY_KEY));
-        made.or_else(|expected| fail(self.root.offset(), "patternProperties", expected))
+        made.or_else(|expected| fail(offset, "patternProperties", expected))
     }
 
-    pub(super) fn begin_keys(&mut self, patterns: &[KeyPattern<'j>]) -> Compiled<()> {
+    pub(super) fn begin_keys(&mut self, patterns: &[KeyPattern<'j>], offset: usize) -> Compiled<()> {
         self.workshop.nfa.clear();
         self.starts.truncate(0);
         for (label, (_, pattern)) in patterns.iter().enumerate() {
@@ -183,11 +186,11 @@ where
             self.start(start, pattern.offset, "patternProperties")?;
         }
         let start = self.workshop.nfa.anything(ANY_KEY);
-        self.start(start, self.root.offset(), "properties")
+        self.start(start, offset, "properties")
     }
 
     /// Keys that are not declared, and their values: by label in `lists`, and how many.
-    pub(super) fn extras(&mut self, patterns: &[KeyPattern<'j>]) -> Compiled<(u32, u32, u32)> {
+    pub(super) fn extras(&mut self, patterns: &[KeyPattern<'j>], offset: usize) -> Compiled<(u32, u32, u32)> {
         let forbids = |outline: &Outline<'_, 'j>, flat: &[Member<'j>], labels: u32| {
             flat.iter().enumerate().any(|(member, schema)| {
                 let mut matched = false;
@@ -216,29 +219,34 @@ where
             if patterns.is_empty() && forbids(&self.outline, &self.flat, 0) {
                 return Ok((NONE, 0, 0));
             }
-            self.begin_keys(patterns)?;
+            self.begin_keys(patterns, offset)?;
             for index in 0..self.names.len() {
                 if self.names[index].first as usize != index {
                     continue;
                 }
                 let start = self.workshop.nfa.literal(self.names[index].key.chars(), DECLARED);
-                self.start(start, self.root.offset(), "properties")?;
+                self.start(start, offset, "properties")?;
             }
-            let (outline, flat) = (&self.outline, &*self.flat);
+            let (outline, flat, work) = (&self.outline, &*self.flat, &self.work);
             let label_of = |labels: u32| {
                 let labels = labels & !(1 << ANY_KEY);
-                if labels >> DECLARED & 1 == 1 || forbids(outline, flat, labels) {
+                if labels >> DECLARED & 1 == 1 {
                     return NONE;
                 }
                 let mut kinds = kinds.borrow_mut();
-                match kinds.iter().position(|kind| *kind == labels) {
-                    Some(label) => label as u32,
-                    None if kinds.push(labels).is_ok() => kinds.len() as u32 - 1,
-                    None => NONE,
+                if let Some(label) = kinds.iter().position(|kind| *kind == labels) {
+                    return label as u32;
+                }
+                let left = work.get().saturating_sub((flat.len() * (1 + patterns.len())) as u64);
+                work.set(left);
+                match left > 0 && !forbids(outline, flat, labels) && kinds.push(labels).is_ok() {
+                    true => kinds.len() as u32 - 1,
+                    false => NONE,
                 }
             };
             let made = self.workshop.determinize(&self.starts, &mut self.drafts, &label_of);
-            let automaton = made.or_else(|expected| fail(self.root.offset(), "properties", expected))?;
+            let automaton = made.or_else(|expected| fail(offset, "properties", expected))?;
+            self.room(self.work.get() > 0)?;
             if automaton == NONE {
                 return Ok((NONE, 0, 0));
             }

@@ -24,6 +24,8 @@ struct Outlined {
     offset: usize,
     first: u32,
     count: u32,
+    /// Where it was put last among the schemas of a set.
+    place: u32,
 }
 
 impl<'r, 'j> Outline<'r, 'j>
@@ -64,7 +66,18 @@ where
             }
         }
         let count = self.members.len() as u32 - first;
-        self.objects.push(Outlined { offset, first, count })
+        self.objects.push(Outlined { offset, first, count, place: 0 })
+    }
+
+    /// Where an object that has been read was put last among the schemas of a set.
+    pub fn place(&mut self, value: Value<'j>) -> Option<&mut u32> {
+        let object = self.object(value)?;
+        Some(&mut self.objects[object as usize].place)
+    }
+
+    fn object(&self, value: Value<'j>) -> Option<u32> {
+        let is_it = |object: u32| self.objects[object as usize].offset == value.offset();
+        self.by_offset.get(mix(0, value.offset() as u64), is_it)
     }
 
     /// The members of an object that has been read, in their order.
@@ -73,8 +86,7 @@ where
     }
 
     fn range(&self, value: Value<'j>) -> Range<usize> {
-        let is_it = |object: u32| self.objects[object as usize].offset == value.offset();
-        self.by_offset.get(mix(0, value.offset() as u64), is_it).map_or(0..0, |object| {
+        self.object(value).map_or(0..0, |object| {
             let Outlined { first, count, .. } = self.objects[object as usize];
             first as usize..(first + count) as usize
         })

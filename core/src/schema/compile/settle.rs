@@ -2,7 +2,7 @@
 //! `oneOf` overlap.
 
 use crate::schema::dfa::NONE;
-use crate::schema::program::{Arrays, COUNT_MAX, NO_VALUE, Node, Objects, Property};
+use crate::schema::program::{Arrays, NO_VALUE, Node, Objects, Property};
 use crate::schema::table::{Table, mix};
 
 use super::{APART, Apart, Compiled, Compiler, empty_list, fail};
@@ -11,28 +11,20 @@ impl<'r, 'j> Compiler<'r, 'j>
 where
     'j: 'r,
 {
-    /// Finds the heights, and takes out what has no value.
+    /// Finds the heights.
     pub(super) fn settle(&mut self) -> Compiled<()> {
         for _ in 0..self.nodes.len() {
             let fits = self.heights.push(NO_VALUE);
             self.room(fits)?;
         }
-        loop {
-            self.heights.iter_mut().for_each(|height| *height = NO_VALUE);
-            while self.raise_heights() {}
-            if !self.drop_keys() {
-                break;
-            }
-        }
+        while self.raise_heights() {}
         for object in 0..self.objects.len() {
             let Objects { first, count, .. } = self.objects[object];
-            let (mut required, mut possible) = (0, 0);
+            let mut required = 0;
             for index in (first as usize..(first + count) as usize).rev() {
                 let property = &mut self.properties[index];
                 property.required_behind = required;
-                property.possible_behind = possible;
                 required += u32::from(property.required);
-                possible += u32::from(self.heights[property.node as usize] < NO_VALUE);
             }
         }
         self.check_nesting()
@@ -75,28 +67,14 @@ where
         if required.count() as u32 >= object.min {
             return 1 + needed;
         }
-        // More than the required ones: any of those that can have a value.
-        let possible = properties.iter().map(height).filter(|height| *height < NO_VALUE);
+        // Beside the required ones it has the flattest of the others.
         let extras = &self.lists[object.extras as usize..(object.extras + object.extra_count) as usize];
-        let extras = if object.keys == NONE { &[][..] } else { extras };
-        let extra = extras.iter().map(|node| self.heights[*node as usize]).max();
-        if possible.clone().count() as u32 + if extra.is_some() { COUNT_MAX } else { 0 } < object.min {
-            return NO_VALUE;
-        }
-        1 + possible.chain(extra).max().unwrap_or(0).max(needed)
-    }
-
-    /// Takes the keys from objects some of whose other properties can have no value. Whether there were such.
-    pub(super) fn drop_keys(&mut self) -> bool {
-        let mut changed = false;
-        for object in self.objects.iter_mut() {
-            let extras = &self.lists[object.extras as usize..(object.extras + object.extra_count) as usize];
-            if object.keys != NONE && extras.iter().any(|node| self.heights[*node as usize] >= NO_VALUE) {
-                object.keys = NONE;
-                changed = true;
-            }
-        }
-        changed
+        let extra = extras.iter().map(|node| self.heights[*node as usize]).max().filter(|_| object.keys != NONE);
+        let has_enough = |most: u32| {
+            extra.is_some_and(|extra| extra <= most)
+                || properties.iter().filter(|property| height(property) <= most).count() as u32 >= object.min
+        };
+        (needed..NO_VALUE).find(|most| has_enough(*most)).map_or(NO_VALUE, |most| 1 + most)
     }
 
     /// Refuses alternatives that lead to themselves, or are nested so deep that entering them takes much stack.
@@ -117,7 +95,9 @@ where
                 let depth = 1 + nodes.iter().map(|node| depths[*node as usize][0]).max().unwrap_or(0);
                 if depth > NESTING_MAX {
                     let expected = "alternatives that do not lead to themselves, nested at most 64 deep";
-                    return fail(self.root.offset(), "anyOf", expected);
+                    let set = self.sets.iter().find(|set| set.node as usize == index && set.count > 0);
+                    let last = set.map(|set| self.members[(set.first + set.count - 1) as usize].value);
+                    return fail(last.unwrap_or(self.root).offset(), "anyOf", expected);
                 }
                 changed |= depth > depths[index][0];
                 depths[index][0] = depth;
@@ -245,19 +225,12 @@ where
         }
     }
 
-    /// Whether so much more may be compared. What branches share is compared as often as they do, so there has to be an end.
-    fn spend(&self, count: u32) -> bool {
-        let left = self.comparisons.get().checked_sub(count);
-        self.comparisons.set(left.unwrap_or(0));
-        left.is_some()
-    }
-
     /// Whether a required property of one object is never one of the other's.
     pub(super) fn is_told_by(&self, object: &Objects, other: &Objects, depth: u32) -> bool {
         let of = |object: &Objects| &self.properties[object.first as usize..(object.first + object.count) as usize];
         let name =
             |property: &Property| &self.bytes[property.first as usize..(property.first + property.size) as usize];
-        of(object).iter().filter(|property| property.required && self.spend(other.count)).any(|property| {
+        of(object).iter().filter(|property| property.required && self.spend(other.count.into())).any(|property| {
             match of(other).iter().find(|same| name(same) == name(property)) {
                 Some(same) => self.are_apart(property.node, same.node, depth + 1),
                 None => other.keys == NONE,
@@ -279,7 +252,7 @@ where
             while let ([one, behind_one @ ..], [other, behind_other @ ..]) = (ones, others) {
                 if one.low.max(other.low) <= one.high.min(other.high) {
                     let pair = (one.target, other.target);
-                    if !self.spend(pairs.len() as u32) || !pairs.contains(&pair) && pairs.push(pair).is_err() {
+                    if !self.spend(pairs.len() as u64) || !pairs.contains(&pair) && pairs.push(pair).is_err() {
                         return false;
                     }
                 }

@@ -7,8 +7,8 @@ use crate::schema::program::{Arrays, COUNT_MAX, Node, Objects, Strings};
 use crate::schema::regex::Parsed;
 
 use super::{
-    ARRAY, BOOLEAN, CONSTANT, Compiled, Compiler, FRACTION, INTEGER, Keywords, Member, NULL, OBJECT, STRING, Text,
-    equal, fail, items_of,
+    ARRAY, BOOLEAN, CONSTANT, Compiled, Compiler, FRACTION, INTEGER, Keywords, Member, NULL, OBJECT, Place, STRING,
+    Text, equal, fail, items_of,
 };
 
 impl<'r, 'j> Compiler<'r, 'j>
@@ -32,7 +32,7 @@ where
         match all.types & (INTEGER | FRACTION) {
             0 => {}
             FRACTION => return fail(self.root.offset(), "type", "numbers that may be whole"),
-            types => push(self.numbers(Numbers { integer: types == INTEGER, ..all.numbers })?),
+            types => push(self.numbers(all, types == INTEGER)?),
         }
         if all.types & STRING != 0 {
             push(self.text(all)?);
@@ -64,18 +64,29 @@ where
         Ok(())
     }
 
-    pub(super) fn numbers(&mut self, numbers: Numbers<'j>) -> Compiled<Node> {
+    pub(super) fn numbers(&mut self, all: &Keywords<'j>, integer: bool) -> Compiled<Node> {
+        let mut numbers = Numbers { integer, ..all.numbers };
         let is_plain = numbers.least.is_none() && numbers.most.is_none() && numbers.multiple.is_none();
-        let shared = if numbers.integer { self.integer } else { self.number };
+        let shared = if integer { self.integer } else { self.number };
         if is_plain && shared != NONE {
             return Ok(Node::Number(shared));
         }
-        let made = numbers.automaton(&mut self.workshop, &mut self.drafts);
-        let automaton = made.or_else(|expected| fail(self.root.offset(), "multipleOf", expected))?;
+        let mut made = numbers.automaton(&mut self.workshop, &mut self.drafts);
+        if made.is_err()
+            && let Some(offset) = all.multiple
+        {
+            self.warn(offset, "multipleOf", "a smaller number, or bounds with fewer digits")?;
+            numbers.multiple = None;
+            made = numbers.automaton(&mut self.workshop, &mut self.drafts);
+        }
+        let Ok(automaton) = made else { return self.too_large() };
         if automaton == NONE {
+            if let Some((offset, keyword)) = all.bound.filter(|_| !numbers.has_short_bounds()) {
+                self.warn(offset, keyword, "bounds of at most 64 digits before the point, and 32 behind it")?;
+            }
             return Ok(Node::AnyOf(0, 0));
         }
-        if is_plain && numbers.integer {
+        if is_plain && integer {
             self.integer = automaton;
         } else if is_plain {
             self.number = automaton;
@@ -108,7 +119,7 @@ where
             return Ok(Node::AnyOf(0, 0));
         }
         let mut strings = Strings { automaton, min, max, lengths: 0, base, words: 0 };
-        if automaton != NONE && all.length != (0, COUNT_MAX) && !self.measure(&mut strings)? {
+        if automaton != NONE && all.length != (0, COUNT_MAX) && !self.measure(&mut strings, all.in_lengths)? {
             return Ok(Node::AnyOf(0, 0));
         }
         let index = self.strings.len() as u32;
@@ -118,13 +129,13 @@ where
     }
 
     /// The automaton of the texts that all patterns match.
-    pub(super) fn patterns(&mut self, patterns: &[(usize, &'static str, Text<'j>)]) -> Compiled<u32> {
+    pub(super) fn patterns(&mut self, patterns: &[(Place, Text<'j>)]) -> Compiled<u32> {
         self.workshop.nfa.clear();
         self.starts.truncate(0);
         let (mut offset, mut keyword) = (0, "pattern");
         let mut all = 0;
-        for (label, (at, name, text)) in patterns.iter().enumerate() {
-            (offset, keyword) = (*at, name);
+        for (label, (place, text)) in patterns.iter().enumerate() {
+            (offset, keyword) = *place;
             all |= 1 << label;
             let nfa = &mut self.workshop.nfa;
             let start = match text {
@@ -149,15 +160,19 @@ where
     }
 
     /// Finds which lengths lead on from each state of an automaton. False if no text has a length in range.
-    pub(super) fn measure(&mut self, strings: &mut Strings) -> Compiled<bool> {
+    pub(super) fn measure(&mut self, strings: &mut Strings, place: Option<Place>) -> Compiled<bool> {
         let states = self.drafts.states.len() as u32 - strings.base;
         // Where there is a longer text, there is one longer by fewer characters than there are states.
         let longest = if strings.max == COUNT_MAX { strings.min.saturating_add(states) } else { strings.max };
         let words = longest / 32 + 1;
         strings.words = words;
         strings.lengths = self.lengths.len() as u32;
-        if u64::from(words) * u64::from(states) > (self.lengths.capacity() - self.lengths.len()) as u64 {
-            return fail(self.root.offset(), "maxLength", "a smaller bound beside a pattern or format");
+        let room = (self.lengths.capacity() - self.lengths.len()) as u64;
+        let edges: u64 =
+            (strings.base..strings.base + states).map(|state| self.drafts.edges_of(state).len() as u64).sum();
+        if u64::from(words) * u64::from(states) > room || !self.spend(u64::from(longest) * edges) {
+            let (offset, keyword) = place.unwrap_or((self.root.offset(), "maxLength"));
+            return fail(offset, keyword, "a smaller bound beside a pattern or format");
         }
         let place = |state: u32, length: u32| {
             let word = strings.lengths + (state - strings.base) * words + length / 32;
@@ -217,6 +232,10 @@ where
             .map(|first| first.iter().count())
             .max()
             .unwrap_or(0);
+        // Each is looked for from the start of the lists.
+        let size: usize = self.flat.iter().map(|schema| schema.value.raw().len()).sum();
+        let fits = self.spend((listed.min(max as usize) * size) as u64 / 8);
+        self.room(fits)?;
         let mut ids = heapless::Vec::<u32, 256>::new();
         for index in 0..listed.min(max as usize) {
             match self.item_set(Some(index))? {
@@ -267,7 +286,7 @@ where
                 self.room(fits)?;
                 Node::Literal(first, self.bytes.len() as u32 - first)
             }
-            Kind::String(text) => self.string_choices(core::iter::once(text))?,
+            Kind::String(text) => self.string_constant(text, value.offset())?,
             Kind::Array(array) => {
                 let count = array.iter().count() as u32;
                 let first = self.lists.len();
@@ -305,20 +324,20 @@ where
         Ok(())
     }
 
-    /// A string that is one of these.
-    pub(super) fn string_choices(&mut self, texts: impl Iterator<Item = Str<'j>>) -> Compiled<Node> {
+    /// Exactly this string.
+    pub(super) fn string_constant(&mut self, text: Str<'j>, offset: usize) -> Compiled<Node> {
         self.workshop.nfa.clear();
         self.starts.truncate(0);
-        for text in texts {
-            let start = self.workshop.nfa.literal(text.chars(), 0);
-            self.start(start, self.root.offset(), "enum")?;
-        }
+        let start = self.workshop.nfa.literal(text.chars(), 0);
+        self.start(start, offset, "const")?;
+        self.listed_strings(offset, "const")
+    }
+
+    /// The strings that `starts` lead to.
+    fn listed_strings(&mut self, offset: usize, keyword: &'static str) -> Compiled<Node> {
         let accept = |labels: u32| if labels == 0 { NONE } else { 0 };
         let made = self.workshop.determinize(&self.starts, &mut self.drafts, &accept);
-        let automaton = made.or_else(|expected| fail(self.root.offset(), "enum", expected))?;
-        if automaton == NONE {
-            return Ok(Node::AnyOf(0, 0));
-        }
+        let automaton = made.or_else(|expected| fail(offset, keyword, expected))?;
         let index = self.strings.len() as u32;
         let fits = self.strings.push(Strings { automaton, min: 0, max: COUNT_MAX, lengths: 0, base: 0, words: 0 });
         self.room(fits)?;
@@ -327,9 +346,7 @@ where
 
     /// The values of `enum` and `const` that meet all else.
     pub(super) fn choices(&mut self, node: u32, all: &Keywords<'j>) -> Compiled<()> {
-        // What numbers and strings are held against.
-        let has_bounds = all.numbers.least.is_some() || all.numbers.most.is_some() || all.numbers.multiple.is_some();
-        let numbers = if has_bounds { Some(self.numbers(all.numbers)?) } else { None };
+        // What strings are held against.
         let automaton = if all.patterns.is_empty() { NONE } else { self.patterns(&all.patterns)? };
         let first = all.choices[0];
         let values = || {
@@ -340,6 +357,8 @@ where
         let mut strings = 0;
         let is_kept = |compiler: &Self, value: Value<'j>| -> Compiled<bool> {
             let others = all.choices.iter().zip(&all.has_constant).skip(1);
+            let size: usize = all.choices.iter().skip(1).map(|choices| choices.raw().len()).sum();
+            compiler.room(compiler.spend(size as u64))?;
             let in_all = others.into_iter().all(|(choices, constant)| match choices.as_array() {
                 Some(list) if !constant => list.iter().any(|other| equal(&value, &other)),
                 _ => equal(&value, choices),
@@ -351,18 +370,7 @@ where
                     Kind::Number(number) => {
                         let decimal = Decimal::parse(number.raw());
                         let is_type = all.types & FRACTION != 0 || all.types & INTEGER != 0 && decimal.is_integer();
-                        is_type
-                            && match numbers {
-                                None => true,
-                                Some(Node::Number(start)) => {
-                                    let mut state = Some(start);
-                                    let written = decimal.write(&mut |byte| {
-                                        state = state.and_then(|state| compiler.drafts.next(state, byte.into()));
-                                    });
-                                    written && state.is_some_and(|state| compiler.drafts.label(state) != NONE)
-                                }
-                                Some(_) => false,
-                            }
+                        is_type && all.numbers.has(&decimal)
                     }
                     Kind::String(text) => {
                         let length = text.chars().count() as u32;
@@ -408,17 +416,12 @@ where
             }
         }
         if strings > 0 {
-            let accept = |labels: u32| if labels == 0 { NONE } else { 0 };
-            let made = self.workshop.determinize(&self.starts, &mut self.drafts, &accept);
-            let automaton = made.or_else(|expected| fail(first.offset(), "enum", expected))?;
-            let index = self.strings.len() as u32;
-            let fits = self.strings.push(Strings { automaton, min: 0, max: COUNT_MAX, lengths: 0, base: 0, words: 0 });
-            self.room(fits)?;
+            let listed = self.listed_strings(first.offset(), "enum")?;
             if kept.is_empty() {
-                self.nodes[node as usize] = Node::String(index);
+                self.nodes[node as usize] = listed;
                 return Ok(());
             }
-            let id = self.node(Node::String(index))?;
+            let id = self.node(listed)?;
             let fits = kept.push(id).is_ok();
             self.room(fits)?;
         }
