@@ -72,6 +72,7 @@ static enum gptoss_status open_model(const char *path, gptoss_model_t model) {
     TRY(ossicle_checkpoint_tokenizer(model->checkpoint, &model->tokenizer));
     TRY(ossicle_model_numbers_of(model->model, &model->numbers));
     TRY(ossicle_threads_open(0, &model->threads));
+    model->host.struct_size = sizeof model->host;
     TRY(ossicle_threads_lend(model->threads, &model->host));
     model->host.clock = NULL;
     return gptoss_status_success;

@@ -24,11 +24,15 @@
  *  - Memory is asked for and then given: X_layout tells the size and alignment of an object, X_new makes it at the start of
  *    a region that the caller provides, and nothing is allocated after that. There is nothing to free: forget the object, and
  *    the region is the caller's again. An object must not be moved.
- *  - A struct begins with struct_size, to be set to its sizeof. A field that is zero means the default, and a null pointer to
- *    a configuration means all defaults. So `ossicle_x_config config = {.struct_size = sizeof config};` is a good beginning.
+ *  - A struct begins with struct_size, to be set to its sizeof, also where the library fills it in. A field that is zero means
+ *    the default, and a null pointer to a configuration means all defaults. So
+ *    `ossicle_x_config config = {.struct_size = sizeof config};` is a good beginning.
  *  - A null, a pointer to something else and an object that is in use are refused, not followed. Objects are as before after
  *    an error, unless it says otherwise; a call on what is finished or failed returns a status like any other.
  *  - Texts are UTF-8 with a size, and need not end in a zero byte. Sizes are in bytes, counts in elements.
+ *  - A call of chapters 1 to 12 takes at most 64 KB of stack; one that renders tools takes up to 192 KB, if the types of their
+ *    parameters are nested as deep as can be.
+ *  - A callback returns: it may not throw an exception, or leave by longjmp.
  *  - "Threads: any" allows calls at the same time on the same objects; "one at a time" does not, but from any thread.
  *  - Results are a function of weights, tokens and seed alone: not of threads, time, kernels, or how work was cut in steps.
  *
@@ -468,7 +472,8 @@ typedef struct {
     uint32_t reserved;
     // The vocabulary in this model's GGUF file.
     const ossicle_model *model;
-    // An index that ossicle_tokenizer_save wrote, at a multiple of 64 bytes. It is used in place, and takes no other memory.
+    // An index that ossicle_tokenizer_save wrote, at a multiple of 64 bytes. It is used in place, and takes no other memory. It
+    // belongs to this version of the library and to machines of the same byte order: others may refuse it (OSSICLE_ERROR_FILE).
     ossicle_bytes index;
     // A rank file of tiktoken, `o200k_base.tiktoken`, to which the special tokens of o200k_harmony are added.
     ossicle_bytes ranks;
@@ -788,8 +793,8 @@ typedef struct {
     uint32_t struct_size;
     // 0.
     uint32_t reserved;
-    // The tool whose argument is meant, by its full name, such as `functions.f`; null for the answer. With a constraint for
-    // the answer, the turn ends with one answer.
+    // The tool whose argument is meant, by its full name, such as `functions.f`; null, and not an empty text, for the answer.
+    // With a constraint for the answer, the turn ends with one answer.
     ossicle_text tool;
     // A schema that is met; null for none. Its index has to be of the generation's vocabulary.
     ossicle_schema *schema;
@@ -1024,7 +1029,7 @@ int32_t ossicle_tokenizer_vocabulary(const ossicle_tokenizer *tokenizer,
 // for how many there is room: one for each byte of text is always enough. What is behind the ids there may change. `count`:
 // gets how many there are, also if there is not room for all.
 //
-// Memory: takes 24 KB of stack.
+// Memory: nothing is kept.
 // Errors: OSSICLE_ERROR_BUFFER; the ids that fit are in place.
 // Threads: any.
 // Since: 0.1.
@@ -1035,8 +1040,6 @@ int32_t ossicle_tokenizer_encode(const ossicle_tokenizer *tokenizer,
                                  size_t capacity,
                                  size_t *count);
 
-// Writes how many there are, or would have been.
-//
 // Token ids to text: the bytes of the tokens, one after another. A part of a text may begin or end within a character.
 //
 // `tokens`, `count`: the ids; those that are no token give nothing. `buffer`, `buffer_size`: where the bytes go, without a
@@ -1382,7 +1385,7 @@ int32_t ossicle_parser_event(ossicle_parser *parser,
 // defaults. `layout`: gets the size and alignment in bytes.
 //
 // Memory: nothing is kept.
-// Errors: OSSICLE_ERROR_ARGUMENT.
+// Errors: OSSICLE_ERROR_ARGUMENT; OSSICLE_ERROR_SETTING if scratch_size is more than memory can have.
 // Threads: the session's.
 // Since: 0.1.
 int32_t ossicle_generation_layout(const ossicle_session *session,
@@ -1419,7 +1422,8 @@ int32_t ossicle_generation_new(ossicle_session *session,
 //
 // Memory: nothing is kept.
 // Errors: OSSICLE_ERROR_RENDER if a message cannot be rendered; OSSICLE_ERROR_BUFFER if scratch_size is too small for it;
-// OSSICLE_ERROR_CAPACITY if the context or the list of messages is full. The conversation is as before.
+// OSSICLE_ERROR_TOKEN if one of its own_tokens is none of the model's; OSSICLE_ERROR_CAPACITY if the context or the list of
+// messages is full. The conversation is as before, but for an unfinished message that may be ended.
 // Threads: one at a time.
 // Since: 0.1.
 int32_t ossicle_generation_append(ossicle_generation *generation,
@@ -1495,7 +1499,7 @@ int32_t ossicle_generation_position(const ossicle_generation *generation,
 // `config`: how to answer; null for the defaults. `layout`: gets the size and alignment in bytes, some 33 kilobytes.
 //
 // Memory: nothing is kept.
-// Errors: OSSICLE_ERROR_ARGUMENT.
+// Errors: OSSICLE_ERROR_ARGUMENT, OSSICLE_ERROR_STRUCT_SIZE; OSSICLE_ERROR_OBJECT of a schema.
 // Threads: any.
 // Since: 0.1.
 int32_t ossicle_turn_layout(const ossicle_turn_config *config,
@@ -1510,10 +1514,10 @@ int32_t ossicle_turn_layout(const ossicle_turn_config *config,
 //
 // Memory: the region and the generation have to stay as they are while the turn is in use, and so do the schemas of its
 // constraints; the configuration is copied. There is nothing to free.
-// Errors: OSSICLE_ERROR_SETTING if a number is outside its range; OSSICLE_ERROR_CAPACITY if the context is full;
-// OSSICLE_ERROR_OBJECT or OSSICLE_ERROR_BUSY of a schema;
-// OSSICLE_ERROR_REGION_SIZE, OSSICLE_ERROR_REGION_ALIGN. The conversation is as before, besides an unfinished message that is
-// ended.
+// Errors: as ossicle_turn_layout; OSSICLE_ERROR_ARGUMENT if the index of a schema is of another vocabulary;
+// OSSICLE_ERROR_SETTING if a number is outside its range, or if there are constraints and free headers;
+// OSSICLE_ERROR_BUSY of a schema; OSSICLE_ERROR_CAPACITY if the context is full; OSSICLE_ERROR_REGION_SIZE,
+// OSSICLE_ERROR_REGION_ALIGN. The conversation is as before; only if the context is full, an unfinished message is ended.
 // Threads: one at a time.
 // Since: 0.1.
 int32_t ossicle_turn_new(ossicle_generation *generation,
@@ -1530,8 +1534,9 @@ int32_t ossicle_turn_new(ossicle_generation *generation,
 //
 // Returns OSSICLE_MORE while the turn is under way, and OSSICLE_OK once it is over; events may wait in either case.
 // Errors: OSSICLE_ERROR_NOT_FINITE; OSSICLE_ERROR_CALLBACK if a mask of the host's failed; OSSICLE_ERROR_STATE if no token is
-// allowed, if another turn has taken a schema, or if a later call with the generation has ended the turn. Except in the last
-// case the turn can be stepped again, or cancelled.
+// allowed, if another turn has taken a schema, or if a later call with the generation has ended the turn; OSSICLE_ERROR_TOKEN
+// if a damaged index of the tokenizer has given a token that the model does not have. Except where the turn has ended, it can
+// be stepped again, which asks masks again, or cancelled.
 // Threads: one at a time.
 // Since: 0.1.
 int32_t ossicle_turn_step(ossicle_turn *turn,
@@ -1703,10 +1708,10 @@ int32_t ossicle_threads_open(uint32_t count,
 
 // What to pass to the functions that take an ossicle_host: the threads of the pool, and a clock.
 //
-// `host`: gets it. Set `log` afterwards, and the clock to null, as you like; `data` is the pool's.
+// `host`: with its struct_size set; gets it. Set `log` afterwards, and the clock to null, as you like; `data` is the pool's.
 //
 // Memory: valid until ossicle_threads_close.
-// Errors: none of its own.
+// Errors: OSSICLE_ERROR_STRUCT_SIZE of `host`.
 // Threads: any; the threads run one job at a time, others wait.
 // Since: 0.1.
 int32_t ossicle_threads_lend(const ossicle_threads *threads,
@@ -1821,7 +1826,8 @@ int32_t ossicle_chat_open(const char *path,
 // for the defaults.
 //
 // Memory: as ossicle_turn_new.
-// Errors: as ossicle_generation_append and ossicle_turn_new.
+// Errors: as ossicle_generation_append and ossicle_turn_new. The conversation is as before, but for an unfinished message that
+// may be ended; with OSSICLE_ERROR_CAPACITY it may also have the text, and no room for an answer.
 // Threads: one at a time.
 // Since: 0.1.
 int32_t ossicle_chat_ask(ossicle_chat *chat,
@@ -1844,10 +1850,11 @@ int32_t ossicle_chat_next(ossicle_chat *chat,
 
 // The generation of a chat, and what to pass with it, for what the functions above do not offer.
 //
-// `generation`: gets the generation. `turn`: gets the turn under way, or null. `host`: gets the threads.
+// `generation`: gets the generation. `turn`: gets the turn under way, or null. `host`: with its struct_size set; gets the
+// threads.
 //
 // Memory: they are part of the chat; the turn until the next ossicle_chat_ask.
-// Errors: none of its own.
+// Errors: OSSICLE_ERROR_STRUCT_SIZE of `host`.
 // Threads: one at a time.
 // Since: 0.1.
 int32_t ossicle_chat_parts(ossicle_chat *chat,

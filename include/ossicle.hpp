@@ -234,10 +234,11 @@ class tokenizer : public owned<ossicle_tokenizer> {
         return from(config);
     }
     /// How many tokens the text has; those that fit are in `tokens`.
-    std::size_t encode(std::string_view text, span<std::uint32_t> tokens) const noexcept {
+    result<std::size_t> encode(std::string_view text, span<std::uint32_t> tokens) const noexcept {
         std::size_t count = 0;
-        ossicle_tokenizer_encode(raw(), text_of(text), OSSICLE_SPECIALS_NONE, tokens.data(), tokens.size(), &count);
-        return count;
+        const std::int32_t status = ossicle_tokenizer_encode(raw(), text_of(text), OSSICLE_SPECIALS_NONE, tokens.data(),
+                                                             tokens.size(), &count);
+        return status < 0 && status != OSSICLE_ERROR_BUFFER ? result<std::size_t>(error(status)) : count;
     }
 };
 

@@ -44,7 +44,7 @@ int main(int argc, char **argv) {
     /* The chat has made these; the host's clock counts the budgets in microseconds. */
     ossicle_generation *generation;
     ossicle_turn *turn;
-    ossicle_host host;
+    ossicle_host host = {.struct_size = sizeof host};
     ossicle_chat_parts(chat, &generation, &turn, &host);
 
     int32_t status = OSSICLE_MORE;

@@ -92,7 +92,7 @@ int main(int argc, char **argv) {
     /* The chat's own threads are left aside: the turn computes on ours. */
     ossicle_generation *generation;
     ossicle_turn *turn;
-    ossicle_host unused;
+    ossicle_host unused = {.struct_size = sizeof unused};
     ossicle_chat_parts(chat, &generation, &turn, &unused);
     const ossicle_event *event;
     int32_t status;

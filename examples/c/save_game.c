@@ -46,7 +46,7 @@ int main(int argc, char **argv) {
     ossicle_chat *chat = NULL;
     ossicle_generation *generation;
     ossicle_turn *turn;
-    ossicle_host host;
+    ossicle_host host = {.struct_size = sizeof host};
     uint32_t known = 0;
     if (argc < 3 || ossicle_chat_open(argv[1], NULL, &chat, &error) < 0
         || ossicle_chat_parts(chat, &generation, &turn, &host) < 0 || load(generation, argv[2], &error) < 0

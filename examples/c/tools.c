@@ -74,7 +74,7 @@ int main(int argc, char **argv) {
                                          .text = text_of(result)};
         ossicle_generation *generation;
         ossicle_turn *turn;
-        ossicle_host host;
+        ossicle_host host = {.struct_size = sizeof host};
         ossicle_chat_parts(chat, &generation, &turn, &host);
         status = ossicle_generation_append(generation, &message, 1, &error);
         question = (ossicle_text){NULL, 0}; /* nobody says anything: the model goes on */

@@ -7,13 +7,14 @@ use std::path::Path;
 use std::string::String;
 
 use ::ossicle_host::{Checkpoint, Memory, harmony};
+use ossicle_core::generation::Generation;
 use ossicle_core::harmony::conversation::Message;
 use ossicle_core::harmony::render::Renderer;
 
 use crate::checkpoint::{Opened, open, path_of};
 use crate::event::ossicle_event;
 use crate::generation::{
-    ossicle_generation, ossicle_generation_append, ossicle_generation_layout, ossicle_generation_new,
+    State, ossicle_generation, ossicle_generation_append, ossicle_generation_layout, ossicle_generation_new,
 };
 use crate::hooks::ossicle_host;
 use crate::input::{Versioned, demand_output, ossicle_text};
@@ -25,7 +26,7 @@ use crate::session::{ossicle_session_config, ossicle_session_layout, ossicle_ses
 use crate::status::{Failure, OSSICLE_ERROR_RENDER, OSSICLE_OK, call, ossicle_error};
 use crate::system::{Pool, lent, made, told};
 use crate::tokenizer::ossicle_tokenizer;
-use crate::turn::{ossicle_turn, ossicle_turn_config, ossicle_turn_layout, ossicle_turn_new, ossicle_turn_next};
+use crate::turn::{begin_after, ossicle_turn, ossicle_turn_config, ossicle_turn_layout, ossicle_turn_next};
 
 /// Adds messages as JSON, in the form of OpenAI's library: `{"messages": [{"role": "user", "content": "..."}]}`.
 ///
@@ -173,7 +174,8 @@ fn empty_message() -> ossicle_message {
 /// for the defaults.
 ///
 /// Memory: as ossicle_turn_new.
-/// Errors: as ossicle_generation_append and ossicle_turn_new.
+/// Errors: as ossicle_generation_append and ossicle_turn_new. The conversation is as before, but for an unfinished message that
+/// may be ended; with OSSICLE_ERROR_CAPACITY it may also have the text, and no room for an answer.
 /// Threads: one at a time.
 /// Since: 0.1.
 #[unsafe(no_mangle)]
@@ -186,18 +188,20 @@ pub unsafe extern "C" fn ossicle_chat_ask(
     call(error, || {
         // SAFETY: as the header says.
         let mut chat = unsafe { exclusive(chat) }?;
-        chat.turn = ptr::null_mut();
-        if !text.start.is_null() {
-            let message = ossicle_message { role: OSSICLE_ROLE_USER, text, ..empty_message() };
-            // SAFETY: as the header says of the text.
-            told(unsafe { ossicle_generation_append(chat.generation, &message, 1, error) })?;
-        }
         let (generation, mut turn) = (chat.generation, ptr::null_mut());
+        let message = ossicle_message { role: OSSICLE_ROLE_USER, text, ..empty_message() };
+        let ask = |state: &mut State| match text.start.is_null() {
+            true => Ok(()),
+            // SAFETY: as the header says of the text.
+            false => unsafe { state.take(&message, 1, Generation::append) },
+        };
         let memory = made(
             // SAFETY: as the header says of the configuration.
             |needed| unsafe { ossicle_turn_layout(config, needed, error) },
-            // SAFETY: the same; the memory stays with the turn.
-            |region, size| unsafe { ossicle_turn_new(generation, region, size, config, &mut turn, error) },
+            |region, size| {
+                // SAFETY: the same; the memory stays with the turn.
+                call(error, || unsafe { begin_after(generation, region, size, config, &mut turn, ask) })
+            },
         )?;
         chat.turn_memory = Some(memory);
         chat.turn = turn;
@@ -235,10 +239,11 @@ pub unsafe extern "C" fn ossicle_chat_next(
 
 /// The generation of a chat, and what to pass with it, for what the functions above do not offer.
 ///
-/// `generation`: gets the generation. `turn`: gets the turn under way, or null. `host`: gets the threads.
+/// `generation`: gets the generation. `turn`: gets the turn under way, or null. `host`: with its struct_size set; gets the
+/// threads.
 ///
 /// Memory: they are part of the chat; the turn until the next ossicle_chat_ask.
-/// Errors: none of its own.
+/// Errors: OSSICLE_ERROR_STRUCT_SIZE of `host`.
 /// Threads: one at a time.
 /// Since: 0.1.
 #[unsafe(no_mangle)]
@@ -251,14 +256,13 @@ pub unsafe extern "C" fn ossicle_chat_parts(
     call(ptr::null_mut(), || {
         demand_output(generation)?;
         demand_output(turn)?;
-        demand_output(host)?;
         // SAFETY: as the header says.
         let chat = unsafe { exclusive(chat) }?;
-        // SAFETY: places for the results, by the checks above.
+        // SAFETY: as the header says of `host`; places for the other results, by the checks above.
         unsafe {
+            chat.host.write(host)?;
             generation.write(chat.generation);
             turn.write(chat.turn);
-            host.write(chat.host);
         }
         Ok(OSSICLE_OK)
     })

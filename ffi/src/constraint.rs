@@ -9,7 +9,7 @@ use ossicle_core::region::Carver;
 use ossicle_core::sampling::TokenMask;
 
 use crate::input::{Array, Versioned, argument, copy, ossicle_text};
-use crate::object::{Exclusive, exclusive};
+use crate::object::{Exclusive, demand_kind, exclusive};
 use crate::schema::ossicle_schema;
 use crate::status::Result;
 
@@ -62,8 +62,8 @@ pub struct ossicle_constraint {
     pub struct_size: u32,
     /// 0.
     pub reserved: u32,
-    /// The tool whose argument is meant, by its full name, such as `functions.f`; null for the answer. With a constraint for
-    /// the answer, the turn ends with one answer.
+    /// The tool whose argument is meant, by its full name, such as `functions.f`; null, and not an empty text, for the answer.
+    /// With a constraint for the answer, the turn ends with one answer.
     pub tool: ossicle_text,
     /// A schema that is met; null for none. Its index has to be of the generation's vocabulary.
     pub schema: *mut ossicle_schema,
@@ -93,7 +93,8 @@ impl ossicle_constraint {
     }
 }
 
-/// What a turn keeps to, in its own memory. `vocabulary`: tokens of the generation's, if that is known.
+/// What a turn keeps to, in its own memory. `vocabulary`: tokens of the generation's; none while measuring, when schemas are not
+/// used either, since turns under way may do so.
 ///
 /// # Safety
 /// As the header says of the constraints.
@@ -109,14 +110,17 @@ pub(crate) unsafe fn carve(
         // SAFETY: as the caller promises.
         let constraint = unsafe { given.get(index) }?;
         // SAFETY: as the caller promises.
-        unsafe { constraint.tool.read() }?;
+        if unsafe { constraint.tool.read() }? == Some("") {
+            return argument("the name of a tool, or null for the answer");
+        }
         // SAFETY: as the caller promises.
-        if let Source::Schema(schema) = unsafe { constraint.source() }? {
+        let Source::Schema(schema) = unsafe { constraint.source() }? else { continue };
+        match vocabulary {
             // SAFETY: as the caller promises.
-            let schema = unsafe { exclusive(schema.cast_const()) }?;
-            if vocabulary.is_some_and(|vocabulary| vocabulary != schema.vocabulary) {
-                return argument("a schema with an index of the generation's vocabulary");
-            }
+            None => unsafe { demand_kind(schema.cast_const()) }?,
+            // SAFETY: as the caller promises.
+            Some(vocabulary) if vocabulary == unsafe { exclusive(schema.cast_const()) }?.vocabulary => {}
+            Some(_) => return argument("a schema with an index of the generation's vocabulary"),
         }
     }
     let masks = carver.carve_each(count, |carver, index| {

@@ -4,6 +4,7 @@ use core::ffi::c_void;
 use core::mem::{MaybeUninit, needs_drop};
 use core::ptr;
 
+use ossicle_core::error::{Error, Result as CoreResult};
 use ossicle_core::generation::{Generation, GenerationConfig};
 use ossicle_core::harmony::conversation::Message;
 use ossicle_core::region::{ALIGN, Layout};
@@ -60,7 +61,10 @@ unsafe fn config_of(config: *const ossicle_generation_config) -> Result<(Generat
     let config = unsafe { ossicle_generation_config::read(config) }?;
     let messages = if config.messages == 0 { GenerationConfig::default().messages } else { config.messages as usize };
     let scratch = if config.scratch_size == 0 { SCRATCH } else { config.scratch_size as usize };
-    Ok((GenerationConfig { messages, history: history_of(config.history)? }, scratch.next_multiple_of(ALIGN)))
+    // It may be all that 32 bits can address.
+    let too_large = Error::Setting { name: "scratch_size", expected: "a size that memory can have" };
+    let scratch = scratch.checked_next_multiple_of(ALIGN).ok_or(too_large)?;
+    Ok((GenerationConfig { messages, history: history_of(config.history)? }, scratch))
 }
 
 /// Chapter 12: a conversation with the model.
@@ -71,7 +75,7 @@ unsafe fn config_of(config: *const ossicle_generation_config) -> Result<(Generat
 /// defaults. `layout`: gets the size and alignment in bytes.
 ///
 /// Memory: nothing is kept.
-/// Errors: OSSICLE_ERROR_ARGUMENT.
+/// Errors: OSSICLE_ERROR_ARGUMENT; OSSICLE_ERROR_SETTING if scratch_size is more than memory can have.
 /// Threads: the session's.
 /// Since: 0.1.
 #[unsafe(no_mangle)]
@@ -143,22 +147,21 @@ pub unsafe extern "C" fn ossicle_generation_new(
     })
 }
 
-/// Hands messages over to a generation in its own scratch memory, to be appended or to replace what is there.
-///
-/// # Safety
-/// As the header says of [`ossicle_generation_append`].
-unsafe fn take(
-    generation: *mut ossicle_generation,
-    messages: *const ossicle_message,
-    count: usize,
-    with: impl FnOnce(&mut Generation<'static, 'static>, &[Message<'_>], &mut [u8]) -> ossicle_core::error::Result<()>,
-) -> Result<i32> {
-    // SAFETY: as the caller promises.
-    let mut state = unsafe { exclusive(generation) }?;
-    let State { generation, scratch } = &mut *state;
-    // SAFETY: as the caller promises.
-    unsafe { with_messages(messages, count, scratch, |messages, scratch| Ok(with(generation, messages, scratch)?)) }?;
-    Ok(OSSICLE_OK)
+impl State {
+    /// Hands messages over to the generation in its own scratch memory, to be appended or to replace what is there.
+    ///
+    /// # Safety
+    /// As the header says of [`ossicle_generation_append`].
+    pub unsafe fn take(
+        &mut self,
+        messages: *const ossicle_message,
+        count: usize,
+        with: impl FnOnce(&mut Generation<'static, 'static>, &[Message<'_>], &mut [u8]) -> CoreResult<()>,
+    ) -> Result<()> {
+        let Self { generation, scratch } = self;
+        // SAFETY: as the caller promises.
+        unsafe { with_messages(messages, count, scratch, |messages, scratch| Ok(with(generation, messages, scratch)?)) }
+    }
 }
 
 /// Adds messages at the end: at first the system's and developer's, later what the user says and tools answer. What the
@@ -168,7 +171,8 @@ unsafe fn take(
 ///
 /// Memory: nothing is kept.
 /// Errors: OSSICLE_ERROR_RENDER if a message cannot be rendered; OSSICLE_ERROR_BUFFER if scratch_size is too small for it;
-/// OSSICLE_ERROR_CAPACITY if the context or the list of messages is full. The conversation is as before.
+/// OSSICLE_ERROR_TOKEN if one of its own_tokens is none of the model's; OSSICLE_ERROR_CAPACITY if the context or the list of
+/// messages is full. The conversation is as before, but for an unfinished message that may be ended.
 /// Threads: one at a time.
 /// Since: 0.1.
 #[unsafe(no_mangle)]
@@ -178,8 +182,11 @@ pub unsafe extern "C" fn ossicle_generation_append(
     count: usize,
     error: *mut ossicle_error,
 ) -> i32 {
-    // SAFETY: as the header says.
-    call(error, || unsafe { take(generation, messages, count, Generation::append) })
+    call(error, || {
+        // SAFETY: as the header says.
+        unsafe { exclusive(generation)?.take(messages, count, Generation::append) }?;
+        Ok(OSSICLE_OK)
+    })
 }
 
 /// Makes `messages` the whole conversation. What the session holds of it already is not computed again.
@@ -197,8 +204,11 @@ pub unsafe extern "C" fn ossicle_generation_replace(
     count: usize,
     error: *mut ossicle_error,
 ) -> i32 {
-    // SAFETY: as the header says.
-    call(error, || unsafe { take(generation, messages, count, Generation::replace) })
+    call(error, || {
+        // SAFETY: as the header says.
+        unsafe { exclusive(generation)?.take(messages, count, Generation::replace) }?;
+        Ok(OSSICLE_OK)
+    })
 }
 
 /// The conversation as bytes, and all that the session has taken in of it: to go on in another process without computing

@@ -178,18 +178,8 @@ pub(crate) unsafe trait Versioned: Copy {
         if start.is_null() {
             return Ok(Self::zero());
         }
-        if !start.is_aligned() {
-            return argument("a struct that is aligned");
-        }
-        // SAFETY: every such struct starts with its size.
-        let size = unsafe { start.cast::<u32>().read() } as usize;
-        let known = size_of::<Self>();
-        if !(size_of::<u32>()..=MOST).contains(&size) {
-            return Err(Failure::Border(
-                OSSICLE_ERROR_STRUCT_SIZE,
-                "expected struct_size to be the size of the struct",
-            ));
-        }
+        // SAFETY: as the caller promises.
+        let (size, known) = (unsafe { struct_size(start) }?, size_of::<Self>());
         if size > known {
             // SAFETY: within the caller's struct.
             let unknown = unsafe { slice::from_raw_parts(start.cast::<u8>().add(known), size - known) };
@@ -203,6 +193,42 @@ pub(crate) unsafe trait Versioned: Copy {
         unsafe { (&raw mut value).cast::<u8>().copy_from_nonoverlapping(start.cast(), size.min(known)) };
         Ok(value)
     }
+
+    /// Puts the fields behind `struct_size` into a struct of which the caller may know fewer fields than are known here, and gets
+    /// no others; or more, which become zero.
+    ///
+    /// # Safety
+    /// Null, or writable for as many bytes as its `struct_size` says.
+    #[cfg(feature = "host")]
+    unsafe fn write(&self, place: *mut Self) -> Result<()> {
+        demand_output(place)?;
+        // SAFETY: as the caller promises.
+        let (size, begin) = (unsafe { struct_size(place) }?, size_of::<u32>());
+        let known = size.min(size_of::<Self>());
+        let place = place.cast::<u8>();
+        // SAFETY: within both structs, and then within the caller's.
+        unsafe {
+            place.add(begin).copy_from_nonoverlapping(ptr::from_ref(self).cast::<u8>().add(begin), known - begin);
+            place.add(known).write_bytes(0, size - known);
+        }
+        Ok(())
+    }
+}
+
+/// What a struct of the caller says of its size.
+///
+/// # Safety
+/// It starts with that, if it is aligned.
+unsafe fn struct_size<T>(start: *const T) -> Result<usize> {
+    if !start.is_aligned() {
+        return argument("a struct that is aligned");
+    }
+    // SAFETY: as the caller promises.
+    let size = unsafe { start.cast::<u32>().read() } as usize;
+    if !(size_of::<u32>()..=MOST).contains(&size) {
+        return Err(Failure::Border(OSSICLE_ERROR_STRUCT_SIZE, "expected struct_size to be the size of the struct"));
+    }
+    Ok(size)
 }
 
 /// No struct of any version will be larger, in bytes.

@@ -108,6 +108,15 @@ unsafe fn find<'a, O: Opaque>(object: *const O) -> Result<&'a Placed<O::State>> 
     Ok(unsafe { &*object.cast::<Placed<O::State>>() })
 }
 
+/// Refuses what is no object of this kind, without using it.
+///
+/// # Safety
+/// As for [`find`].
+pub(crate) unsafe fn demand_kind<O: Opaque>(object: *const O) -> Result<()> {
+    // SAFETY: as the caller promises.
+    unsafe { find(object) }.map(|_| ())
+}
+
 /// An object that is shared between threads and never changes.
 ///
 /// # Safety

@@ -12,7 +12,7 @@ use ossicle_core::parallel::Parallel;
 use ossicle_core::region::Layout;
 
 use crate::hooks::{ossicle_host, ossicle_job};
-use crate::input::{argument, demand_output, ossicle_layout};
+use crate::input::{Versioned, argument, demand_output, ossicle_layout};
 use crate::object::{Opaque, boxed, shared, unboxed};
 use crate::status::{Failure, OSSICLE_ERROR_MEMORY, OSSICLE_OK, Result, call};
 
@@ -173,20 +173,17 @@ pub unsafe extern "C" fn ossicle_threads_open(count: u32, threads: *mut *mut oss
 
 /// What to pass to the functions that take an ossicle_host: the threads of the pool, and a clock.
 ///
-/// `host`: gets it. Set `log` afterwards, and the clock to null, as you like; `data` is the pool's.
+/// `host`: with its struct_size set; gets it. Set `log` afterwards, and the clock to null, as you like; `data` is the pool's.
 ///
 /// Memory: valid until ossicle_threads_close.
-/// Errors: none of its own.
+/// Errors: OSSICLE_ERROR_STRUCT_SIZE of `host`.
 /// Threads: any; the threads run one job at a time, others wait.
 /// Since: 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ossicle_threads_lend(threads: *const ossicle_threads, host: *mut ossicle_host) -> i32 {
     call(ptr::null_mut(), || {
-        demand_output(host)?;
         // SAFETY: as the header says.
-        let pool = unsafe { shared(threads) }?;
-        // SAFETY: a place for the result, by the check above.
-        unsafe { host.write(lent(pool)) };
+        unsafe { lent(shared(threads)?).write(host) }?;
         Ok(OSSICLE_OK)
     })
 }

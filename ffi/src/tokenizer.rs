@@ -35,7 +35,8 @@ pub struct ossicle_tokenizer_config {
     pub reserved: u32,
     /// The vocabulary in this model's GGUF file.
     pub model: *const ossicle_model,
-    /// An index that ossicle_tokenizer_save wrote, at a multiple of 64 bytes. It is used in place, and takes no other memory.
+    /// An index that ossicle_tokenizer_save wrote, at a multiple of 64 bytes. It is used in place, and takes no other memory. It
+    /// belongs to this version of the library and to machines of the same byte order: others may refuse it (OSSICLE_ERROR_FILE).
     pub index: ossicle_bytes,
     /// A rank file of tiktoken, `o200k_base.tiktoken`, to which the special tokens of o200k_harmony are added.
     pub ranks: ossicle_bytes,
@@ -187,7 +188,7 @@ pub unsafe extern "C" fn ossicle_tokenizer_vocabulary(tokenizer: *const ossicle_
 /// for how many there is room: one for each byte of text is always enough. What is behind the ids there may change. `count`:
 /// gets how many there are, also if there is not room for all.
 ///
-/// Memory: takes 24 KB of stack.
+/// Memory: nothing is kept.
 /// Errors: OSSICLE_ERROR_BUFFER; the ids that fit are in place.
 /// Threads: any.
 /// Since: 0.1.
@@ -216,8 +217,6 @@ pub unsafe extern "C" fn ossicle_tokenizer_encode(
     })
 }
 
-/// Writes how many there are, or would have been.
-///
 /// Token ids to text: the bytes of the tokens, one after another. A part of a text may begin or end within a character.
 ///
 /// `tokens`, `count`: the ids; those that are no token give nothing. `buffer`, `buffer_size`: where the bytes go, without a

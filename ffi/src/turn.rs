@@ -86,7 +86,7 @@ pub struct ossicle_turn_config {
 // SAFETY: pointers that may be null, and numbers.
 unsafe impl Versioned for ossicle_turn_config {}
 
-/// `vocabulary`: tokens of the generation's, if that is known.
+/// `vocabulary`: tokens of the generation's; none while measuring.
 ///
 /// # Safety
 /// As the header says of the configuration.
@@ -153,7 +153,7 @@ unsafe fn carve_texts(
 /// `config`: how to answer; null for the defaults. `layout`: gets the size and alignment in bytes, some 33 kilobytes.
 ///
 /// Memory: nothing is kept.
-/// Errors: OSSICLE_ERROR_ARGUMENT.
+/// Errors: OSSICLE_ERROR_ARGUMENT, OSSICLE_ERROR_STRUCT_SIZE; OSSICLE_ERROR_OBJECT of a schema.
 /// Threads: any.
 /// Since: 0.1.
 #[unsafe(no_mangle)]
@@ -181,10 +181,10 @@ pub unsafe extern "C" fn ossicle_turn_layout(
 ///
 /// Memory: the region and the generation have to stay as they are while the turn is in use, and so do the schemas of its
 /// constraints; the configuration is copied. There is nothing to free.
-/// Errors: OSSICLE_ERROR_SETTING if a number is outside its range; OSSICLE_ERROR_CAPACITY if the context is full;
-/// OSSICLE_ERROR_OBJECT or OSSICLE_ERROR_BUSY of a schema;
-/// OSSICLE_ERROR_REGION_SIZE, OSSICLE_ERROR_REGION_ALIGN. The conversation is as before, besides an unfinished message that is
-/// ended.
+/// Errors: as ossicle_turn_layout; OSSICLE_ERROR_ARGUMENT if the index of a schema is of another vocabulary;
+/// OSSICLE_ERROR_SETTING if a number is outside its range, or if there are constraints and free headers;
+/// OSSICLE_ERROR_BUSY of a schema; OSSICLE_ERROR_CAPACITY if the context is full; OSSICLE_ERROR_REGION_SIZE,
+/// OSSICLE_ERROR_REGION_ALIGN. The conversation is as before; only if the context is full, an unfinished message is ended.
 /// Threads: one at a time.
 /// Since: 0.1.
 #[unsafe(no_mangle)]
@@ -196,23 +196,39 @@ pub unsafe extern "C" fn ossicle_turn_new(
     turn: *mut *mut ossicle_turn,
     error: *mut ossicle_error,
 ) -> i32 {
-    call(error, || {
-        demand_output(turn)?;
-        // SAFETY: as the header says.
-        let mut owner = unsafe { exclusive(generation) }?;
-        let vocabulary = Some(owner.generation.tokenizer().vocabulary_len());
-        let make = |behind: &'static mut [MaybeUninit<u8>]| {
-            // SAFETY: as the header says.
-            let (config, constraints, queue) = unsafe { carve(&mut Carver::placing(behind)?, config, vocabulary) }?;
-            let turn = Turn::new(&mut owner.generation, config)?.with_constraints(constraints)?;
-            Ok(State { turn, queue, over: false, generation })
-        };
-        // SAFETY: as the header says.
-        let made = unsafe { place::<ossicle_turn>(region, region_size, make) }?;
-        // SAFETY: a place for the result, by the check above.
-        unsafe { turn.write(made) };
-        Ok(OSSICLE_OK)
-    })
+    // SAFETY: as the header says.
+    call(error, || unsafe { begin_after(generation, region, region_size, config, turn, |_| Ok(())) })
+}
+
+/// Begins an answer after `prepare`, which is called once nothing about the configuration can be refused any more.
+///
+/// # Safety
+/// As the header says of [`ossicle_turn_new`].
+pub(crate) unsafe fn begin_after(
+    generation: *mut ossicle_generation,
+    region: *mut c_void,
+    region_size: usize,
+    config: *const ossicle_turn_config,
+    turn: *mut *mut ossicle_turn,
+    prepare: impl FnOnce(&mut generation::State) -> Result<()>,
+) -> Result<i32> {
+    demand_output(turn)?;
+    // SAFETY: as the caller promises.
+    let mut owner = unsafe { exclusive(generation) }?;
+    let vocabulary = Some(owner.generation.tokenizer().vocabulary_len());
+    let make = |behind: &'static mut [MaybeUninit<u8>]| {
+        // SAFETY: as the caller promises.
+        let (config, constraints, queue) = unsafe { carve(&mut Carver::placing(behind)?, config, vocabulary) }?;
+        config.check(!constraints.is_empty())?;
+        prepare(&mut owner)?;
+        let turn = Turn::new(&mut owner.generation, config)?.with_constraints(constraints)?;
+        Ok(State { turn, queue, over: false, generation })
+    };
+    // SAFETY: as the caller promises.
+    let made = unsafe { place::<ossicle_turn>(region, region_size, make) }?;
+    // SAFETY: a place for the result, by the check above.
+    unsafe { turn.write(made) };
+    Ok(OSSICLE_OK)
 }
 
 /// A turn and its generation, in use.
@@ -261,8 +277,9 @@ impl Both<'_> {
 ///
 /// Returns OSSICLE_MORE while the turn is under way, and OSSICLE_OK once it is over; events may wait in either case.
 /// Errors: OSSICLE_ERROR_NOT_FINITE; OSSICLE_ERROR_CALLBACK if a mask of the host's failed; OSSICLE_ERROR_STATE if no token is
-/// allowed, if another turn has taken a schema, or if a later call with the generation has ended the turn. Except in the last
-/// case the turn can be stepped again, or cancelled.
+/// allowed, if another turn has taken a schema, or if a later call with the generation has ended the turn; OSSICLE_ERROR_TOKEN
+/// if a damaged index of the tokenizer has given a token that the model does not have. Except where the turn has ended, it can
+/// be stepped again, which asks masks again, or cancelled.
 /// Threads: one at a time.
 /// Since: 0.1.
 #[unsafe(no_mangle)]

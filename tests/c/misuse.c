@@ -212,6 +212,11 @@ static void turns(ossicle_bytes file) {
     bad.role = OSSICLE_ROLE_USER;
     bad.text = text_of("\xc0");
     CHECK(ossicle_generation_append(engine.generation, &bad, 1, &error) == OSSICLE_ERROR_ARGUMENT);
+    const uint32_t own = UINT32_MAX;
+    bad = (ossicle_message){
+        .struct_size = sizeof bad, .role = OSSICLE_ROLE_ASSISTANT, .own_tokens = &own, .own_token_count = 1};
+    CHECK(ossicle_generation_append(engine.generation, &bad, 1, &error) == OSSICLE_ERROR_TOKEN);
+    bad = (ossicle_message){.struct_size = sizeof bad, .role = OSSICLE_ROLE_USER};
     ossicle_message two[2] = {{.struct_size = sizeof bad}, {.struct_size = 8}};
     CHECK(ossicle_generation_append(engine.generation, two, 2, &error) == OSSICLE_ERROR_STRUCT_SIZE);
     CHECK(ossicle_generation_append(engine.generation, NULL, 2, &error) == OSSICLE_ERROR_ARGUMENT);

@@ -2,6 +2,8 @@
 #define _POSIX_C_SOURCE 200809L
 #include "check.h"
 
+#include <pthread.h>
+
 #define ANSWER                                                                                         \
     "{\"type\":\"object\",\"properties\":{\"ok\":{\"type\":\"boolean\"},\"n\":{\"type\":\"integer\","  \
     "\"minimum\":0,\"maximum\":9}},\"required\":[\"ok\",\"n\"],\"additionalProperties\":false}"
@@ -333,9 +335,15 @@ static void wrong_order(ossicle_bytes file, ossicle_bytes other_file) {
     constraint.schema = schema;
     constraint.tool = text_of("\xff");
     CHECK(new_turn(&engine, &config) == OSSICLE_ERROR_ARGUMENT);
+    constraint.tool = text_of("");
+    CHECK(new_turn(&engine, &config) == OSSICLE_ERROR_ARGUMENT);
     constraint.tool = (ossicle_text){NULL, 0};
     config.free_headers = 1;
+    const uint32_t *tokens = NULL;
+    size_t before = 0, after = 0;
+    CHECK(ossicle_generation_tokens(engine.generation, &tokens, &before) == OSSICLE_OK);
     CHECK(new_turn(&engine, &config) == OSSICLE_ERROR_SETTING);
+    CHECK(ossicle_generation_tokens(engine.generation, &tokens, &after) == OSSICLE_OK && after == before);
     config.free_headers = 0;
     CHECK(new_turn(&other, &config) == OSSICLE_ERROR_ARGUMENT);
 
@@ -377,6 +385,42 @@ static void wrong_order(ossicle_bytes file, ossicle_bytes other_file) {
     engine_end(&engine);
 }
 
+/* Measures a turn over and over. */
+typedef struct measuring {
+    const ossicle_turn_config *config;
+    volatile int is_over;
+    int count;
+} measuring;
+
+static void *measure(void *data) {
+    measuring *measuring = data;
+    ossicle_layout layout;
+    for (; !measuring->is_over || measuring->count == 0; measuring->count++)
+        CHECK(ossicle_turn_layout(measuring->config, &layout, NULL) == OSSICLE_OK);
+    return NULL;
+}
+
+/* A turn goes on while others measure one with the same schema. */
+static void measured_meanwhile(ossicle_bytes file) {
+    engine engine = engine_with_generation(file);
+    void *regions[2];
+    const ossicle_token_index *index = index_of(engine.tokenizer, &regions[0]);
+    ossicle_schema *schema = schema_of(index, ANSWER, &regions[1]);
+    const ossicle_constraint constraint = {.struct_size = sizeof constraint, .schema = schema};
+    const ossicle_turn_config config = answer_config(&constraint);
+    ossicle_turn *turn = turn_of(&engine, &config);
+    measuring measuring = {.config = &config};
+    pthread_t thread;
+    CHECK(pthread_create(&thread, NULL, measure, &measuring) == 0);
+    told told = {.size = 0};
+    CHECK(ossicle_turn_run(turn, NULL, &told, listen, &error) == OSSICLE_OK && told.reason == OSSICLE_STOP_FINISHED);
+    measuring.is_over = 1;
+    CHECK(pthread_join(thread, NULL) == 0);
+    free(regions[0]);
+    free(regions[1]);
+    engine_end(&engine);
+}
+
 int main(int argc, char **argv) {
     CHECK(argc == 3);
     ossicle_bytes file = file_at(argv[1]), other = file_at(argv[2]);
@@ -388,6 +432,7 @@ int main(int argc, char **argv) {
     schemas_of_a_turn(file);
     masks(file);
     wrong_order(file, other);
+    measured_meanwhile(file);
     free((void *)(uintptr_t)file.start);
     free((void *)(uintptr_t)other.start);
     return 0;

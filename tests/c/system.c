@@ -66,11 +66,27 @@ static void large_blocks(void) {
     CHECK(ossicle_memory_free(region, layout) == OSSICLE_OK);
 }
 
+/* A program may know fewer fields of a struct that is filled in, or more. */
+static void sizes_of_structs(const ossicle_threads *threads) {
+    struct {
+        ossicle_host known;
+        uint64_t unknown;
+    } host = {.unknown = 7};
+    CHECK(ossicle_threads_lend(threads, &host.known) == OSSICLE_ERROR_STRUCT_SIZE && host.known.clock == NULL);
+    host.known.struct_size = offsetof(ossicle_host, clock);
+    CHECK(ossicle_threads_lend(threads, &host.known) == OSSICLE_OK);
+    CHECK(host.known.workers == 2 && host.known.parallel != NULL && host.known.clock == NULL && host.unknown == 7);
+    host.known.struct_size = sizeof host;
+    CHECK(ossicle_threads_lend(threads, &host.known) == OSSICLE_OK);
+    CHECK(host.known.clock != NULL && host.unknown == 0 && host.known.struct_size == sizeof host);
+}
+
 static void pools(const char *gguf) {
     ossicle_threads *threads = NULL;
-    ossicle_host host;
+    ossicle_host host = {.struct_size = sizeof host};
     uint32_t position = 0, tokens[5] = {1, 2, 3, 4, 5};
     CHECK(ossicle_threads_open(3, &threads) == OSSICLE_OK);
+    sizes_of_structs(threads);
     CHECK(ossicle_threads_lend(threads, &host) == OSSICLE_OK && host.workers == 2 && host.clock != NULL);
     ossicle_bytes file = file_at(gguf);
     engine engine = engine_with_session(file);
@@ -89,13 +105,25 @@ static void chats(const char *gguf) {
     ossicle_chat *chat = NULL;
     ossicle_generation *generation = NULL;
     ossicle_turn *turn = NULL;
-    ossicle_host host;
+    ossicle_host host = {.struct_size = sizeof host};
     const ossicle_event *event = NULL;
     ossicle_session_config session = {.struct_size = sizeof session, .context_tokens = 1000};
     ossicle_chat_config config = {.struct_size = sizeof config, .threads = 2, .session = &session};
     ossicle_turn_config answer = {.struct_size = sizeof answer, .max_tokens = 10};
     CHECK(ossicle_chat_open(gguf, &config, &chat, &error) == OSSICLE_OK);
     CHECK(ossicle_chat_next(chat, &event, &error) == OSSICLE_ERROR_STATE);
+    /* What cannot be answered as asked is not said. */
+    const uint32_t *tokens = NULL;
+    size_t before = 0, after = 0;
+    CHECK(ossicle_chat_parts(chat, &generation, &turn, &host) == OSSICLE_OK && turn == NULL);
+    CHECK(ossicle_generation_tokens(generation, &tokens, &before) == OSSICLE_OK && before > 10);
+    ossicle_text stop = {"", 0};
+    ossicle_turn_config refused = {.struct_size = sizeof refused, .stop = &stop, .stop_count = 1};
+    CHECK(ossicle_chat_ask(chat, text_of("Hello"), &refused, &error) == OSSICLE_ERROR_SETTING);
+    refused.struct_size = 0;
+    CHECK(ossicle_chat_ask(chat, text_of("Hello"), &refused, &error) == OSSICLE_ERROR_STRUCT_SIZE);
+    CHECK(ossicle_chat_ask(chat, text_of("\xff"), &answer, &error) == OSSICLE_ERROR_ARGUMENT);
+    CHECK(ossicle_generation_tokens(generation, &tokens, &after) == OSSICLE_OK && after == before);
     CHECK(ossicle_chat_ask(chat, text_of("Hello"), &answer, &error) == OSSICLE_OK);
     while (ossicle_chat_next(chat, &event, &error) == OSSICLE_MORE)
         ;

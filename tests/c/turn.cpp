@@ -46,6 +46,9 @@ int main(int argc, char **argv) {
         return 3;
     ossicle::model model = ossicle::model::from_bytes({&file, 1}).value();
     ossicle::tokenizer tokenizer = ossicle::tokenizer::of(model).value();
+    std::uint32_t first[2];
+    if (tokenizer.encode("What is an ossicle?", {first, 2}).value() <= 2 || tokenizer.encode("\xff", {first, 2}))
+        return 8;
     auto sizes = ossicle::defaults<ossicle_session_config>();
     sizes.context_tokens = 1500;
     sizes.batch_tokens = 32;

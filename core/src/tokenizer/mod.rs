@@ -138,7 +138,7 @@ impl<'r> Tokenizer<'r> {
         ["<|return|>", "<|call|>", "<|endoftext|>"].into_iter().filter_map(|name| self.special(name))
     }
 
-    /// Encodes `text` and hands the ids to `emit`, in order. Takes 24 KB of stack. An [`Encoder`] is faster.
+    /// Encodes `text` and hands the ids to `emit`, in order. Takes 32 KB of stack. An [`Encoder`] is faster.
     pub fn encode(&self, text: impl AsRef<[u8]>, specials: Specials<'_>, mut emit: impl FnMut(u32)) {
         self.encode_to(text.as_ref(), specials, &mut emit);
     }

@@ -29,6 +29,11 @@ fn a_host_that_fails_at_any_call_costs_an_error_and_no_more() {
 }
 
 #[test]
+fn calls_take_no_more_stack_than_the_header_says() {
+    run(Command::new(compile("tests/c/stack.c")).arg(model()));
+}
+
+#[test]
 fn answers_and_arguments_keep_to_schemas_and_masks() {
     let other = root().join("tests/data/tiny-b/gguf/tiny-b.gguf");
     run(Command::new(compile("tests/c/structured.c")).arg(model()).arg(other));
