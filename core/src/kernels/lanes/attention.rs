@@ -95,7 +95,7 @@ unsafe fn some_heads<L: Lanes, E: Element, const HEADS: usize>(
     for block in blocks {
         let begin = block * ATTENTION_BLOCK;
         let mut is_near = false;
-        for token in 0..count {
+        for (token, running) in running[..count].iter_mut().enumerate() {
             let visible = attend.seen(tokens.start + token);
             let seen = visible.start.max(begin)..visible.end.min(begin + ATTENTION_BLOCK);
             if !seen.is_empty() {
@@ -104,13 +104,7 @@ unsafe fn some_heads<L: Lanes, E: Element, const HEADS: usize>(
                 unsafe {
                     let (queries, outputs) =
                         (queries.add(token * attend.queries_stride), outputs.add(token * attend.outputs_stride));
-                    some_positions::<L, E, HEADS>(
-                        l,
-                        attend,
-                        (queries, outputs),
-                        (begin, seen, is_near),
-                        &mut running[token],
-                    );
+                    some_positions::<L, E, HEADS>(l, attend, (queries, outputs), (begin, seen, is_near), running);
                 }
                 is_near = true;
             }
@@ -163,8 +157,8 @@ unsafe fn some_positions<L: Lanes, E: Element, const HEADS: usize>(
                     l.prefetch_far(keys.wrapping_add(ahead).cast());
                 }
                 let keys = E::load(l, keys);
-                for h in 0..HEADS {
-                    sums[h] = l.fma(l.splat(*queries.add(h * head_dim + d)), keys, sums[h]);
+                for (h, sum) in sums.iter_mut().enumerate() {
+                    *sum = l.fma(l.splat(*queries.add(h * head_dim + d)), keys, *sum);
                 }
             }
         }
@@ -212,8 +206,8 @@ unsafe fn some_positions<L: Lanes, E: Element, const HEADS: usize>(
         // SAFETY: outputs hold `head_dim` elements, and every visible position is in the cache.
         unsafe {
             let mut sums = [l.splat(0.0); HEADS];
-            for h in 0..HEADS {
-                sums[h] = l.load(outputs.add(h * head_dim + d));
+            for (h, sum) in sums.iter_mut().enumerate() {
+                *sum = l.load(outputs.add(h * head_dim + d));
             }
             for position in seen.clone() {
                 let values = values.add((slot + position) * head_dim + d);
@@ -225,8 +219,8 @@ unsafe fn some_positions<L: Lanes, E: Element, const HEADS: usize>(
                     sums[h] = l.fma(l.splat(scores[h][position]), values, sums[h]);
                 }
             }
-            for h in 0..HEADS {
-                l.store(outputs.add(h * head_dim + d), sums[h]);
+            for (h, sum) in sums.into_iter().enumerate() {
+                l.store(outputs.add(h * head_dim + d), sum);
             }
         }
     }
