@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Router;
@@ -147,7 +148,7 @@ impl Server {
             });
             if tokio::time::timeout(grace, &mut ended).await.is_err() {
                 // What is still being answered ends with a word about it.
-                let _ = sender.send(Command::Stop);
+                service.is_stopping.store(true, Ordering::Relaxed);
                 let _ = tokio::time::timeout(LAST_WORDS, ended).await;
             }
             let _ = sender.send(Command::Stop);

@@ -46,6 +46,8 @@ pub struct Service {
     pub begun: u64,
     /// The tools of conversations that may go on.
     pub shelf: Shelf,
+    /// Set when answers under way have to end.
+    pub is_stopping: Arc<AtomicBool>,
     commands: std::sync::mpsc::Sender<Command>,
     store: Arc<Store>,
     under_way: Mutex<UnderWay>,
@@ -255,6 +257,7 @@ impl Service {
             seal,
             begun: now(),
             shelf: Shelf::default(),
+            is_stopping: Arc::default(),
             commands,
             store: Arc::new(store),
             under_way: Mutex::default(),
@@ -270,8 +273,11 @@ impl Service {
     ) -> Result<Events> {
         self.metrics.requests.fetch_add(1, Ordering::Relaxed);
         let (events, receiver) = mpsc::channel(EVENTS_BEHIND);
-        let wanted =
-            Wanted { cancelled: Arc::default(), deadline: self.settings.answer_time.map(|time| Instant::now() + time) };
+        let wanted = Wanted {
+            cancelled: Arc::default(),
+            deadline: self.settings.answer_time.map(|time| Instant::now() + time),
+            is_stopping: Arc::clone(&self.is_stopping),
+        };
         let policy = self.settings.policy.clone();
         let mut answer = Events {
             receiver,

@@ -89,6 +89,8 @@ pub struct Wanted {
     pub cancelled: Arc<AtomicBool>,
     /// When it has to be over.
     pub deadline: Option<Instant>,
+    /// Set when the server stops.
+    pub is_stopping: Arc<AtomicBool>,
 }
 
 impl Wanted {
@@ -96,6 +98,9 @@ impl Wanted {
     pub fn end(&self) -> Option<End> {
         if self.cancelled.load(Ordering::Relaxed) {
             return Some(End::Cancelled);
+        }
+        if self.is_stopping.load(Ordering::Relaxed) {
+            return Some(End::Failed(ApiError::unavailable()));
         }
         let late = self.deadline.is_some_and(|deadline| Instant::now() > deadline);
         late.then(|| End::Failed(ApiError::late()))

@@ -1080,6 +1080,20 @@ fn the_published_document_names_routes_that_exist() {
 }
 
 #[test]
+fn python_ends_with_a_word_when_the_server_stops() {
+    let (python, waiting) = counters();
+    let grace = Duration::from_millis(50);
+    let settings = Settings { python: Some(python), grace, ..Options::default().settings };
+    let client = serve(Options { settings, script: calling(), ..Options::default() });
+    let body = json!({ "input": "wait", "tools": [{ "type": "code_interpreter" }], "stream": true });
+    let mut reader = BufReader::new(client.send("/v1/responses", &body).into_body().into_reader());
+    until(|| waiting.load(Ordering::Relaxed) == 1);
+    drop(client);
+    assert!(read_until(&mut reader, "response.failed"));
+    assert_eq!(waiting.load(Ordering::Relaxed), 0);
+}
+
+#[test]
 fn a_server_stops_when_told() {
     let settings = Settings { grace: Duration::from_millis(50), ..Options::default().settings };
     let client = serve(Options { settings, is_slow: true, script: saying(endless()), ..Options::default() });
