@@ -2,6 +2,7 @@
 //! judged is what the user says, and the answer is a label.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,7 @@ use crate::worker::{Command, Job, Wanted};
 pub struct ModelGate {
     policy: String,
     commands: Sender<Command>,
+    is_stopping: Arc<AtomicBool>,
 }
 
 /// How long a judgement may take, the time in the queue included.
@@ -27,9 +29,9 @@ const TIME: Duration = Duration::from_secs(300);
 const EVENTS: usize = 16_384;
 
 impl ModelGate {
-    /// By this policy, asked of the thread that takes these commands.
-    pub fn new(policy: String, commands: Sender<Command>) -> Self {
-        Self { policy, commands }
+    /// By this policy, asked of the thread that takes these commands, until the server stops.
+    pub fn new(policy: String, commands: Sender<Command>, is_stopping: Arc<AtomicBool>) -> Self {
+        Self { policy, commands, is_stopping }
     }
 
     fn ask(&self, subject: &Subject<'_>) -> Result<String, String> {
@@ -45,7 +47,8 @@ impl ModelGate {
             settings: Settings { temperature: 0.0, ..Settings::default() },
         };
         let (events, mut receiver) = mpsc::channel(EVENTS);
-        let wanted = Wanted { cancelled: Arc::default(), deadline: Some(Instant::now() + TIME) };
+        let is_stopping = Arc::clone(&self.is_stopping);
+        let wanted = Wanted { cancelled: Arc::default(), deadline: Some(Instant::now() + TIME), is_stopping };
         // An answer under way has its place already; what has none yet waits as others do.
         let is_continued = !matches!(subject, Subject::Prompt(_));
         let job = Job { task, events, wanted, is_continued };

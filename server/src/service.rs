@@ -249,7 +249,9 @@ impl Service {
         metrics: Arc<Metrics>,
     ) -> std::result::Result<Self, redb::Error> {
         let seal = Arc::new(Seal::new(&store.key()?));
-        let judge = |policy| Arc::new(ModelGate::new(policy, commands.clone())) as Arc<dyn Gate>;
+        let is_stopping = Arc::<AtomicBool>::default();
+        let judge =
+            |policy| -> Arc<dyn Gate> { Arc::new(ModelGate::new(policy, commands.clone(), Arc::clone(&is_stopping))) };
         settings.policy.gate = settings.policy.gate.or(settings.model_policy.take().map(judge));
         Ok(Self {
             settings,
@@ -257,7 +259,7 @@ impl Service {
             seal,
             begun: now(),
             shelf: Shelf::default(),
-            is_stopping: Arc::default(),
+            is_stopping,
             commands,
             store: Arc::new(store),
             under_way: Mutex::default(),
