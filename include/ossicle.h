@@ -825,7 +825,7 @@ typedef struct {
     uint32_t draft_tokens;
     // How tokens are drawn; null for the defaults.
     const ossicle_sampler_config *sampler;
-    // Texts that end the answer, of 1 to 124 bytes; they are not part of it.
+    // Texts that end the turn where they come in an answer or a preamble, of 1 to 124 bytes; they are not part of it.
     const ossicle_text *stop;
     // How many.
     size_t stop_count;

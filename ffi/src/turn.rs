@@ -69,7 +69,7 @@ pub struct ossicle_turn_config {
     pub draft_tokens: u32,
     /// How tokens are drawn; null for the defaults.
     pub sampler: *const ossicle_sampler_config,
-    /// Texts that end the answer, of 1 to 124 bytes; they are not part of it.
+    /// Texts that end the turn where they come in an answer or a preamble, of 1 to 124 bytes; they are not part of it.
     pub stop: *const ossicle_text,
     /// How many.
     pub stop_count: usize,

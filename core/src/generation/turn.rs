@@ -423,11 +423,13 @@ impl<'t> Turn<'t> {
         if let Some(constraint) = self.constrained.and_then(|index| self.constraints.get_mut(index)) {
             let keep_ordinary = |mask: &mut [u32]| {
                 mask.iter_mut().zip(&**ordinary).for_each(|(word, ordinary)| *word &= ordinary);
-                drop_banned(mask);
             };
+            let is_empty = |mask: &[u32]| mask.iter().all(|word| *word == 0);
             may_end = constraint.mask.allowed(mask)?;
             keep_ordinary(mask);
-            if !may_end && mask.iter().all(|word| *word == 0) {
+            let allows_none = is_empty(mask);
+            drop_banned(mask);
+            if !may_end && !allows_none && is_empty(mask) {
                 may_end = constraint.mask.all_allowed(mask)?;
                 keep_ordinary(mask);
             }

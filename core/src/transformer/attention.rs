@@ -68,7 +68,7 @@ impl Attention<'_> {
         let (queries, sinks, cache) = (&*self.query_key_value, &*self.sinks, &self.cache);
         let context = Tile::new(self.context.values_mut(), tokens, heads * head_dim);
         // Few tokens still go to many threads.
-        let together = (tokens * kv_heads / (4 * (parallel.workers() + 1))).clamp(1, ATTENTION_TOKENS);
+        let together = (tokens * kv_heads / 4 / parallel.workers().saturating_add(1)).clamp(1, ATTENTION_TOKENS);
         for_each_tile(parallel, context, Groups::Of(together), shared, |group, first, mut out| {
             let (token, kv_head) = (group * together, first / shared);
             kernels.attend(

@@ -45,7 +45,7 @@ pub struct Settings {
     pub seed: Option<u64>,
     /// What to add to the logits of some tokens, by ascending token.
     pub logit_bias: Vec<(u32, f32)>,
-    /// Texts that end the answer.
+    /// Texts that end the turn where they come in an answer or a preamble.
     pub stop: Vec<String>,
     /// Most tokens to write.
     pub max_tokens: Option<usize>,
