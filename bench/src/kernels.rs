@@ -109,11 +109,10 @@ pub fn cases(size: Size) -> Vec<Case> {
             cases.push(matmul(&mut numbers, dtype, quantized, tokens, size));
         }
     }
-    for positions in [128, 4096, 65536] {
-        let positions = if size == Size::Full { positions } else { positions / 16 };
+    for positions in if size == Size::Full { &[128, 4096, 65_536][..] } else { &[8, 256] } {
         for tokens in [1, 8] {
-            cases.push(attend(&mut numbers, tokens, positions, true));
-            cases.push(attend(&mut numbers, tokens, positions, false));
+            cases.push(attend(&mut numbers, tokens, *positions, true));
+            cases.push(attend(&mut numbers, tokens, *positions, false));
         }
     }
     cases.push(quantize(&mut numbers, size));
@@ -188,7 +187,11 @@ fn attend(numbers: &mut Numbers, tokens: usize, positions: usize, half: bool) ->
         kernels.attend((&queries, row), cached, visible, &sinks, &mut out);
     };
     Case {
-        name: format!("attend {}, {tokens} tokens, {positions} positions", if half { "F16" } else { "F32" }),
+        name: format!(
+            "attend {}, {tokens} token{}, {positions} positions",
+            if half { "F16" } else { "F32" },
+            if tokens == 1 { "" } else { "s" }
+        ),
         work: Work::Floats(2 * tokens * row * positions),
         floats: tokens * row,
         integers: 0,

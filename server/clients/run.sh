@@ -7,7 +7,7 @@ environment=${1:-$(mktemp -d)}
 if [ ! -x "$environment/bin/python" ]; then
     python3 -m venv "$environment"
 fi
-"$environment/bin/pip" --quiet install openai==3.57.0 openai-agents==0.24.0 openresponses-types==2.4.0
+"$environment/bin/pip" --quiet install openai==3.57.0 openai-agents==0.24.0 openresponses-types==2.4.0 schemathesis==4.32.5
 cargo build -p ossicle
 javascript=
 if command -v npm > /dev/null; then
@@ -17,3 +17,10 @@ if command -v npm > /dev/null; then
     cp server/clients/clients.mjs "$javascript"
 fi
 "$environment/bin/python" server/clients/clients.py target/debug/ossicle tests/data/tiny-a/gguf/tiny-a.gguf $javascript
+
+# Requests that the published document allows, and such as it does not, to the toy model.
+port=${PORT:-8765}
+target/debug/ossicle serve --port "$port" --answer-seconds 20 &
+trap 'kill $!' EXIT
+"$environment/bin/schemathesis" run "http://127.0.0.1:$port/openapi.json" --wait-for-schema 30 --max-examples 40 --checks \
+    not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,negative_data_rejection
