@@ -140,7 +140,8 @@ unsafe fn some_positions<L: Lanes, E: Element, const HEADS: usize>(
 ) {
     let head_dim = attend.head_dim;
     let (keys, values) = (attend.keys.cast::<E>(), attend.values.cast::<E>());
-    let ahead = ATTENTION_BLOCK * head_dim;
+    // Asking for what is there already costs less than a branch.
+    let ahead = if is_near { 0 } else { ATTENTION_BLOCK * head_dim };
     let tiles = seen.start / KEY_TILE * KEY_TILE..seen.end.next_multiple_of(KEY_TILE);
     // The capacity is a multiple of the block, so a block lies in one piece.
     let slot = begin % attend.capacity;
@@ -153,9 +154,7 @@ unsafe fn some_positions<L: Lanes, E: Element, const HEADS: usize>(
             // elements.
             unsafe {
                 let keys = keys.add((slot + tile) * head_dim + d * KEY_TILE);
-                if !is_near {
-                    l.prefetch_far(keys.wrapping_add(ahead).cast());
-                }
+                l.prefetch_far(keys.wrapping_add(ahead).cast());
                 let keys = E::load(l, keys);
                 for (h, sum) in sums.iter_mut().enumerate() {
                     *sum = l.fma(l.splat(*queries.add(h * head_dim + d)), keys, *sum);
@@ -211,9 +210,7 @@ unsafe fn some_positions<L: Lanes, E: Element, const HEADS: usize>(
             }
             for position in seen.clone() {
                 let values = values.add((slot + position) * head_dim + d);
-                if !is_near {
-                    l.prefetch_far(values.wrapping_add(ahead).cast());
-                }
+                l.prefetch_far(values.wrapping_add(ahead).cast());
                 let values = E::load(l, values);
                 for h in 0..HEADS {
                     sums[h] = l.fma(l.splat(scores[h][position]), values, sums[h]);
