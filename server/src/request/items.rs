@@ -155,7 +155,11 @@ fn code(field: &Field<'_>) -> Result<Item, ApiError> {
 fn searched(field: &Field<'_>) -> Result<Option<(Item, Item)>, ApiError> {
     let results = field.get("results").list()?.unwrap_or_default();
     let Some(result) = results.first() else { return Ok(None) };
-    let recipient = result.get("name").required_text()?.to_owned();
+    let name = result.get("name");
+    let recipient = name.required_text()?.to_owned();
+    if !is_built_in(&recipient) || recipient == PYTHON.name {
+        return Err(name.refuse("a function of the browser"));
+    }
     let call = Item::Call {
         call_id: String::new(),
         recipient: recipient.clone(),

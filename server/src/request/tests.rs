@@ -128,6 +128,13 @@ fn a_web_search_is_three_tools_of_the_browser() {
         let request = browse(json!({ "input": "Hi", "tools": tools, "tool_choice": choice })).expect("a request");
         assert_eq!(request.task.settings.tool_choice.callable, functions);
     }
+    let result = |name: &str| json!([{ "name": name, "arguments": "{}", "output": "[0] boats" }]);
+    let item = |name: &str| json!([{ "type": "web_search_call", "id": "ws_1", "results": result(name) }]);
+    let request = browse(json!({ "input": item("browser.open") })).expect("a request");
+    assert_eq!(request.task.items.len(), 2);
+    for name in ["python", "browser.close", "functions.f"] {
+        assert_eq!(param(browse(json!({ "input": item(name) }))).as_deref(), Some("input[0].results[0].name"));
+    }
     let offline = json!([{ "type": "web_search", "external_web_access": false }]);
     let request = browse(json!({ "input": "Hi", "tools": offline })).expect("a request");
     assert_eq!((request.task.tools.list.len(), request.warnings.0.len()), (0, 1));

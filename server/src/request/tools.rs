@@ -158,7 +158,7 @@ impl Tools {
             return Ok(());
         }
         for domain in field.get("filters").get("allowed_domains").list()?.unwrap_or_default() {
-            self.domains.push(domain.required_text()?.to_owned());
+            self.domains.push(domain.required_text()?.to_ascii_lowercase());
         }
         if self.has(ToolKind::Browser) {
             return Ok(());

@@ -1,0 +1,99 @@
+//! What a policy judges.
+
+use std::sync::Arc;
+
+use ossicle_host::policy::{AuditLog, Gate, Subject, Verdict};
+use ossicle_server::{Policy, Script, Settings};
+use serde_json::{Value, json};
+
+use crate::client::{CALL, Options, last_text, look, serve};
+use crate::stream_rules::check;
+
+/// Stops whoever says "bad", and puts "good" in the place of "odd".
+struct Words;
+
+impl Gate for Words {
+    fn judge(&self, subject: &Subject<'_>) -> Verdict {
+        match subject.text() {
+            text if text.contains("bad") => Verdict::Stop(format!("a bad {}", subject.name())),
+            text if text.contains("odd") => Verdict::Replace(text.replace("odd", "good")),
+            _ => Verdict::Allow,
+        }
+    }
+}
+
+#[test]
+fn the_policy_changes_and_stops_whatever_passes() {
+    let said = |text: &str| format!("<|channel|>final<|message|>{text}<|return|>");
+    let script: Script = Box::new(move |task| {
+        Some(match last_text(task) {
+            "call" => CALL.replace("here", "bad"),
+            other => said(&format!("You say {other}")),
+        })
+    });
+    let path = std::env::temp_dir().join(format!("ossicle-audit-{}", std::process::id()));
+    let audit = AuditLog::open(&path).expect("a file");
+    let policy = Policy { gate: Some(Arc::new(Words)), audit: Some(Arc::new(audit)) };
+    let settings = Settings { policy, ..Options::default().settings };
+    let client = serve(Options { settings, script: Some(script), ..Options::default() });
+    let events = |input: &str| {
+        let events = client.events(json!({ "input": input, "tools": [look()] }));
+        check(&events);
+        let response = events.last().expect("events")["response"].clone();
+        (response["output"][0]["content"][0]["text"].clone(), response)
+    };
+    assert_eq!(events("well").0, "You say well");
+    // What the model is told, and what it says of that.
+    assert_eq!(events("odd").0, "You say good");
+    let (text, response) = events("bad");
+    assert_eq!((text, &response["output"]), (Value::Null, &json!([])));
+    assert_eq!(response["incomplete_details"], json!({ "reason": "content_filter", "message": "a bad prompt" }));
+    assert_eq!(response["usage"]["input_tokens"], 0);
+    // The call does not reach the client, the preamble before it does.
+    let (_, response) = events("call");
+    assert_eq!(response["incomplete_details"]["message"], "a bad tool_call");
+    assert!(!response.to_string().contains("here") && response.to_string().contains("I look."), "{response}");
+    assert!(response["usage"]["output_tokens"].as_u64() > Some(0));
+    let chat = json!({ "messages": [{ "role": "user", "content": "bad" }] });
+    assert_eq!(client.post("/v1/chat/completions", chat).1["choices"][0]["finish_reason"], "content_filter");
+
+    let log = std::fs::read_to_string(&path).expect("the log");
+    let entries: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let count = |key: &str, value: &str| entries.iter().filter(|entry| entry[key] == value).count();
+    assert_eq!((count("verdict", "stop"), count("verdict", "replace"), count("what", "ended")), (3, 1, 5), "{log}");
+    assert!(!log.contains("You say"), "the log has digests only");
+    std::fs::remove_file(&path).expect("the file");
+}
+
+#[test]
+fn the_model_itself_judges_by_a_policy_in_words() {
+    const POLICY: &str = "Answer 1 if the message names the fish, and else 0.";
+    for sessions in [1, 2] {
+        let script: Script = Box::new(|task| {
+            let text = last_text(task);
+            let said = |text: &str| format!("<|channel|>final<|message|>{text}<|return|>");
+            if task.instructions.as_deref() != Some(POLICY) {
+                return Some(said(if text == "Which?" { "The herring." } else { "None." }));
+            }
+            assert_eq!(task.items.len(), 1, "nothing but the text is judged");
+            Some(match text {
+                "mumble" => said("Perhaps."),
+                _ => format!(
+                    "<|channel|>analysis<|message|>1 or 0?<|end|><|start|>assistant{}",
+                    said(if text.contains("herring") { "1" } else { "0" })
+                ),
+            })
+        });
+        let settings = Settings { model_policy: Some(POLICY.into()), ..Options::default().settings };
+        let client = serve(Options { settings, sessions, script: Some(script), ..Options::default() });
+        let answer = |input: &str| client.respond(json!({ "input": input }));
+        assert_eq!(answer("Hello")["output"][0]["content"][0]["text"], "None.");
+        for (input, why) in
+            [("The herring?", "the policy"), ("Which?", "the policy"), ("mumble", "the policy gave no verdict")]
+        {
+            let answer = answer(input);
+            assert_eq!(answer["incomplete_details"], json!({ "reason": "content_filter", "message": why }), "{input}");
+            assert_eq!(answer["output"], json!([]));
+        }
+    }
+}
