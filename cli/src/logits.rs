@@ -45,6 +45,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             logits_rows: batch_tokens,
             rewind_tokens: 0,
             precision: arguments.compute.precision(),
+            adapter_rank: 0,
         };
         let mut memory = Memory::new(Session::layout(model, &config)?)?;
         let mut session = Session::new(memory.region(), model, kernels, &config)?;

@@ -86,6 +86,7 @@ pub(crate) unsafe fn config_of(
         logits_rows: or(config.logits_rows, default.logits_rows),
         rewind_tokens: or(config.rewind_tokens, default.rewind_tokens),
         precision,
+        adapter_rank: 0,
     };
     let mut features = CpuFeatures::NONE;
     for (bit, feature) in [(OSSICLE_CPU_DOTPROD, CpuFeatures::DOTPROD), (OSSICLE_CPU_I8MM, CpuFeatures::I8MM)] {
