@@ -105,7 +105,8 @@ fn kernels_threads_and_batches_do_not_matter() {
                     let expected = logits(model, &adapters, &tokens, portable, &Alone);
                     for kernels in kernels::available() {
                         for batch in [1, 3, 32] {
-                            let found = logits(model, &adapters, &tokens, (kernels, batch, precision), &Threads::new(3));
+                            let found =
+                                logits(model, &adapters, &tokens, (kernels, batch, precision), &Threads::new(3));
                             assert!(found == expected, "{} {precision:?}, batches of {batch}", kernels.name());
                         }
                     }

@@ -451,7 +451,8 @@ fn resolve<'r>(
         } else if gives(hidden, intermediate) {
             &[(Target::Down, 0)]
         } else {
-            let expected = "the shapes that PEFT gives the halves of a change of all experts, for one of their matrices";
+            let expected =
+                "the shapes that PEFT gives the halves of a change of all experts, for one of their matrices";
             return Err(refuse(0, up.name_offset, expected, up.dims[0]));
         };
         let Some((1, element)) = up.dtype.block() else { return Err(no_numbers(&up)) };

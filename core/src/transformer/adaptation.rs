@@ -42,17 +42,29 @@ impl<'r> Adaptation<'r> {
             for change in adapter.changes(layer, place) {
                 let rank = change.rank();
                 let reduced = Tile::new(self.reduced, rows, rank);
-                for_each_tile(parallel, reduced, Groups::Bounds(bounds), piece(parallel, rank), |expert, first, mut tile| {
-                    let (inputs, index) = inputs(expert);
-                    let down = change.down(expert).slice_rows(first, tile.columns());
-                    kernels.matmul(&down, &inputs, index, &mut tile);
-                });
+                for_each_tile(
+                    parallel,
+                    reduced,
+                    Groups::Bounds(bounds),
+                    piece(parallel, rank),
+                    |expert, first, mut tile| {
+                        let (inputs, index) = inputs(expert);
+                        let down = change.down(expert).slice_rows(first, tile.columns());
+                        kernels.matmul(&down, &inputs, index, &mut tile);
+                    },
+                );
                 let (reduced, weight) = (&*self.reduced, weight * change.scale());
                 let out = Tile::new(out, rows, columns);
-                for_each_tile(parallel, out, Groups::Bounds(bounds), piece(parallel, columns), |expert, first, mut tile| {
-                    let reduced = &reduced[bounds[expert] * rank..][..tile.rows() * rank];
-                    add_outputs(kernels, (change, expert), reduced, weight, first, &mut tile);
-                });
+                for_each_tile(
+                    parallel,
+                    out,
+                    Groups::Bounds(bounds),
+                    piece(parallel, columns),
+                    |expert, first, mut tile| {
+                        let reduced = &reduced[bounds[expert] * rank..][..tile.rows() * rank];
+                        add_outputs(kernels, (change, expert), reduced, weight, first, &mut tile);
+                    },
+                );
             }
         }
     }

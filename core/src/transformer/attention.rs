@@ -2,8 +2,8 @@ use crate::kernels::{ATTENTION_TOKENS, Kernels};
 use crate::model::{self, Config, Layer};
 use crate::parallel::{Groups, Parallel, Stage, Tile, for_each_tile};
 
-use super::adaptation::Adaptation;
 use super::activations::{Activations, all_finite, rms_norm};
+use super::adaptation::Adaptation;
 use super::kv_cache::{KvCache, Place};
 use super::linear::project;
 use super::rope::Rotations;

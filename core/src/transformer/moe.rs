@@ -4,8 +4,8 @@ use crate::model::{Config, Layer, Place};
 use crate::parallel::{Groups, Parallel, Stage, Tile, for_each_block, for_each_tile};
 use crate::region::Carver;
 
-use super::adaptation::Adaptation;
 use super::activations::{Activations, all_finite, rms_norm};
+use super::adaptation::Adaptation;
 use super::linear::{piece, project, project_tile};
 use super::session::Precision;
 

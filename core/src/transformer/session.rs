@@ -1,8 +1,8 @@
 use core::mem::MaybeUninit;
 
 use crate::error::{Error, Result};
-use crate::kernels::Kernels;
 use crate::file::snapshot::Checksum;
+use crate::kernels::Kernels;
 use crate::model::{Adapter, Config, Model};
 use crate::parallel::{Parallel, Stage, Tile};
 use crate::region::{Carver, Layout, List};

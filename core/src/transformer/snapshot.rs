@@ -38,12 +38,7 @@ impl Session<'_, '_> {
     pub(crate) fn save_at(&self, position: usize, writer: &mut Writer<'_>) {
         let cache = self.cache();
         let first = cache.first_windowed();
-        writer.words([
-            self.fingerprint(),
-            precision_word(self.config().precision),
-            position as u64,
-            first as u64,
-        ]);
+        writer.words([self.fingerprint(), precision_word(self.config().precision), position as u64, first as u64]);
         for layer in self.places() {
             cache.save(layer, held(layer, first, position), writer);
         }
