@@ -73,8 +73,8 @@ unsafe fn open(config: *const ossicle_adapter_config) -> Result<AdapterFile<'sta
     })
 }
 
-/// How much memory an adapter takes, besides its file: some kilobytes for each layer; for adapters of the experts that PEFT
-/// saved, about half the size of the file, since their numbers are put in order. Reads headers only.
+/// How much memory an adapter takes, besides its file: some kilobytes for each layer, and about half the size of the file, whose
+/// second halves are transposed. Reads headers only.
 ///
 /// `model`: what it was trained on, in any layout of its files. `config`: the files. `layout`: gets the size and alignment in
 /// bytes.

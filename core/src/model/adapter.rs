@@ -3,8 +3,8 @@
 //! What comes to the outputs of a matrix for inputs x is scale * up (down x). `down` has as many rows as `up` has columns, the
 //! rank: a few, so that a character or a task takes megabytes where a model takes gigabytes.
 //!
-//! Files come from PEFT (safetensors and an `adapter_config.json`) and from llama.cpp's converter (GGUF). PEFT keeps the ranks of
-//! all experts interleaved in the columns of `up`; these are put in order once, in the region. All else is borrowed.
+//! Files come from PEFT (safetensors and an `adapter_config.json`) and from llama.cpp's converter (GGUF). `down` is borrowed from
+//! them. `up` is transposed, once, into the region: a row has few numbers there, and many outputs side by side are added at once.
 
 use core::mem::MaybeUninit;
 
@@ -233,9 +233,9 @@ impl Name {
 pub struct Change<'r> {
     /// [experts * rank, inputs].
     down: Matrix<'r>,
-    /// [experts * outputs, rank].
+    /// [experts * rank, outputs]: transposed.
     up: Matrix<'r>,
-    experts: usize,
+    rank: usize,
     scale: f32,
     /// Where among the outputs of the projection its own begin.
     first: usize,
@@ -246,7 +246,7 @@ pub struct Change<'r> {
 impl<'r> Change<'r> {
     /// Numbers between the two halves.
     pub fn rank(&self) -> usize {
-        self.up.columns()
+        self.rank
     }
 
     /// What the outputs of the second half count.
@@ -256,13 +256,12 @@ impl<'r> Change<'r> {
 
     /// [rank, inputs], for one expert.
     pub fn down(&self, expert: usize) -> Matrix<'r> {
-        self.down.slice_rows(expert * self.rank(), self.rank())
+        self.down.slice_rows(expert * self.rank, self.rank)
     }
 
-    /// [outputs, rank], for one expert.
+    /// [rank, outputs], for one expert.
     pub fn up(&self, expert: usize) -> Matrix<'r> {
-        let outputs = self.up.rows() / self.experts;
-        self.up.slice_rows(expert * outputs, outputs)
+        self.up.slice_rows(expert * self.rank, self.rank)
     }
 
     fn add_to(&self, sum: &mut Checksum) {
@@ -278,8 +277,7 @@ impl<'r> Change<'r> {
     /// Those of its outputs that come to outputs `first..end` of the projection; and where among these the first one does, and how
     /// far from each to the next.
     pub fn outputs_within(&self, first: usize, end: usize) -> (core::ops::Range<usize>, usize, usize) {
-        let outputs = self.up.rows() / self.experts;
-        let before = |at: usize| at.saturating_sub(self.first).div_ceil(self.step).min(outputs);
+        let before = |at: usize| at.saturating_sub(self.first).div_ceil(self.step).min(self.up.columns());
         let range = before(first)..before(end);
         (range.clone(), (self.first + range.start * self.step).saturating_sub(first), self.step)
     }
@@ -308,7 +306,7 @@ impl<'r> Adapter<'r> {
         Ok(carver.layout())
     }
 
-    /// Finds every change, and puts those of experts in order.
+    /// Finds every change, and transposes their second halves.
     ///
     /// # Errors
     /// As [`Adapter::layout`]; [`Error::RegionTooSmall`] and [`Error::RegionAlign`].
@@ -359,14 +357,12 @@ impl<'r> Adapter<'r> {
                 let expected = "the tensor of a layer that the model has";
                 return Err(refuse(0, entry.name_offset, expected, name.layer as u64));
             }
-            let is_unordered = matches!(name.target, Target::ExpertsOuter | Target::ExpertsInner);
-            let size = if is_unordered && name.half == Half::Up { entry.data.len() } else { 0 };
-            let ordered = carver.filled(size, 0)?;
+            let transposed = carver.filled(if name.half == Half::Up { entry.data.len() } else { 0 }, 0)?;
             let Some(found) = found.get_mut(name.layer * NAMED + name.target as usize) else { return Ok(()) };
             let before = match name.half {
                 Half::Down => found.down.replace(entry),
                 Half::Up => {
-                    found.ordered = ordered;
+                    found.transposed = transposed;
                     found.up.replace(entry)
                 }
             };
@@ -395,8 +391,8 @@ fn is_interleaved(model: &Model<'_, '_>) -> bool {
 struct Found<'r> {
     down: Option<TensorEntry<'r>>,
     up: Option<TensorEntry<'r>>,
-    /// Room for the second half in order, where the file has it in another.
-    ordered: &'r mut [u8],
+    /// Room for the latter.
+    transposed: &'r mut [u8],
 }
 
 /// Makes of what was found for a layer what comes to its matrices.
@@ -435,8 +431,9 @@ fn resolve<'r>(
         demand_shape(&up, by_expert(outputs, rank as usize))?;
         let rank = rank as usize;
         let down = matrix(&down, down.data, experts * rank, inputs)?;
-        let up = matrix(&up, up.data, experts * outputs, rank)?;
-        *change = Some(Change { down, up, experts, scale: file.scale(rank), first, step });
+        let at = |expert: usize, rank_at: usize, output: usize| (expert * outputs + output) * rank + rank_at;
+        let up = transposed(&up, &mut found.transposed, [experts, rank, outputs], at)?;
+        *change = Some(Change { down, up, rank, scale: file.scale(rank), first, step });
     }
     for found in unordered {
         let Some((down, up)) = found.halves()? else { continue };
@@ -455,14 +452,15 @@ fn resolve<'r>(
                 "the shapes that PEFT gives the halves of a change of all experts, for one of their matrices";
             return Err(refuse(0, up.name_offset, expected, up.dims[0]));
         };
-        let Some((1, element)) = up.dtype.block() else { return Err(no_numbers(&up)) };
-        put_in_order(up.data, found.ordered, element as usize, [parts.len(), experts, rank]);
-        let ordered: &'r [u8] = core::mem::take::<&'r mut [u8]>(&mut found.ordered);
         let outputs = up.dims[0] as usize / parts.len();
         let down = matrix(&down, down.data, experts * rank, down.dims[1] as usize)?;
-        for ((target, first), ordered) in parts.iter().zip(ordered.chunks(ordered.len() / parts.len())) {
-            let part = matrix(&up, ordered, experts * outputs, rank)?;
-            let change = Change { down, up: part, experts, scale: file.scale(rank), first: *first, step: 1 };
+        for (part, (target, first)) in parts.iter().enumerate() {
+            // An expert's numbers are in every so many-th column; gates and linear parts alternate.
+            let at = |expert: usize, rank_at: usize, output: usize| {
+                ((output * parts.len() + part) * rank + rank_at) * experts + expert
+            };
+            let half = transposed(&up, &mut found.transposed, [experts, rank, outputs], at)?;
+            let change = Change { down, up: half, rank, scale: file.scale(rank), first: *first, step: 1 };
             if changes[*target as usize].replace(change).is_some() {
                 return Err(refuse(0, up.name_offset, "one change of each matrix", 2));
             }
@@ -471,17 +469,25 @@ fn resolve<'r>(
     Ok(())
 }
 
-/// PEFT has an expert's numbers in every `experts`-th column: from [outputs / parts][parts][rank][experts] to
-/// [parts][experts][outputs / parts][rank], elements of so many bytes.
-fn put_in_order(from: &[u8], to: &mut [u8], element: usize, [parts, experts, rank]: [usize; 3]) {
-    let outputs = from.len() / (parts * experts * rank * element);
-    for (at, from) in from.chunks_exact(element).enumerate() {
-        let (expert, at) = (at % experts, at / experts);
-        let (rank_at, at) = (at % rank, at / rank);
-        let (part, output) = (at % parts, at / parts);
-        let at = ((part * experts + expert) * outputs + output) * rank + rank_at;
-        to[at * element..][..element].copy_from_slice(from);
+/// The second half of a change, [experts * rank, outputs], in the first bytes of `room`, which is cut by them. `at` tells where in the
+/// file an element is.
+fn transposed<'r>(
+    entry: &TensorEntry<'_>,
+    room: &mut &'r mut [u8],
+    [experts, rank, outputs]: [usize; 3],
+    at: impl Fn(usize, usize, usize) -> usize,
+) -> Result<Matrix<'r>> {
+    let Some((1, size)) = entry.dtype.block() else { return Err(no_numbers(entry)) };
+    let size = size as usize;
+    let (to, rest) = core::mem::take(room).split_at_mut(experts * rank * outputs * size);
+    *room = rest;
+    for (row, to) in to.chunks_exact_mut(outputs * size).enumerate() {
+        for (output, to) in to.chunks_exact_mut(size).enumerate() {
+            let at = at(row / rank, row % rank, output);
+            to.copy_from_slice(&entry.data[at * size..][..size]);
+        }
     }
+    matrix(entry, to, experts * rank, outputs)
 }
 
 impl<'r> Found<'r> {
@@ -509,12 +515,11 @@ fn matrix<'r>(entry: &TensorEntry<'_>, data: &'r [u8], rows: usize, columns: usi
         TensorType::F32 => Some(Values::F32(data)),
         TensorType::F16 => Some(Values::F16(data)),
         TensorType::Bf16 => Some(Values::Bf16(data)),
-        TensorType::Q8_0 => Some(Values::Q8_0(data)),
         _ => None,
     };
     values.and_then(|values| Matrix::new(rows, columns, values)).ok_or(no_numbers(entry))
 }
 
 fn no_numbers(entry: &TensorEntry<'_>) -> Error {
-    refuse(0, entry.name_offset, "numbers in F32, F16, BF16 or, in GGUF, Q8_0", 0)
+    refuse(0, entry.name_offset, "numbers in F32, F16 or BF16", 0)
 }

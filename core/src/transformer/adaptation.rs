@@ -17,8 +17,7 @@ pub(super) struct Adaptation<'r> {
     reduced: &'r mut [f32],
 }
 
-/// Rows and columns of what a change gives that are computed together.
-const ROWS: usize = 8;
+/// Outputs that are added to together.
 const COLUMNS: usize = 64;
 
 impl<'r> Adaptation<'r> {
@@ -62,7 +61,7 @@ impl<'r> Adaptation<'r> {
                     piece(parallel, columns),
                     |expert, first, mut tile| {
                         let reduced = &reduced[bounds[expert] * rank..][..tile.rows() * rank];
-                        add_outputs(kernels, (change, expert), reduced, weight, first, &mut tile);
+                        add_outputs((change, expert), reduced, weight, first, &mut tile);
                     },
                 );
             }
@@ -70,9 +69,9 @@ impl<'r> Adaptation<'r> {
     }
 }
 
-/// tile[row] += weight * up(reduced[row]), for the columns from `first` on of the outputs of a projection.
+/// tile[row] += weight * up(reduced[row]), for the columns from `first` on of the outputs of a projection. The numbers between the
+/// halves come one after the other, whatever the kernels.
 fn add_outputs(
-    kernels: Kernels,
     (change, expert): (&Change<'_>, usize),
     reduced: &[f32],
     weight: f32,
@@ -81,18 +80,19 @@ fn add_outputs(
 ) {
     let (outputs, at, step) = change.outputs_within(first, first + tile.columns());
     let (up, rank) = (change.up(expert), change.rank());
-    let mut sums = [0.0; ROWS * COLUMNS];
-    for (group, reduced) in reduced.chunks(ROWS * rank).enumerate() {
-        let rows = reduced.len() / rank;
-        for begin in outputs.clone().step_by(COLUMNS) {
-            let columns = COLUMNS.min(outputs.end - begin);
-            let inputs = Inputs { values: reduced, quantized: &[], scales: &[], columns: rank };
-            let mut sums = Tile::new(&mut sums[..rows * columns], rows, columns);
-            kernels.matmul(&up.slice_rows(begin, columns), &inputs, None, &mut sums);
-            for row in 0..rows {
-                let out = tile.row(group * ROWS + row)[at + (begin - outputs.start) * step..].iter_mut().step_by(step);
-                for (out, sum) in out.zip(sums.row(row)) {
-                    *out += weight * *sum;
+    let mut piece = [0.0; COLUMNS];
+    for begin in outputs.clone().step_by(COLUMNS) {
+        let piece = &mut piece[..COLUMNS.min(outputs.end - begin)];
+        let at = at + (begin - outputs.start) * step;
+        for number in 0..rank {
+            up.read(number, begin, piece);
+            for (row, reduced) in reduced.chunks(rank).enumerate() {
+                let factor = weight * reduced[number];
+                let out = &mut tile.row(row)[at..];
+                if step == 1 {
+                    out.iter_mut().zip(&*piece).for_each(|(out, up)| *out += factor * up);
+                } else {
+                    out.iter_mut().step_by(step).zip(&*piece).for_each(|(out, up)| *out += factor * up);
                 }
             }
         }
