@@ -4,7 +4,7 @@
  * The host owns the memory, the threads, the files and the clock; Ossicle owns the model, the chat format and the guarantees.
  * Constants and types come first below; the functions follow in chapters, from simple to advanced:
  *
- *    1  version                        8  session: tokens to logits
+ *    1  version                        8  session: tokens to logits; adapters
  *    2  status                         9  sampler: logits to a token
  *    3  texts, bytes, layouts         10  events
  *    4  what the host may lend        11  harmony, the chat format, by itself
@@ -178,6 +178,9 @@
 // Logits after each token.
 #define OSSICLE_LOGITS_ALL 2
 
+// Most adapters that a session has at once.
+#define OSSICLE_ADAPTERS_MAX 8
+
 // The user.
 #define OSSICLE_ROLE_USER 0
 
@@ -318,6 +321,9 @@
 
 // Nothing is drafted.
 #define OSSICLE_DRAFT_NOTHING 4294967295
+
+// What fine-tuning changed in a model: a low-rank adapter (LoRA). Shared freely between threads, and sessions of its model.
+typedef struct ossicle_adapter ossicle_adapter;
 
 // A model, its session and a conversation, in memory of the library. One thread at a time.
 typedef struct ossicle_chat ossicle_chat;
@@ -498,6 +504,9 @@ typedef struct {
     // OSSICLE_CPU_* that the caller knows the processor to have, added up. An operating system says them, and so does an x86
     // processor itself; 0 is never wrong.
     uint64_t cpu;
+    // The largest rank of the adapters that it can be given (ossicle_adapter_rank); 0 if it gets none. It takes 4 bytes for each,
+    // for each token of a batch and each expert that works on it.
+    uint32_t adapter_rank;
 } ossicle_session_config;
 
 // A piece of work that any number of threads may enter at once.
@@ -538,6 +547,26 @@ typedef struct {
     // The host's log.
     ossicle_log log;
 } ossicle_host;
+
+// The files of an adapter.
+typedef struct {
+    // sizeof (ossicle_adapter_config).
+    uint32_t struct_size;
+    // A GGUF file of llama.cpp's converter, or the adapter_model.safetensors that PEFT saves.
+    ossicle_bytes file;
+    // The adapter_config.json beside the latter; null for GGUF.
+    ossicle_bytes config_json;
+} ossicle_adapter_config;
+
+// An adapter in use.
+typedef struct {
+    // sizeof (ossicle_adapted).
+    uint32_t struct_size;
+    // What it counts, besides what its file says; 0 for nothing.
+    float scale;
+    // The adapter.
+    const ossicle_adapter *adapter;
+} ossicle_adapted;
 
 // What to add to the logit of a token.
 typedef struct {
@@ -1219,6 +1248,79 @@ int32_t ossicle_session_logits(const ossicle_session *session,
                                const float **logits,
                                size_t *count);
 
+// How much memory an adapter takes, besides its file: some kilobytes for each layer; for adapters of the experts that PEFT
+// saved, about half the size of the file, since their numbers are put in order. Reads headers only.
+//
+// `model`: what it was trained on, in any layout of its files. `config`: the files. `layout`: gets the size and alignment in
+// bytes.
+//
+// Memory: nothing is kept.
+// Errors: OSSICLE_ERROR_FILE with the byte offset, also for adapters with more than low-rank changes of the matrices in layers,
+// such as DoRA, or trained embeddings.
+// Threads: any.
+// Since: 0.1.
+int32_t ossicle_adapter_layout(const ossicle_model *model,
+                               const ossicle_adapter_config *config,
+                               ossicle_layout *layout,
+                               ossicle_error *error);
+
+// Makes an adapter.
+//
+// `model`: as there. `region`, `region_size`: memory as ossicle_adapter_layout says, in bytes. `config`: the same as there.
+// `adapter`: gets the adapter.
+//
+// Memory: the region and the bytes of the file have to stay as they are while a session has the adapter; config_json is read
+// during the call only. There is nothing to free.
+// Errors: OSSICLE_ERROR_FILE with the byte offset; OSSICLE_ERROR_REGION_SIZE, OSSICLE_ERROR_REGION_ALIGN.
+// Threads: any.
+// Since: 0.1.
+int32_t ossicle_adapter_new(const ossicle_model *model,
+                            void *region,
+                            size_t region_size,
+                            const ossicle_adapter_config *config,
+                            ossicle_adapter **adapter,
+                            ossicle_error *error);
+
+// The largest rank of its changes: what adapter_rank of the session's configuration has to be at least.
+//
+// `rank`: gets it.
+//
+// Errors: none of its own.
+// Threads: any.
+// Since: 0.1.
+int32_t ossicle_adapter_rank(const ossicle_adapter *adapter,
+                             uint32_t *rank);
+
+// The session goes on with these adapters, and none that it had before. It is empty afterwards, unless they are the same as
+// before and count the same: what it holds depends on them.
+//
+// `adapters`, `count`: at most OSSICLE_ADAPTERS_MAX; with none, the model is as it was.
+//
+// Memory: the adapters have to stay as they are until the session has others.
+// Errors: OSSICLE_ERROR_CAPACITY if there are too many, or the rank of one is above adapter_rank of the session's configuration;
+// OSSICLE_ERROR_SETTING if one was made for another model, or counts with what is not a finite number; OSSICLE_ERROR_STATE if a
+// batch is under way. The session is as before.
+// Threads: one at a time.
+// Since: 0.1.
+int32_t ossicle_session_adapt(ossicle_session *session,
+                              const ossicle_adapted *adapters,
+                              size_t count,
+                              ossicle_error *error);
+
+// As ossicle_session_adapt, for the session of a conversation, which stays as it is and is computed anew in the next turn. A turn
+// under way is over.
+//
+// `adapters`, `count`: as there.
+//
+// Memory: as there.
+// Errors: as there; OSSICLE_ERROR_CAPACITY also if what the model was saying cannot be ended for want of room.
+// Threads: one at a time.
+// Since: 0.1.
+int32_t ossicle_generation_adapt(ossicle_generation *generation,
+                                 const ossicle_adapted *adapters,
+                                 size_t count,
+                                 ossicle_error *error);
+
 // Chapter 9: the sampler.
 //
 // How much memory a sampler takes. A turn (chapter 12) has its own; this one is for those who run the session themselves.
@@ -1872,6 +1974,17 @@ int32_t ossicle_chat_parts(ossicle_chat *chat,
 // Since: 0.1.
 int32_t ossicle_chat_tokenizer(ossicle_chat *chat,
                                const ossicle_tokenizer **tokenizer);
+
+// The model of a chat: for its adapters.
+//
+// `model`: gets it.
+//
+// Memory: it is part of the chat.
+// Errors: none of its own.
+// Threads: one at a time.
+// Since: 0.1.
+int32_t ossicle_chat_model(ossicle_chat *chat,
+                           const ossicle_model **model);
 
 // Ends a chat.
 //

@@ -32,7 +32,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             prompt
         }
     };
-    with_model_or_toy(arguments.talk.model.as_deref(), |opened| {
+    with_model_or_toy(arguments.talk.model.as_deref(), &arguments.talk.compute.adapters, |opened| {
         with_talk(&arguments.talk, &opened, |talk| {
             talk.say(&prompt)?;
             if !arguments.json {

@@ -107,7 +107,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let new_box: NewInterpreter = Arc::new(|| Box::new(Sandbox::new(Limits::default())));
     let python = arguments.python.then(|| Sandbox::check().map(|()| new_box)).transpose().context("--python")?;
     let browser = arguments.browser.as_deref().map(browser).transpose()?;
-    with_model_or_toy(arguments.model.as_deref(), |opened| {
+    with_model_or_toy(arguments.model.as_deref(), &arguments.compute.adapters, |opened| {
         let address = SocketAddr::new(arguments.host, arguments.port);
         let name = || default_name(opened.model.config(), &opened.checkpoint.paths()[0]);
         let settings = Settings {
@@ -141,6 +141,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             logits_rows: 1 + DRAFT_TOKENS.min(context_tokens.saturating_sub(1)),
             rewind_tokens: REWIND_TOKENS.min(context_tokens),
             precision: arguments.compute.precision(),
+            adapter_rank: opened.adapter_rank(),
             ..default
         };
         let threads = Threads::new(arguments.compute.threads());
@@ -153,6 +154,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
                 kernels,
                 threads: &threads,
                 session,
+                adapters: opened.adapters,
                 sessions: arguments.sessions.into(),
                 queue: arguments.queue.into(),
                 script,

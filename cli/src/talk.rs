@@ -95,7 +95,7 @@ pub struct TalkOptions {
     #[arg(long)]
     seed: Option<u64>,
     #[command(flatten)]
-    compute: ComputeOptions,
+    pub compute: ComputeOptions,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -176,6 +176,7 @@ pub fn with_talk<T>(
         logits_rows: 1 + options.draft_tokens.min(context_tokens.saturating_sub(1)),
         rewind_tokens: REWIND_TOKENS.min(context_tokens),
         precision: options.compute.precision(),
+        adapter_rank: opened.adapter_rank(),
         ..default
     };
     let arena = Bump::new();
@@ -211,7 +212,8 @@ pub fn with_talk<T>(
     }
     with_tokenizer(opened, |tokenizer| {
         let mut session_memory = Memory::new(Session::layout(model, &config)?)?;
-        let session = Session::new(session_memory.region(), model, kernels, &config)?;
+        let mut session = Session::new(session_memory.region(), model, kernels, &config)?;
+        session.adapt(opened.adapters)?;
         let generation_config = GenerationConfig::default();
         let mut memory = Memory::new(Generation::layout(&tokenizer, context_tokens, &generation_config)?)?;
         let generation = Generation::new(memory.region(), session, tokenizer, &generation_config)?;

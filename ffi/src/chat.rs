@@ -21,6 +21,7 @@ use crate::input::{Versioned, demand_output, ossicle_text};
 use crate::message::{
     OSSICLE_ROLE_DEVELOPER, OSSICLE_ROLE_SYSTEM, OSSICLE_ROLE_USER, ossicle_developer, ossicle_message, ossicle_system,
 };
+use crate::model::ossicle_model;
 use crate::object::{Opaque, boxed, exclusive, unboxed};
 use crate::session::{ossicle_session_config, ossicle_session_layout, ossicle_session_new};
 use crate::status::{Failure, OSSICLE_ERROR_RENDER, OSSICLE_OK, call, ossicle_error};
@@ -287,6 +288,26 @@ pub unsafe extern "C" fn ossicle_chat_tokenizer(
         let chat = unsafe { exclusive(chat) }?;
         // SAFETY: a place for the result, by the check above.
         unsafe { tokenizer.write(chat.opened.tokenizer) };
+        Ok(OSSICLE_OK)
+    })
+}
+
+/// The model of a chat: for its adapters.
+///
+/// `model`: gets it.
+///
+/// Memory: it is part of the chat.
+/// Errors: none of its own.
+/// Threads: one at a time.
+/// Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ossicle_chat_model(chat: *mut ossicle_chat, model: *mut *const ossicle_model) -> i32 {
+    call(ptr::null_mut(), || {
+        demand_output(model)?;
+        // SAFETY: as the header says.
+        let chat = unsafe { exclusive(chat) }?;
+        // SAFETY: a place for the result, by the check above.
+        unsafe { model.write(chat.opened.model) };
         Ok(OSSICLE_OK)
     })
 }

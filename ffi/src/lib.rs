@@ -5,7 +5,7 @@
 //!
 //! * [`version`], [`status`], [`input`]: numbers, errors, and the small structs that all calls share.
 //! * [`hooks`]: what the host may lend: threads, a clock, a log. [`read`]: files through the host's own reader.
-//! * [`model`], [`tokenizer`], [`session`], [`sampler`]: one object of the core each.
+//! * [`model`], [`tokenizer`], [`session`], [`adapter`], [`sampler`]: one object of the core each.
 //! * [`message`], [`harmony`], [`event`]: conversations as C structs, to tokens and back.
 //! * [`generation`], [`turn`]: a conversation, and one answer. [`schema`], [`constraint`]: what that has to meet.
 //! * [`system`], [`checkpoint`], [`chat`]: with an operating system: memory and threads, a path, a conversation in one call.
@@ -41,6 +41,8 @@ pub mod model;
 pub mod tokenizer;
 
 pub mod session;
+
+pub mod adapter;
 
 pub mod sampler;
 

@@ -59,6 +59,9 @@ pub struct ossicle_session_config {
     /// OSSICLE_CPU_* that the caller knows the processor to have, added up. An operating system says them, and so does an x86
     /// processor itself; 0 is never wrong.
     pub cpu: u64,
+    /// The largest rank of the adapters that it can be given (ossicle_adapter_rank); 0 if it gets none. It takes 4 bytes for each,
+    /// for each token of a batch and each expert that works on it.
+    pub adapter_rank: u32,
 }
 
 // SAFETY: pointers that may be null, and numbers.
@@ -86,6 +89,7 @@ pub(crate) unsafe fn config_of(
         logits_rows: or(config.logits_rows, default.logits_rows),
         rewind_tokens: or(config.rewind_tokens, default.rewind_tokens),
         precision,
+        adapter_rank: config.adapter_rank as usize,
     };
     let mut features = CpuFeatures::NONE;
     for (bit, feature) in [(OSSICLE_CPU_DOTPROD, CpuFeatures::DOTPROD), (OSSICLE_CPU_I8MM, CpuFeatures::I8MM)] {

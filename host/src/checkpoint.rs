@@ -137,15 +137,15 @@ impl Checkpoint {
     }
 }
 
-fn has_extension(path: &Path, extension: &str) -> bool {
+pub(crate) fn has_extension(path: &Path, extension: &str) -> bool {
     path.extension().is_some_and(|found| found.eq_ignore_ascii_case(extension))
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, OpenError> {
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, OpenError> {
     fs::read(path).map_err(|error| OpenError::Io { path: path.into(), error })
 }
 
-fn map(path: &Path) -> Result<Mmap, OpenError> {
+pub(crate) fn map(path: &Path) -> Result<Mmap, OpenError> {
     let file = File::open(path).map_err(|error| OpenError::Io { path: path.into(), error })?;
     map_file(&file, path)
 }

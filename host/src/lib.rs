@@ -1,6 +1,7 @@
 //! What Ossicle asks of an operating system: mapped files, memory, threads, the features of the processor; and the vocabulary
 //! that it brings along; a box for the Python that the model writes, and a browser. And where a deployer's policy stands.
 
+mod adapter;
 #[cfg(feature = "browser")]
 pub mod browser;
 mod checkpoint;
@@ -15,6 +16,7 @@ pub mod schema;
 mod threads;
 pub mod vocabulary;
 
+pub use adapter::AdapterFiles;
 pub use checkpoint::{Checkpoint, OpenError};
 pub use memory::Memory;
 pub use threads::Threads;

@@ -17,7 +17,7 @@ use ossicle_core::generation::{
 use ossicle_core::harmony::conversation::Role;
 use ossicle_core::harmony::render::{Ending, Renderer};
 use ossicle_core::kernels::Kernels;
-use ossicle_core::model::Model;
+use ossicle_core::model::{Adapter, Model};
 use ossicle_core::parallel::Parallel;
 use ossicle_core::sampling::{LogProbability, SamplerConfig};
 use ossicle_core::schema::TokenIndex;
@@ -49,6 +49,8 @@ pub struct Engine<'a> {
     pub threads: &'a dyn Parallel,
     /// How large each session is.
     pub session: SessionConfig,
+    /// The adapters that each session has, and what each counts.
+    pub adapters: &'a [(Adapter<'a>, f32)],
     /// How many requests are answered at a time. Each takes the memory of a session.
     pub sessions: usize,
     /// How many more may wait.
@@ -172,7 +174,8 @@ pub fn work(mut engine: Engine<'_>, commands: Receiver<Command>, metrics: &Metri
     let arena = Arena::new();
     let mut slots = Vec::new();
     for (session_memory, memory) in &mut memories {
-        let session = Session::new(session_memory.region(), engine.model, engine.kernels, &engine.session)?;
+        let mut session = Session::new(session_memory.region(), engine.model, engine.kernels, &engine.session)?;
+        session.adapt(engine.adapters)?;
         let generation = Generation::new(memory.region(), session, engine.tokenizer, &config)?;
         slots.push(Slot { generation, running: None, used: 0 });
     }

@@ -33,6 +33,11 @@ static void nothing_at_all(void) {
     REFUSED(ossicle_session_restore(NULL, (ossicle_bytes){NULL, 0}, NULL));
     REFUSED(ossicle_session_position(NULL, NULL));
     REFUSED(ossicle_session_logits(NULL, NULL, NULL));
+    REFUSED(ossicle_adapter_layout(NULL, NULL, NULL, NULL));
+    REFUSED(ossicle_adapter_new(NULL, NULL, 0, NULL, NULL, NULL));
+    REFUSED(ossicle_adapter_rank(NULL, NULL));
+    REFUSED(ossicle_session_adapt(NULL, NULL, 0, NULL));
+    REFUSED(ossicle_generation_adapt(NULL, NULL, 0, NULL));
     REFUSED(ossicle_sampler_layout(NULL, NULL, NULL));
     REFUSED(ossicle_sampler_new(NULL, 0, NULL, NULL, NULL));
     REFUSED(ossicle_sampler_sample(NULL, NULL, 0, NULL, 0, NULL, NULL));
@@ -78,6 +83,7 @@ static void nothing_at_all(void) {
     REFUSED(ossicle_chat_next(NULL, NULL, NULL));
     REFUSED(ossicle_chat_parts(NULL, NULL, NULL, NULL));
     REFUSED(ossicle_chat_tokenizer(NULL, NULL));
+    REFUSED(ossicle_chat_model(NULL, NULL));
     /* Closing what is not there is allowed, as with free. */
     CHECK(ossicle_threads_close(NULL) == OSSICLE_OK);
     CHECK(ossicle_checkpoint_close(NULL) == OSSICLE_OK);

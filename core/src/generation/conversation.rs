@@ -5,6 +5,7 @@ use crate::harmony::SpecialTokens;
 use crate::harmony::conversation::Message;
 use crate::harmony::history::{Facts, Filter, History};
 use crate::harmony::render::{Renderer, has_function_tools};
+use crate::model::Adapter;
 use crate::region::{Carver, Layout};
 use crate::tokenizer::Tokenizer;
 use crate::transformer::{Logits, Session, SessionConfig};
@@ -150,6 +151,21 @@ impl<'r, 'w> Generation<'r, 'w> {
     /// The session. It may be some drafted tokens ahead of the conversation.
     pub fn session(&self) -> &Session<'r, 'w> {
         &self.session
+    }
+
+    /// Goes on with these adapters, as [`Session::adapt`] says; the conversation stays, and is computed anew in the next turn,
+    /// unless they are the same as before. A turn under way is over.
+    ///
+    /// # Errors
+    /// As [`Session::adapt`]; [`Error::Capacity`] if what the model was saying cannot be ended for want of room.
+    pub fn adapt(&mut self, adapters: &[(Adapter<'r>, f32)]) -> Result<()> {
+        self.close()?;
+        self.version += 1;
+        self.session.adapt(adapters)?;
+        if self.session.position() == 0 {
+            (self.taken_in, self.reached) = (0, 0);
+        }
+        Ok(())
     }
 
     /// The tokenizer.

@@ -38,12 +38,7 @@ impl Session<'_, '_> {
     pub(crate) fn save_at(&self, position: usize, writer: &mut Writer<'_>) {
         let cache = self.cache();
         let first = cache.first_windowed();
-        writer.words([
-            self.model().fingerprint(),
-            precision_word(self.config().precision),
-            position as u64,
-            first as u64,
-        ]);
+        writer.words([self.fingerprint(), precision_word(self.config().precision), position as u64, first as u64]);
         for layer in self.places() {
             cache.save(layer, held(layer, first, position), writer);
         }
@@ -54,7 +49,7 @@ impl Session<'_, '_> {
     pub(crate) fn restore_from(&mut self, reader: &mut Reader<'_>, farthest: usize) -> Result<()> {
         self.demand_rest()?;
         let config = *self.config();
-        reader.expect(self.model().fingerprint(), "a snapshot of this model")?;
+        reader.expect(self.fingerprint(), "a snapshot of this model, with these adapters")?;
         reader.expect(precision_word(config.precision), "a session of the same precision: 0 standard, 1 precise")?;
         let position = reader.within(0, farthest, "a position within the context and the tokens")?;
         let needed = self.cache().first_needed(position);

@@ -41,6 +41,15 @@ fn answers_and_arguments_keep_to_schemas_and_masks() {
 }
 
 #[test]
+fn adapters_are_characters_of_one_model() {
+    let [gguf, weights, config] =
+        ["everything.gguf", "everything/adapter_model.safetensors", "everything/adapter_config.json"]
+            .map(|name| root().join("tests/data/adapters").join(name));
+    run(checked(&compile("tests/c/adapters.c")).arg(model()).args([&gguf, &weights, &config]));
+    run(Command::new(compile("tests/c/adapters.cpp")).arg(model()).arg(gguf));
+}
+
+#[test]
 fn engines_side_by_side_and_sessions_between_threads_say_the_same() {
     let other = root().join("tests/data/tiny-b/gguf/tiny-b.gguf");
     run(Command::new(compile("tests/c/neighbours.c")).arg(model()).arg(other));
