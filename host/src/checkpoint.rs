@@ -3,9 +3,11 @@ use std::fmt;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use memmap2::Mmap;
 use ossicle_core::error::{Error, FileError};
+use ossicle_core::file::snapshot::Checksum;
 use ossicle_core::model::Files;
 
 /// The files of a checkpoint, mapped into memory. Nothing is read until it is used.
@@ -109,6 +111,27 @@ impl Checkpoint {
     /// The path of each file.
     pub fn paths(&self) -> &[PathBuf] {
         &self.paths
+    }
+
+    /// A number that changes when a file of the checkpoint does: from the sizes of the files and the times when they were last changed.
+    ///
+    /// # Errors
+    /// [`OpenError::Io`] if the operating system does not say.
+    pub fn stamp(&self) -> Result<u64, OpenError> {
+        let mut sum = Checksum::EMPTY;
+        if let Contents::Embedded(bytes) = self.contents {
+            bytes.iter().for_each(|byte| sum.add((*byte).into()));
+            return Ok(sum.value());
+        }
+        for path in &self.paths {
+            let refused = |error| OpenError::Io { path: path.clone(), error };
+            let metadata = fs::metadata(path).map_err(refused)?;
+            let changed = metadata.modified().map_err(refused)?.duration_since(UNIX_EPOCH).unwrap_or_default();
+            [metadata.len(), changed.as_secs(), changed.subsec_nanos().into()]
+                .into_iter()
+                .for_each(|word| sum.add(word));
+        }
+        Ok(sum.value())
     }
 
     /// Reads the headers; `bytes` is what [`Checkpoint::bytes`] gave.
