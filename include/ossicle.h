@@ -1225,6 +1225,20 @@ int32_t ossicle_session_restore(ossicle_session *session,
                                 ossicle_bytes bytes,
                                 ossicle_error *error);
 
+// The session holds what another holds, of the same model and precision and of any size that fits in here; it goes on with the
+// same bits, and neither notices the other. A batch under way in the other is no part of it.
+//
+// `origin`: the other session.
+//
+// Memory: nothing is kept.
+// Errors: OSSICLE_ERROR_STATE if a batch is under way here, or if the model or the precision is another; OSSICLE_ERROR_CAPACITY if
+// the context is too small; OSSICLE_ERROR_BUSY if the two are one. The session is as before.
+// Threads: one at a time, with the other session too.
+// Since: 0.1.
+int32_t ossicle_session_fork(ossicle_session *session,
+                             const ossicle_session *origin,
+                             ossicle_error *error);
+
 // How many tokens the session holds.
 //
 // `position`: gets the number.
@@ -1572,6 +1586,44 @@ int32_t ossicle_generation_save(const ossicle_generation *generation,
 int32_t ossicle_generation_restore(ossicle_generation *generation,
                                    ossicle_bytes bytes,
                                    ossicle_error *error);
+
+// Makes the conversation of another generation the whole conversation, with all that its session has taken in: to try several ways on from
+// there. The model and the precision are the same, the size any that it fits in. A turn that is under way here is over; of one there,
+// this conversation has what was said so far. Neither notices what becomes of the other.
+//
+// `origin`: the other generation.
+//
+// Memory: nothing is kept.
+// Errors: OSSICLE_ERROR_STATE if the model or the precision is another; OSSICLE_ERROR_CAPACITY if there is not enough room;
+// OSSICLE_ERROR_BUSY if the two are one. The conversation is as before.
+// Threads: one at a time, with the other generation too.
+// Since: 0.1.
+int32_t ossicle_generation_fork(ossicle_generation *generation,
+                                const ossicle_generation *origin,
+                                ossicle_error *error);
+
+// Goes back to where the conversation had only its first messages. A turn that is under way is over. What the session no
+// longer holds from there, the next turn computes again.
+//
+// `messages`: how many stay.
+//
+// Errors: OSSICLE_ERROR_STATE if not so many are finished. The conversation is as before.
+// Threads: one at a time.
+// Since: 0.1.
+int32_t ossicle_generation_rewind(ossicle_generation *generation,
+                                  uint32_t messages,
+                                  ossicle_error *error);
+
+// How many messages of the conversation are finished: those that were given, without reasoning that was dropped, and the
+// model's own.
+//
+// `messages`: gets the number.
+//
+// Errors: none of its own.
+// Threads: one at a time.
+// Since: 0.1.
+int32_t ossicle_generation_messages(const ossicle_generation *generation,
+                                    uint32_t *messages);
 
 // The tokens of the conversation, the model's own among them.
 //

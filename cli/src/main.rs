@@ -13,6 +13,7 @@ mod harmony;
 mod info;
 mod logits;
 mod open;
+mod prefix;
 mod profile;
 mod run;
 mod schema;

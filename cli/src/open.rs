@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
+use ossicle_core::file::snapshot::Checksum;
 use ossicle_core::kernels::Kernels;
 use ossicle_core::model::{Adapter, Files, Model};
 use ossicle_core::tokenizer::{Source, Tokenizer};
@@ -81,9 +82,22 @@ pub struct Opened<'a> {
     pub model: &'a Model<'a, 'a>,
     /// The adapters asked for, and what each counts.
     pub adapters: &'a [(Adapter<'a>, f32)],
+    /// The files that they came from.
+    adapter_files: &'a [AdapterFiles],
 }
 
 impl Opened<'_> {
+    /// A number that changes with the weights, those of adapters included.
+    pub fn stamp(&self) -> Result<u64> {
+        let mut sum = Checksum::EMPTY;
+        sum.add(self.checkpoint.stamp()?);
+        for (files, (_, scale)) in self.adapter_files.iter().zip(self.adapters) {
+            sum.add(files.stamp()?);
+            sum.add(scale.to_bits().into());
+        }
+        Ok(sum.value())
+    }
+
     /// The largest rank of the adapters.
     pub fn adapter_rank(&self) -> usize {
         self.adapters.iter().map(|(adapter, _)| adapter.rank()).max().unwrap_or(0)
@@ -133,7 +147,7 @@ fn with_checkpoint<T>(
         let adapter = Adapter::new(memory.region(), file, &model).map_err(|error| found.error(error))?;
         opened.push((adapter, *scale));
     }
-    work(Opened { checkpoint, files: &files, model: &model, adapters: &opened })
+    work(Opened { checkpoint, files: &files, model: &model, adapters: &opened, adapter_files: &found })
 }
 
 /// Explains a computation that met numbers which are not finite: reads all weights to find the one that is not.

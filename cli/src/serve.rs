@@ -16,6 +16,7 @@ use ossicle_host::python::{Limits, Sandbox};
 use ossicle_server::{Engine, NewInterpreter, NewWeb, Policy, Script, Server, Settings};
 
 use crate::open::{ComputeOptions, with_model_or_toy, with_tokenizer};
+use crate::prefix::PrefixOptions;
 
 /// Arguments of `ossicle serve`.
 #[derive(Args)]
@@ -91,11 +92,16 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE")]
     script: Option<PathBuf>,
     #[command(flatten)]
+    prefixes: PrefixOptions,
+    #[command(flatten)]
     compute: ComputeOptions,
 }
 
 /// How far back a conversation can go without being computed anew: the reasoning and the answer of a turn, as a rule.
 const REWIND_TOKENS: usize = 2048;
+
+/// Megabytes of beginnings of conversations that are kept in memory, where no folder is named.
+const PREFIX_CACHE_SIZE: u64 = 512;
 
 /// Runs `ossicle serve` until Ctrl-C.
 pub fn run(arguments: &Arguments) -> Result<()> {
@@ -144,6 +150,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             adapter_rank: opened.adapter_rank(),
             ..default
         };
+        let prefix_cache = arguments.prefixes.open(&opened, session.precision, PREFIX_CACHE_SIZE)?;
         let threads = Threads::new(arguments.compute.threads());
         with_tokenizer(&opened, |tokenizer| {
             let url = format!("http://{}", server.address()?);
@@ -157,6 +164,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
                 adapters: opened.adapters,
                 sessions: arguments.sessions.into(),
                 queue: arguments.queue.into(),
+                prefix_cache,
                 script,
             })?;
             Ok(())

@@ -20,6 +20,7 @@ use ossicle_core::sampling::{SamplerConfig, TokenMask};
 use ossicle_core::schema::Unsupported;
 use ossicle_core::transformer::{DRAFT_TOKENS, Session, SessionConfig};
 use ossicle_host::browser::{Browser, OpenWeb};
+use ossicle_host::prefix_cache::{Due, PrefixCache};
 use ossicle_host::python::{Interpreter, Limits, Sandbox};
 use ossicle_host::schema::{self, Arena};
 use ossicle_host::{Memory, Threads};
@@ -28,6 +29,7 @@ use serde_json::Value;
 #[cfg(feature = "grammar")]
 use crate::grammar;
 use crate::open::{ComputeOptions, Opened, explain, with_tokenizer};
+use crate::prefix::PrefixOptions;
 
 /// How to talk.
 #[derive(Args)]
@@ -95,6 +97,8 @@ pub struct TalkOptions {
     #[arg(long)]
     seed: Option<u64>,
     #[command(flatten)]
+    prefixes: PrefixOptions,
+    #[command(flatten)]
     pub compute: ComputeOptions,
 }
 
@@ -111,6 +115,9 @@ pub struct Talk<'a, 'r, 'w> {
     opened: &'a Opened<'a>,
     threads: &'a Threads,
     generation: Generation<'r, 'w>,
+    prefix_cache: Option<PrefixCache>,
+    /// How many messages of the system's and developer's come first.
+    leading: usize,
     recipients: Vec<&'a str>,
     python: Option<Sandbox>,
     browser: Option<Browser<OpenWeb>>,
@@ -236,8 +243,21 @@ pub fn with_talk<T>(
             }
         }
         let scratch = Vec::new();
-        let mut talk =
-            Talk { options, opened, threads: &threads, generation, recipients, python, browser, masks, seed, scratch };
+        let prefix_cache = options.prefixes.open(opened, config.precision, 0)?;
+        let mut talk = Talk {
+            options,
+            opened,
+            threads: &threads,
+            generation,
+            prefix_cache,
+            leading: 0,
+            recipients,
+            python,
+            browser,
+            masks,
+            seed,
+            scratch,
+        };
         let mut system = SystemContent {
             current_date: options.date.as_deref(),
             effort: Some(match options.effort {
@@ -264,8 +284,8 @@ pub fn with_talk<T>(
         let (system, developer) = ([Content::System(system)], [Content::Developer(developer)]);
         let messages = [Message::new(Role::System, &system), Message::new(Role::Developer, &developer)];
         let speaks = options.developer.is_some() || !tools.is_empty() || format.is_some();
-        let wanted = if speaks { 2 } else { 1 };
-        talk.append(&messages[..wanted])?;
+        talk.leading = if speaks { 2 } else { 1 };
+        talk.append(&messages[..talk.leading])?;
         work(&mut talk)
     })
 }
@@ -393,6 +413,10 @@ impl Talk<'_, '_, '_> {
                 _ => {}
             }
         };
+        if let Some(cache) = &mut self.prefix_cache {
+            cache.resume(&mut self.generation);
+        }
+        let mut due = Due::of(&self.generation, self.leading);
         let masks = self.masks.iter_mut();
         let mut constraints: Vec<_> = masks.map(|(on, mask)| Constraint { on: *on, mask: &mut **mask }).collect();
         let mut turn = Turn::new(&mut self.generation, config)?.with_constraints(&mut constraints)?;
@@ -403,7 +427,11 @@ impl Talk<'_, '_, '_> {
             }
             let step = turn.step(&mut self.generation, self.threads, &mut take);
             match step.map_err(|error| explain(error, self.opened))? {
-                ossicle_core::transformer::Progress::More => {}
+                ossicle_core::transformer::Progress::More => {
+                    if let Some(cache) = &mut self.prefix_cache {
+                        cache.keep_due(&self.generation, &mut due);
+                    }
+                }
                 ossicle_core::transformer::Progress::Done => break,
             }
         }

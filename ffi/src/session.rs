@@ -320,6 +320,30 @@ pub unsafe extern "C" fn ossicle_session_restore(
     })
 }
 
+/// The session holds what another holds, of the same model and precision and of any size that fits in here; it goes on with the
+/// same bits, and neither notices the other. A batch under way in the other is no part of it.
+///
+/// `origin`: the other session.
+///
+/// Memory: nothing is kept.
+/// Errors: OSSICLE_ERROR_STATE if a batch is under way here, or if the model or the precision is another; OSSICLE_ERROR_CAPACITY if
+/// the context is too small; OSSICLE_ERROR_BUSY if the two are one. The session is as before.
+/// Threads: one at a time, with the other session too.
+/// Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ossicle_session_fork(
+    session: *mut ossicle_session,
+    origin: *const ossicle_session,
+    error: *mut ossicle_error,
+) -> i32 {
+    call(error, || {
+        // SAFETY: as the header says.
+        let (mut session, origin) = unsafe { (exclusive(session)?, exclusive(origin)?) };
+        session.fork_from(&origin)?;
+        Ok(OSSICLE_OK)
+    })
+}
+
 /// How many tokens the session holds.
 ///
 /// `position`: gets the number.

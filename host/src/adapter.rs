@@ -2,10 +2,11 @@ use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
 use ossicle_core::error::{Error, FileError};
+use ossicle_core::file::snapshot::Checksum;
 use ossicle_core::model::AdapterFile;
 
 use crate::OpenError;
-use crate::checkpoint::{has_extension, map, read};
+use crate::checkpoint::{add_stamp, has_extension, map, read};
 
 /// What PEFT calls the two files that it saves in a folder.
 const PEFT_WEIGHTS: &str = "adapter_model.safetensors";
@@ -29,6 +30,16 @@ impl AdapterFiles {
         let is_gguf = has_extension(&path, "gguf");
         let config = if is_gguf { None } else { Some(read(&path.with_file_name(PEFT_CONFIG))?) };
         Ok(Self { bytes: map(&path)?, path, config })
+    }
+
+    /// A number that changes with the file, as [`Checkpoint::stamp`](crate::Checkpoint::stamp) does.
+    ///
+    /// # Errors
+    /// [`OpenError::Io`] if the operating system does not say.
+    pub fn stamp(&self) -> Result<u64, OpenError> {
+        let mut sum = Checksum::EMPTY;
+        add_stamp(&mut sum, &self.path)?;
+        Ok(sum.value())
     }
 
     /// Reads the header.

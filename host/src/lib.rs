@@ -11,6 +11,7 @@ pub mod harmony;
 pub mod kernels;
 mod memory;
 pub mod policy;
+pub mod prefix_cache;
 pub mod python;
 pub mod schema;
 mod threads;

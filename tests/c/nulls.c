@@ -31,6 +31,7 @@ static void nothing_at_all(void) {
     REFUSED(ossicle_session_rewind(NULL, 0, NULL));
     REFUSED(ossicle_session_save(NULL, NULL, 0, NULL));
     REFUSED(ossicle_session_restore(NULL, (ossicle_bytes){NULL, 0}, NULL));
+    REFUSED(ossicle_session_fork(NULL, NULL, NULL));
     REFUSED(ossicle_session_position(NULL, NULL));
     REFUSED(ossicle_session_logits(NULL, NULL, NULL));
     REFUSED(ossicle_adapter_layout(NULL, NULL, NULL, NULL));
@@ -54,6 +55,9 @@ static void nothing_at_all(void) {
     REFUSED(ossicle_generation_replace(NULL, NULL, 0, NULL));
     REFUSED(ossicle_generation_save(NULL, NULL, 0, NULL));
     REFUSED(ossicle_generation_restore(NULL, (ossicle_bytes){NULL, 0}, NULL));
+    REFUSED(ossicle_generation_fork(NULL, NULL, NULL));
+    REFUSED(ossicle_generation_rewind(NULL, 0, NULL));
+    REFUSED(ossicle_generation_messages(NULL, NULL));
     REFUSED(ossicle_generation_tokens(NULL, NULL, NULL));
     REFUSED(ossicle_generation_position(NULL, NULL));
     REFUSED(ossicle_turn_layout(NULL, NULL, NULL));
@@ -108,6 +112,7 @@ static void nowhere_to_go(ossicle_bytes file) {
     REFUSED(ossicle_session_new(engine.model, NULL, 0, NULL, NULL, &error));
     REFUSED(ossicle_session_position(engine.session, NULL));
     REFUSED(ossicle_session_logits(engine.session, NULL, &size));
+    REFUSED(ossicle_session_fork(engine.session, NULL, &error));
     REFUSED(ossicle_generation_layout(engine.session, engine.tokenizer, NULL, NULL, &error));
     REFUSED(ossicle_generation_layout(engine.session, NULL, NULL, &(ossicle_layout){0}, &error));
     engine_end(&engine);
@@ -119,6 +124,8 @@ static void nowhere_to_go(ossicle_bytes file) {
     REFUSED(ossicle_generation_tokens(engine.generation, &tokens, NULL));
     REFUSED(ossicle_generation_tokens(engine.generation, NULL, &size));
     REFUSED(ossicle_generation_position(engine.generation, NULL));
+    REFUSED(ossicle_generation_messages(engine.generation, NULL));
+    REFUSED(ossicle_generation_fork(engine.generation, NULL, &error));
     REFUSED(ossicle_turn_new(engine.generation, NULL, 0, NULL, NULL, &error));
     REFUSED(ossicle_turn_event(turn, NULL));
     REFUSED(ossicle_turn_next(turn, NULL, NULL, &error));

@@ -398,6 +398,13 @@ impl<'r, 'w> Session<'r, 'w> {
     /// layers no longer hold what is visible from there. The session is as before.
     pub fn rewind(&mut self, position: usize) -> Result<()> {
         self.demand_rest()?;
+        self.demand_reach(position)?;
+        self.go_to(position);
+        Ok(())
+    }
+
+    /// The session could go back to this position, were no batch under way.
+    pub(crate) fn demand_reach(&self, position: usize) -> Result<()> {
         if position > self.position {
             return Err(Error::State("a position that the session has reached"));
         }
@@ -405,7 +412,6 @@ impl<'r, 'w> Session<'r, 'w> {
         if (1..earliest).contains(&position) {
             return Err(Error::Rewind { earliest });
         }
-        self.go_to(position);
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use ossicle_core::model::Model;
 use ossicle_core::parallel::{Parallel, Stage};
 use ossicle_core::tokenizer::Tokenizer;
 use ossicle_core::transformer::{Precision, SessionConfig};
+use ossicle_host::prefix_cache::PrefixCache;
 use ossicle_host::{Checkpoint, Memory, kernels, vocabulary};
 use ossicle_server::request::{Item, Task};
 use ossicle_server::{Engine, Script, Server, Settings, Stop};
@@ -41,6 +42,7 @@ pub struct Options {
     pub settings: Settings,
     pub sessions: usize,
     pub queue: usize,
+    pub prefix_cache: Option<Place>,
     /// Whether a token takes some ten milliseconds.
     pub is_slow: bool,
     pub script: Option<Script>,
@@ -50,8 +52,15 @@ impl Default for Options {
     fn default() -> Self {
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let settings = Settings { address, model_name: "openai/gpt-oss-20b".into(), ..Settings::default() };
-        Self { settings, sessions: 2, queue: 8, is_slow: false, script: None }
+        Self { settings, sessions: 2, queue: 8, prefix_cache: None, is_slow: false, script: None }
     }
+}
+
+/// Where beginnings of conversations are kept.
+#[derive(Clone)]
+pub enum Place {
+    Memory,
+    Folder(PathBuf),
 }
 
 /// A server, and a client of it.
@@ -102,6 +111,12 @@ pub fn serve(options: Options) -> Client {
             adapters: &[],
             sessions: options.sessions,
             queue: options.queue,
+            prefix_cache: options.prefix_cache.map(|place| match place {
+                Place::Memory => PrefixCache::in_memory(&model, Precision::Standard, 1 << 24),
+                Place::Folder(path) => {
+                    PrefixCache::in_folder(&model, Precision::Standard, &path, 1 << 24, 0).expect("a folder")
+                }
+            }),
             script: options.script,
         };
         server.run(engine).expect("the server runs");
