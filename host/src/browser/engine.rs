@@ -35,7 +35,10 @@ impl SearchEngine {
     /// # Errors
     /// If it is none of them, or its key is missing.
     pub fn from_environment(name: &str) -> Result<Self, String> {
-        let key = |variable: &str| std::env::var(variable).map_err(|_| format!("{name}: {variable} is not set"));
+        let key = |variable: &str| {
+            let key = std::env::var(variable).ok().filter(|key| !key.is_empty());
+            key.ok_or_else(|| format!("{name}: {variable} is not set"))
+        };
         match name {
             "exa" => Ok(Self::exa(key("EXA_API_KEY")?)),
             "you" => Ok(Self::you(key("YDC_API_KEY")?)),
