@@ -235,7 +235,8 @@
 // The model wrote something out of order, of which the best was made: problem, position, count.
 #define OSSICLE_EVENT_DIAGNOSTIC 4
 
-// The turn is over: reason, and the four numbers of tokens. The last event of a turn.
+// The turn is over: reason, and the four numbers of tokens. The last event of a turn. Of a chat, with what all turns of the
+// answer took; text, if the policy stopped it.
 #define OSSICLE_EVENT_STOP 5
 
 // A token was drawn: drawn, top, top_count. Only if the turn's configuration asks for it.
@@ -273,6 +274,9 @@
 
 // ossicle_turn_cancel.
 #define OSSICLE_STOP_CANCELLED 6
+
+// The policy of an ossicle_chat_host; the text of the event is its reason.
+#define OSSICLE_STOP_POLICY 7
 
 // `<|end|>`.
 #define OSSICLE_END_END 1
@@ -321,6 +325,27 @@
 
 // Nothing is drafted.
 #define OSSICLE_DRAFT_NOTHING 4294967295
+
+// What the user says.
+#define OSSICLE_SUBJECT_PROMPT 1
+
+// The argument of a call, whose tool is `tool`.
+#define OSSICLE_SUBJECT_TOOL_CALL 2
+
+// What the tool `tool` answers.
+#define OSSICLE_SUBJECT_TOOL_RESULT 3
+
+// What the model tells the user, before it calls tools or at the end.
+#define OSSICLE_SUBJECT_ANSWER 4
+
+// Nothing passes, and the answer ends: OSSICLE_STOP_POLICY.
+#define OSSICLE_VERDICT_STOP 0
+
+// The text passes.
+#define OSSICLE_VERDICT_ALLOW 1
+
+// Another text passes in its place.
+#define OSSICLE_VERDICT_REPLACE 2
 
 // What fine-tuning changed in a model: a low-rank adapter (LoRA). Shared freely between threads, and sessions of its model.
 typedef struct ossicle_adapter ossicle_adapter;
@@ -897,6 +922,47 @@ typedef struct {
     const ossicle_developer *developer;
 } ossicle_chat_config;
 
+// A text that is judged.
+typedef struct {
+    // OSSICLE_SUBJECT_*.
+    uint32_t kind;
+    // 0.
+    uint32_t reserved;
+    // The tool that it is about, by its full name, such as `functions.f`; null if it is about none.
+    ossicle_text tool;
+    // The text.
+    ossicle_text text;
+} ossicle_subject;
+
+// Judges a text: OSSICLE_VERDICT_ALLOW; OSSICLE_VERDICT_REPLACE, with the text that passes in `other`; whatever else it
+// returns, stops, with a reason in `other` or without. The text in `other` is copied when the callback has returned.
+typedef uint32_t (*ossicle_policy)(void *data,
+                                   const ossicle_subject *subject,
+                                   ossicle_text *other);
+
+// Carries out the call of a tool, by its full name, such as `functions.f`. The argument was written by the model: text like any
+// other from outside. Returns 0, with what the tool answers in `result`, which is copied when the callback has returned; or
+// anything else to leave the call to the program: then the answer ends with OSSICLE_STOP_TOOL_CALL.
+typedef int32_t (*ossicle_tool_handler)(void *data,
+                                        ossicle_text tool,
+                                        ossicle_text argument,
+                                        ossicle_text *result);
+
+// What the host lends to a chat. Every callback is optional, and is called on the thread that calls the chat.
+typedef struct {
+    // sizeof (ossicle_chat_host).
+    uint32_t struct_size;
+    // 0.
+    uint32_t reserved;
+    // Handed to both callbacks.
+    void *data;
+    // Judges what the user says, the arguments of calls, what `tool` answers, and what the model tells the user, before anybody
+    // else sees it: messages then come whole, when they have been judged. Reasoning is not judged. Null judges nothing.
+    ossicle_policy policy;
+    // Carries out calls, after which the model goes on in the same answer. Null leaves them to the program.
+    ossicle_tool_handler tool;
+} ossicle_chat_host;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -1262,8 +1328,8 @@ int32_t ossicle_session_logits(const ossicle_session *session,
                                const float **logits,
                                size_t *count);
 
-// How much memory an adapter takes, besides its file: some kilobytes for each layer; for adapters of the experts that PEFT
-// saved, about half the size of the file, since their numbers are put in order. Reads headers only.
+// How much memory an adapter takes, besides its file: some kilobytes for each layer, and about half the size of the file, whose
+// second halves are transposed. Reads headers only.
 //
 // `model`: what it was trained on, in any layout of its files. `config`: the files. `layout`: gets the size and alignment in
 // bytes.
@@ -1995,7 +2061,8 @@ int32_t ossicle_chat_ask(ossicle_chat *chat,
 //
 // Returns OSSICLE_MORE with an event, and OSSICLE_OK without, once the answer is over and all events have been taken.
 // Memory: the event and its texts are part of the chat, until the next call with it.
-// Errors: OSSICLE_ERROR_STATE if nothing was asked; as ossicle_turn_step.
+// Errors: OSSICLE_ERROR_STATE if nothing was asked; as ossicle_turn_step; OSSICLE_ERROR_CAPACITY if what a tool of the host
+// answers finds no room: the answer is over then.
 // Threads: one at a time.
 // Since: 0.1.
 int32_t ossicle_chat_next(ossicle_chat *chat,
@@ -2047,6 +2114,23 @@ int32_t ossicle_chat_model(ossicle_chat *chat,
 // Threads: any.
 // Since: 0.1.
 int32_t ossicle_chat_close(ossicle_chat *chat);
+
+// Lends a policy and tools to a chat, from the next ossicle_chat_ask on.
+//
+// `host`: the callbacks; null for none any more.
+//
+// With a policy a text may be stopped: the answer then ends with OSSICLE_STOP_POLICY, and the text of that event is the reason. A
+// prompt or the answer of a tool that is stopped is not part of the conversation. What the model itself has written stays there
+// as it wrote it, whatever is told in its place. What the program appends by ossicle_chat_parts is not judged, nor the events
+// that it takes from the turn there.
+//
+// Memory: the struct is copied; `data` has to stay until the first ossicle_chat_ask after others were lent, or the chat ends.
+// Errors: OSSICLE_ERROR_STRUCT_SIZE.
+// Threads: one at a time.
+// Since: 0.1.
+int32_t ossicle_chat_lend(ossicle_chat *chat,
+                          const ossicle_chat_host *host,
+                          ossicle_error *error);
 
 // To be defined by programs that link the freestanding library, and by no other: called on a defect of the library. It
 // must not return.

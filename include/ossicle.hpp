@@ -416,6 +416,12 @@ class chat {
         failure.status = ossicle_chat_ask(raw_.get(), text_of(question), config, &failure);
         return failure.status < 0 ? result<range>(failure) : result<range>(range(next));
     }
+    /// Lends a policy and tools, from the next question on.
+    error lend(const ossicle_chat_host &host) noexcept {
+        error failure;
+        failure.status = ossicle_chat_lend(raw(), &host, &failure);
+        return failure;
+    }
     ossicle_chat *raw() const noexcept { return raw_.get(); }
     const ossicle_tokenizer *tokenizer() const noexcept {
         const ossicle_tokenizer *tokenizer = nullptr;

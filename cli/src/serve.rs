@@ -10,12 +10,13 @@ use clap::Args;
 use ossicle_core::model::Config;
 use ossicle_core::transformer::{DRAFT_TOKENS, SessionConfig};
 use ossicle_host::Threads;
-use ossicle_host::browser::OpenWeb;
-use ossicle_host::policy::{AuditLog, Gate, ProgramGate};
+use ossicle_host::browser::{OpenWeb, SearchEngine};
+use ossicle_host::policy::Gate;
 use ossicle_host::python::{Limits, Sandbox};
 use ossicle_server::{Engine, NewInterpreter, NewWeb, Policy, Script, Server, Settings};
 
 use crate::open::{ComputeOptions, with_model_or_toy, with_tokenizer};
+use crate::policy::PolicyOptions;
 use crate::prefix::PrefixOptions;
 
 /// Arguments of `ossicle serve`.
@@ -46,26 +47,16 @@ pub struct Arguments {
     /// Shows reasoning to nobody: it leaves the server encrypted, for clients to send back.
     #[arg(long)]
     withhold_reasoning: bool,
-    /// A program that judges what users and tools say and what the model answers and calls: docs/safety.md says how.
-    #[arg(long, value_name = "PROGRAM")]
-    gate: Option<PathBuf>,
-    /// A file with a policy in words, by which the model itself judges the same texts, as gpt-oss-safeguard does: docs/safety.md.
-    #[arg(long, value_name = "FILE", conflicts_with = "gate")]
-    policy: Option<PathBuf>,
-    /// Seconds that the program may take for each text.
-    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
-    gate_seconds: u64,
+    #[command(flatten)]
+    policy: PolicyOptions,
     /// Runs Python for requests with a tool of the type code_interpreter, in a box without network and files (bubblewrap, on
     /// Linux).
     #[arg(long)]
     python: bool,
-    /// Searches the web through the SearXNG at this address, for requests with a tool of the type web_search, and opens pages of the
-    /// public web.
-    #[arg(long, value_name = "URL")]
+    /// Searches the web for requests with a tool of the type web_search, and opens pages of the public web: through exa or you, whose
+    /// keys are in the environment as EXA_API_KEY and YDC_API_KEY, or the SearXNG at an address, which has to give JSON.
+    #[arg(long, value_name = "ENGINE")]
     browser: Option<String>,
-    /// Adds to this file what was judged, by digests, and how each answer ended.
-    #[arg(long, value_name = "FILE")]
-    audit: Option<PathBuf>,
     /// Keeps responses in this file [default: in memory, until the server ends].
     #[arg(long, value_name = "FILE")]
     store: Option<PathBuf>,
@@ -107,9 +98,10 @@ const PREFIX_CACHE_SIZE: u64 = 512;
 pub fn run(arguments: &Arguments) -> Result<()> {
     let kernels = arguments.compute.kernels()?;
     let script = arguments.script.as_deref().map(read_script).transpose()?;
-    let policy = policy(arguments)?;
-    let read = |path: &PathBuf| std::fs::read_to_string(path).with_context(|| path.display().to_string());
-    let model_policy = arguments.policy.as_ref().map(read).transpose()?;
+    let options = &arguments.policy;
+    let gate = options.program().map(|program| Arc::new(program) as Arc<dyn Gate>);
+    let policy = Policy { gate, audit: options.audit()?.map(Arc::new) };
+    let model_policy = options.words()?;
     let new_box: NewInterpreter = Arc::new(|| Box::new(Sandbox::new(Limits::default())));
     let python = arguments.python.then(|| Sandbox::check().map(|()| new_box)).transpose().context("--python")?;
     let browser = arguments.browser.as_deref().map(browser).transpose()?;
@@ -172,20 +164,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     })
 }
 
-fn browser(searx: &str) -> Result<NewWeb> {
-    let web = OpenWeb::new(searx).map_err(|error| anyhow!("--browser: {error}"))?;
+fn browser(engine: &str) -> Result<NewWeb> {
+    let engine = SearchEngine::from_environment(engine).map_err(|error| anyhow!("--browser: {error}"))?;
+    let web = OpenWeb::new(engine);
     Ok(Arc::new(move || Box::new(web.clone())))
-}
-
-fn policy(arguments: &Arguments) -> Result<Policy> {
-    let time = Duration::from_secs(arguments.gate_seconds);
-    let gate =
-        arguments.gate.as_ref().map(|program| Arc::new(ProgramGate::new(program.clone(), time)) as Arc<dyn Gate>);
-    let audit = match &arguments.audit {
-        Some(path) => Some(Arc::new(AuditLog::open(path).with_context(|| path.display().to_string())?)),
-        None => None,
-    };
-    Ok(Policy { gate, audit })
 }
 
 /// Published sizes by their names, others by that of their file.

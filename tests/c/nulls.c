@@ -88,6 +88,7 @@ static void nothing_at_all(void) {
     REFUSED(ossicle_chat_parts(NULL, NULL, NULL, NULL));
     REFUSED(ossicle_chat_tokenizer(NULL, NULL));
     REFUSED(ossicle_chat_model(NULL, NULL));
+    REFUSED(ossicle_chat_lend(NULL, NULL, NULL));
     /* Closing what is not there is allowed, as with free. */
     CHECK(ossicle_threads_close(NULL) == OSSICLE_OK);
     CHECK(ossicle_checkpoint_close(NULL) == OSSICLE_OK);

@@ -16,6 +16,11 @@ fn the_conveniences_of_an_operating_system_work() {
 }
 
 #[test]
+fn policies_and_tools_of_a_host_are_asked_and_obeyed() {
+    run(Command::new(compile("tests/c/chat_host.c")).arg(root().join("cli/data/toy.gguf")));
+}
+
+#[test]
 fn nulls_are_refused_by_every_function() {
     let program = text_of("tests/c/nulls.c");
     let missing: Vec<_> = declared().into_iter().filter(|name| !program.contains(&format!("{name}("))).collect();

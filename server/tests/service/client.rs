@@ -1,7 +1,7 @@
 //! A server with a small random model that says what a script says, and a client of it.
 
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -167,6 +167,14 @@ impl Client {
             None => request,
         };
         request.send(body.to_string()).expect("an answer")
+    }
+
+    /// Sends a request whose answer is not waited for.
+    pub fn write(&self, path: &str, body: &Value) -> TcpStream {
+        let mut connection = TcpStream::connect(self.address).expect("a connection");
+        let (head, body) = ("HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json", body.to_string());
+        write!(connection, "POST {path} {head}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).expect("written");
+        connection
     }
 
     pub fn post(&self, path: &str, body: Value) -> (u16, Value) {
