@@ -33,8 +33,7 @@ const ALIKE: [Characters; 5] = [
 pub const DIGITS: Characters = ALIKE[0];
 
 /// What most tokens are made of: a bitmap is kept of the tokens that hold each of these.
-pub const GROUPS: [Characters; 8] =
-    [ALIKE[0], ALIKE[1], ALIKE[2], ALIKE[3], ALIKE[4], between(0x20, 0x20), WIDE | CUT, WIDE_SPACE];
+pub const GROUPS: [Characters; 7] = [ALIKE[0], ALIKE[1], ALIKE[2], ALIKE[3], ALIKE[4], WIDE | CUT, WIDE_SPACE];
 
 /// All of these.
 pub const COMMON: Characters = {
@@ -126,7 +125,7 @@ pub fn reach(
     const STATES: usize = 16;
     type Few = heapless::Vec<u32, STATES>;
     let (mut level, mut seen) = (Few::new(), Few::new());
-    let mut all = level.push(start).is_ok();
+    let _ = level.push(start);
     let mut count = 0;
     while count < limit {
         let mut next = Few::new();
@@ -135,11 +134,11 @@ pub fn reach(
             let alive = automata.edges_of(*state).iter().filter(|edge| takes(edge.target, count + 1));
             for edge in alive.clone().filter(|edge| touched(edge) & set != 0) {
                 is_end = false;
-                all &= next.contains(&edge.target) || next.push(edge.target).is_ok();
+                covers &= next.contains(&edge.target) || next.push(edge.target).is_ok();
             }
             covers &= set & !covered(alive) == 0;
         }
-        if !covers || !all {
+        if !covers {
             return (count, is_end);
         }
         count += 1;
@@ -147,7 +146,8 @@ pub fn reach(
             if next.iter().all(|state| seen.contains(state) || level.contains(state)) {
                 return (limit, true);
             }
-            all = level.iter().all(|state| seen.contains(state) || seen.push(*state).is_ok());
+            // Where these are too many, it is not seen that no others are come to.
+            let _ = level.iter().all(|state| seen.contains(state) || seen.push(*state).is_ok());
         } else if next == level {
             while count < limit && next.iter().all(|state| takes(*state, count + 1)) {
                 count += 1;

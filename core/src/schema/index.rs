@@ -52,13 +52,13 @@ pub struct TokenIndex<'r> {
     lengths: &'r [u32],
     /// Those that are longer than the last of these, by ascending number of characters: it, and the token.
     long: &'r [[u32; 2]],
-    /// Bitmaps of those that stay within a string and are not special; of those of them with only [`COMMON`] characters; and of the
-    /// tokens with characters of each of [`GROUPS`].
+    /// Bitmaps of those that stay within a string and are not special; of those of them with only [`COMMON`] characters; of those that
+    /// are a blank and such characters; and of the tokens with characters of each of [`GROUPS`].
     plain: &'r [u32],
     common: &'r [u32],
+    spaced: &'r [u32],
     having: &'r [u32],
-    /// Plain tokens with characters that are not common: sets of them, the tokens in the order of these sets, and how many
-    /// characters each has.
+    /// All other plain tokens: their sets of characters, the tokens in the order of these sets, and how many characters each has.
     pub(super) buckets: &'r [Bucket],
     mixed: Sorted<'r>,
     characters: &'r [u8],
@@ -160,6 +160,12 @@ fn characters_of(bytes: &[u8]) -> Option<(Characters, u32)> {
     }
 }
 
+/// Whether a token is a blank, and behind it only common characters.
+fn is_spaced(bytes: &[u8]) -> bool {
+    let common = |(characters, _): (Characters, u32)| characters & !COMMON == 0;
+    bytes.strip_prefix(b" ").and_then(characters_of).is_some_and(common)
+}
+
 fn ordinary<'t>(tokenizer: &Tokenizer<'t>) -> impl Iterator<Item = (u32, &'t [u8])> {
     let tokenizer = *tokenizer;
     (0..tokenizer.vocabulary_len() as u32).filter_map(move |id| {
@@ -229,6 +235,8 @@ impl<'r> TokenIndex<'r> {
                 }
                 if characters & !COMMON == 0 {
                     set(parts.common, id);
+                } else if is_spaced(bytes) {
+                    set(parts.spaced, id);
                 } else {
                     let bucket = parts.buckets.of(characters);
                     parts.buckets.list[bucket].count += 1;
@@ -261,6 +269,7 @@ impl<'r> TokenIndex<'r> {
             long: parts.long.freeze(),
             plain: parts.plain,
             common: parts.common,
+            spaced: parts.spaced,
             having: parts.having,
             buckets,
             mixed,
@@ -298,13 +307,20 @@ impl<'r> TokenIndex<'r> {
         long[longer..].iter().map(|[_, id]| *id).filter(move |id| plain[*id as usize / 32] >> (id % 32) & 1 == 1)
     }
 
-    /// Adds the plain tokens of at most so many characters, all of which are in this set and common.
+    /// Adds the tokens of at most so many characters, all of which are in this set and common.
     pub(super) fn add_common(&self, characters: u32, set: Characters, mask: &mut [u32]) {
-        let words = self.common.len();
-        let having = GROUPS.iter().zip(self.having.chunks_exact(words.max(1)));
-        let without: heapless::Vec<&[u32], { GROUPS.len() }> =
-            having.filter(|(group, _)| set & **group != **group).map(|(_, having)| having).collect();
-        self.add_lengths(characters, mask, &[self.common], &without);
+        self.add_lengths(characters, mask, &[self.common], &self.with_others(set));
+    }
+
+    /// Adds the tokens of a blank and at most so many characters, all of which are in this set and common.
+    pub(super) fn add_spaced(&self, characters: u32, set: Characters, mask: &mut [u32]) {
+        self.add_lengths(characters + 1, mask, &[self.spaced], &self.with_others(set));
+    }
+
+    /// Bitmaps of the tokens with common characters that are not in this set.
+    fn with_others(&self, set: Characters) -> heapless::Vec<&'r [u32], { GROUPS.len() }> {
+        let having = GROUPS.iter().zip(self.having.chunks_exact(self.common.len().max(1)));
+        having.filter(|(group, _)| set & **group != **group).map(|(_, having)| having).collect()
     }
 
     /// Adds the tokens of at most so many characters that stay within a string, are in all of `within`, and in none of `without`.
@@ -344,7 +360,7 @@ impl<'r> TokenIndex<'r> {
 }
 
 impl<'r> Sorted<'r> {
-    fn part(&self, range: Range<usize>) -> Self {
+    pub fn part(&self, range: Range<usize>) -> Self {
         let Self { ids, shared, ahead, start } = *self;
         let (ids, shared) = (ids.get(range.clone()), shared.get(range.clone()));
         let ahead = ahead.get(range).unwrap_or_default();
@@ -380,6 +396,7 @@ struct Parts<'r> {
     long: List<'r, [u32; 2]>,
     plain: &'r mut [u32],
     common: &'r mut [u32],
+    spaced: &'r mut [u32],
     having: &'r mut [u32],
     buckets: Buckets<'r>,
 }
@@ -410,7 +427,9 @@ impl<'r> Parts<'r> {
             count(&mut quoted, bytes.contains(&b'"'));
             count(&mut escaped, bytes.contains(&b'"') && bytes.contains(&b'\\'));
             count(&mut long, bytes.len() > LENGTHS);
-            count(&mut mixed, bytes.iter().any(|byte| byte.is_ascii_punctuation() || *byte == 0x7F));
+            let behind = bytes.strip_prefix(b" ").filter(|behind| !behind.is_empty()).unwrap_or(bytes);
+            let is_rare = |byte: &u8| matches!(byte, b' ' | 0x7F) || byte.is_ascii_punctuation();
+            count(&mut mixed, behind.iter().any(is_rare));
         }
         let words = tokenizer.vocabulary_len().div_ceil(32);
         Ok(Self {
@@ -424,6 +443,7 @@ impl<'r> Parts<'r> {
             long: carver.list(long)?,
             plain: carver.filled(words, 0)?,
             common: carver.filled(words, 0)?,
+            spaced: carver.filled(words, 0)?,
             having: carver.filled([GROUPS.len(), words], 0)?,
             buckets: Buckets {
                 list: carver.list(BUCKETS)?,
@@ -460,7 +480,8 @@ impl<'r> Buckets<'r> {
             first += core::mem::take(&mut bucket.count);
         }
         for (id, bytes) in ordinary(tokenizer) {
-            if let Some((characters, _)) = characters_of(bytes).filter(|(characters, _)| characters & !COMMON != 0) {
+            let is_mixed = |(characters, _): &(Characters, u32)| characters & !COMMON != 0 && !is_spaced(bytes);
+            if let Some((characters, _)) = characters_of(bytes).filter(is_mixed) {
                 let bucket = self.of(characters);
                 let Bucket { first, count, .. } = &mut self.list[bucket];
                 self.tokens.ids[(*first + *count) as usize] = id;

@@ -141,7 +141,6 @@ impl<'r> SchemaMask<'r> {
         mask.fill(0);
         // Threads whose tokens are known are dealt with one by one; all others together, behind them.
         let threads = self.current;
-        let mut has_numerals = false;
         let begin = self.machine.threads.len();
         for index in 0..threads {
             let thread = self.machine.threads[index];
@@ -153,24 +152,17 @@ impl<'r> SchemaMask<'r> {
                         _ => self.add_matching(&strings, thread, mask),
                     }
                 }
-                Some(Node::Number(_)) => {
-                    has_numerals |= self.has_numerals(thread);
-                    false
-                }
                 _ => false,
             };
             if !is_done {
                 let _ = self.machine.threads.push(thread);
             }
         }
-        if has_numerals {
-            self.index.numerals.ids.iter().for_each(|id| allow(mask, *id));
-        } else {
-            self.walk(self.index.numerals, begin, &mut |id, _, mask| allow(mask, id), mask);
-        }
+        let found = &mut |id: u32, _: &[u8], mask: &mut [u32]| allow(mask, id);
+        self.add_numerals(begin, mask);
         for byte in 0..=u8::MAX {
             if self.machine.can_begin(&self.program, begin..self.machine.threads.len(), byte) {
-                self.walk(self.index.beginning_with(byte), begin, &mut |id, _, mask| allow(mask, id), mask);
+                self.walk(self.index.beginning_with(byte), begin, found, mask);
             }
         }
         self.machine.threads.truncate(threads);
@@ -223,6 +215,14 @@ impl<'r> SchemaMask<'r> {
                     self.walk(self.index.of_bucket(bucket).0, begin, found, mask);
                 }
             }
+            let spaced = self.machine.step(&self.program, begin..begin + 1, b' ');
+            let spaced = self.machine.threads[spaced].first().copied();
+            self.machine.threads.truncate(begin + 1);
+            match spaced.map(|spaced| self.reach(strings, spaced)) {
+                Some(Some((set, characters))) => self.index.add_spaced(characters, set, mask),
+                Some(None) => self.walk(self.index.beginning_with(b' '), begin, found, mask),
+                None => {}
+            }
         } else {
             self.machine.threads.truncate(begin);
             return false;
@@ -249,10 +249,34 @@ impl<'r> SchemaMask<'r> {
         })
     }
 
-    /// Whether any digits may follow in a number, as many as a token has.
-    fn has_numerals(&self, thread: Thread) -> bool {
-        let most = self.index.numeral_max;
-        reach(&self.program.automata(), thread.place, DIGITS, most, true, |_, _| true).0 >= most
+    /// The tokens of digits only.
+    fn add_numerals(&mut self, begin: usize, mask: &mut [u32]) {
+        let end = self.machine.threads.len();
+        let numerals = self.index.numerals;
+        let mut first = 0;
+        while let Some(digit) = numerals.ids.get(first).and_then(|id| self.index.tokenizer.token_bytes(*id)?.first()) {
+            let next = numerals.next(first, 0);
+            let same = numerals.part(first..next);
+            let behind = if self.machine.can_begin(&self.program, begin..end, *digit) {
+                self.machine.step(&self.program, begin..end, *digit)
+            } else {
+                end..end
+            };
+            // Mostly any digits may follow, as many as a token has.
+            let most = self.index.numeral_max - 1;
+            let is_open = |thread: &Thread| {
+                matches!(self.program.nodes.get(thread.node as usize), Some(Node::Number(_)))
+                    && reach(&self.program.automata(), thread.place, DIGITS, most, true, |_, _| true).0 >= most
+            };
+            let (any, are_open) = (!behind.is_empty(), self.machine.threads[behind].iter().any(is_open));
+            self.machine.threads.truncate(end);
+            if are_open {
+                same.ids.iter().for_each(|id| allow(mask, *id));
+            } else if any {
+                self.walk(same, begin, &mut |id, _, mask| allow(mask, id), mask);
+            }
+            first = next;
+        }
     }
 
     /// Adds a token if the threads from `begin` on can take it.
