@@ -69,6 +69,9 @@ pub(super) const LENGTHS: usize = 16;
 /// Sets of characters that are told apart.
 const BUCKETS: usize = 2048;
 
+/// Some of the bitmaps for [`GROUPS`].
+type Maps<'r> = heapless::Vec<&'r [u32], { GROUPS.len() }>;
+
 /// What a token is within a string where any text may follow, at a border of characters.
 enum Class {
     /// It stays within, and has so many characters. One that is cut off counts.
@@ -317,8 +320,28 @@ impl<'r> TokenIndex<'r> {
         self.add_lengths(characters + 1, mask, &[self.spaced], &self.with_others(set));
     }
 
+    /// The common tokens of an alphabet with characters that are not in this set.
+    pub(super) fn holding_others(&self, set: Characters, alphabet: Characters) -> impl Iterator<Item = u32> + use<'r> {
+        let words = self.common.len();
+        let having = GROUPS.iter().zip(self.having.chunks_exact(words.max(1)));
+        let others = having.clone().filter(|(group, _)| alphabet & !set & **group != 0);
+        let without = having.filter(|(group, _)| alphabet & **group == 0);
+        let [others, without]: [Maps<'r>; 2] =
+            [others.map(|(_, having)| having).collect(), without.map(|(_, having)| having).collect()];
+        let words = self.common.iter().take(if others.is_empty() { 0 } else { words });
+        words.enumerate().flat_map(move |(word, common)| {
+            let any = |maps: &Maps<'r>| maps.iter().fold(0, |bits, map| bits | map[word]);
+            let mut bits = common & any(&others) & !any(&without);
+            core::iter::from_fn(move || {
+                let bit = bits.trailing_zeros();
+                bits &= bits.wrapping_sub(1);
+                (bit < 32).then_some(word as u32 * 32 + bit)
+            })
+        })
+    }
+
     /// Bitmaps of the tokens with common characters that are not in this set.
-    fn with_others(&self, set: Characters) -> heapless::Vec<&'r [u32], { GROUPS.len() }> {
+    fn with_others(&self, set: Characters) -> Maps<'r> {
         let having = GROUPS.iter().zip(self.having.chunks_exact(self.common.len().max(1)));
         having.filter(|(group, _)| set & **group != **group).map(|(_, having)| having).collect()
     }
@@ -371,6 +394,12 @@ impl<'r> Sorted<'r> {
     pub fn text<'t>(&self, tokenizer: &Tokenizer<'t>, index: usize) -> (&'t [u8], &'t [u8]) {
         let bytes = tokenizer.token_bytes(self.ids[index]).unwrap_or_default();
         bytes.split_at((self.start)(bytes))
+    }
+
+    /// Asks for the bytes of tokens soon to come.
+    pub fn ask(&self, tokenizer: &Tokenizer<'_>, index: usize) {
+        let id = |ahead: usize| self.ids.get(index + ahead).copied().unwrap_or_default();
+        tokenizer.ask_token(id(16), id(8));
     }
 
     /// The next behind one that shares at most `depth` bytes with it.

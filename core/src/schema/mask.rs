@@ -16,6 +16,8 @@ use crate::tokenizer::vocabulary::TOKEN_BYTES_MAX;
 
 /// Masks that are kept, by the state that they belong to.
 const CACHED: usize = 16;
+/// So many tokens are tried one by one.
+const OTHERS_MAX: usize = 1500;
 /// How far is looked ahead for text that is sure to come.
 const SURE_MAX: usize = 64;
 
@@ -203,8 +205,11 @@ impl<'r> SchemaMask<'r> {
                     self.try_token(id, begin, mask);
                 }
             }
-        } else if let Some((set, characters)) = self.reach(strings, thread) {
+        } else if let Some((set, characters)) = self.reach(strings, thread, OTHERS_MAX) {
             self.index.add_common(characters, set, mask);
+            for id in self.index.holding_others(set, strings.alphabet) {
+                self.try_token(id, begin, mask);
+            }
             for bucket in self.index.buckets {
                 if bucket.characters & !set == 0 && bucket.characters != 0 {
                     let (tokens, counts) = self.index.of_bucket(bucket);
@@ -218,7 +223,7 @@ impl<'r> SchemaMask<'r> {
             let spaced = self.machine.step(&self.program, begin..begin + 1, b' ');
             let spaced = self.machine.threads[spaced].first().copied();
             self.machine.threads.truncate(begin + 1);
-            match spaced.map(|spaced| self.reach(strings, spaced)) {
+            match spaced.map(|spaced| self.reach(strings, spaced, 0)) {
                 Some(Some((set, characters))) => self.index.add_spaced(characters, set, mask),
                 Some(None) => self.walk(self.index.beginning_with(b' '), begin, found, mask),
                 None => {}
@@ -232,9 +237,9 @@ impl<'r> SchemaMask<'r> {
         true
     }
 
-    /// Characters of which any may follow at a place in a string, whichever they are, and how many of them at most; if all other characters
-    /// that are common are none of the pattern's.
-    fn reach(&self, strings: &Strings, thread: Thread) -> Option<(Characters, u32)> {
+    /// Characters of which any may follow at a place in a string, whichever they are, and how many of them at most; if no more than so
+    /// many tokens hold others of the pattern's that are common.
+    fn reach(&self, strings: &Strings, thread: Thread, others_max: usize) -> Option<(Characters, u32)> {
         let automata = self.program.automata();
         let takes = |state: u32, count: u32| self.program.can_complete(strings, state, thread.count + count);
         let alive = automata.edges_of(thread.place).iter().filter(|edge| takes(edge.target, 1));
@@ -242,7 +247,8 @@ impl<'r> SchemaMask<'r> {
         // All that may come; or only what leads where most does.
         let heaviest = alive.clone().max_by_key(|edge| edge.high - edge.low)?.target;
         let sets = [covered(alive.clone()), covered(alive.filter(|edge| edge.target == heaviest))];
-        sets.into_iter().filter(|set| *set != 0 && strings.alphabet & COMMON & !set == 0).find_map(|set| {
+        let are_few = |set: &Characters| self.index.holding_others(*set, strings.alphabet).nth(others_max).is_none();
+        sets.into_iter().filter(|set| set & COMMON != 0).filter(are_few).find_map(|set| {
             let limit = self.index.longest();
             let (count, is_end) = reach(&automata, thread.place, set, limit, is_steady, takes);
             is_end.then_some((set, count))
@@ -307,6 +313,7 @@ impl<'r> SchemaMask<'r> {
         while at < sorted.ids.len() {
             let shared = usize::from(sorted.shared[at]).min(known);
             self.machine.threads.truncate(ends[shared + 1]);
+            sorted.ask(&self.index.tokenizer, at);
             let (before, text) = sorted.text(&self.index.tokenizer, at);
             known = shared;
             for byte in &text[shared.min(text.len())..] {

@@ -348,8 +348,14 @@ impl<'r> Tables<'r> {
     #[inline]
     pub fn ask_offset(&self, slot: usize) -> usize {
         let id = first_long(self.long, slot);
-        prefetch(self.offsets, id);
+        self.ask_place(id);
         id
+    }
+
+    /// Asks for where the bytes of a token are.
+    #[inline]
+    pub fn ask_place(&self, id: usize) {
+        prefetch(self.offsets, id);
     }
 
     /// See [`Tables::ask_long`].
