@@ -22,13 +22,8 @@ const fn between(low: u32, high: u32) -> Characters {
 }
 
 /// Those that are only told apart as a whole: digits, and letters, of which some are hexadecimal digits.
-const ALIKE: [Characters; 5] = [
-    between(0x30, 0x39),
-    between(0x61, 0x66),
-    between(0x67, 0x7A),
-    between(0x41, 0x46),
-    between(0x47, 0x5A),
-];
+const ALIKE: [Characters; 5] =
+    [between(0x30, 0x39), between(0x61, 0x66), between(0x67, 0x7A), between(0x41, 0x46), between(0x47, 0x5A)];
 
 pub const DIGITS: Characters = ALIKE[0];
 

@@ -9,6 +9,8 @@ use super::table::{Table, mix};
 use crate::error::Result;
 use crate::region::{Carver, Layout, List};
 use crate::tokenizer::Tokenizer;
+use crate::tokenizer::tables::{Cutter, write_sections};
+use crate::tokenizer::vocabulary::TOKEN_BYTES_MAX;
 
 /// Texts in order.
 #[derive(Clone, Copy)]
@@ -20,15 +22,6 @@ pub(super) struct Sorted<'r> {
     pub ahead: &'r [u16],
     /// Where the text of a token begins.
     pub start: fn(&[u8]) -> usize,
-}
-
-/// Tokens that hold the same set of characters: the first, and how many.
-#[derive(Clone, Copy)]
-pub(super) struct Bucket {
-    /// 0 if this is for tokens of any sets.
-    pub characters: Characters,
-    first: u32,
-    count: u32,
 }
 
 /// What a mask needs to know of a vocabulary. Shared freely between threads.
@@ -58,16 +51,24 @@ pub struct TokenIndex<'r> {
     common: &'r [u32],
     spaced: &'r [u32],
     having: &'r [u32],
-    /// All other plain tokens: their sets of characters, the tokens in the order of these sets, and how many characters each has.
-    pub(super) buckets: &'r [Bucket],
+    /// All other plain tokens by the set of their characters: the sets, the empty one standing for any others; of the tokens with each the
+    /// first and how many; the tokens; and how many characters each has.
+    sets: &'r [Characters],
+    places: &'r [[u32; 2]],
     mixed: Sorted<'r>,
     characters: &'r [u8],
 }
 
 /// Bitmaps for so many lengths; the next is for all.
 pub(super) const LENGTHS: usize = 16;
+/// "OSIX" and the version of the index's form.
+const HEADER: [u32; 2] = [0x4F53_4958, 1];
+/// Numbers in the header: these, the fingerprint, and the counts that sizes follow from.
+const HEADER_LEN: usize = 13;
+/// Where the tokens begin that begin with each byte, and where the last of them end.
+const FIRSTS: usize = 257;
 /// Sets of characters that are told apart.
-const BUCKETS: usize = 2048;
+const SETS: usize = 2048;
 
 /// Some of the bitmaps for [`GROUPS`].
 type Maps<'r> = heapless::Vec<&'r [u32], { GROUPS.len() }>;
@@ -156,9 +157,7 @@ fn behind_quote(bytes: &[u8]) -> usize {
 /// The set of the characters of a token and their number, if it is plain.
 fn characters_of(bytes: &[u8]) -> Option<(Characters, u32)> {
     match class(bytes) {
-        Class::Inside(count) if !is_special(bytes) => {
-            valid(bytes).map(|(text, is_cut)| (of_text(text, is_cut), count))
-        }
+        Class::Inside(count) if !is_special(bytes) => valid(bytes).map(|(text, is_cut)| (of_text(text, is_cut), count)),
         _ => None,
     }
 }
@@ -177,8 +176,27 @@ fn ordinary<'t>(tokenizer: &Tokenizer<'t>) -> impl Iterator<Item = (u32, &'t [u8
     })
 }
 
+/// A hash of all ordinary tokens.
+fn fingerprint(tokenizer: &Tokenizer<'_>) -> [u32; 2] {
+    let hash = ordinary(tokenizer).fold(tokenizer.vocabulary_len() as u64, |hash, (id, bytes)| {
+        let hash = mix(hash, u64::from(id) << 32 | bytes.len() as u64);
+        bytes.chunks(8).fold(hash, |hash, chunk| {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            mix(hash, u64::from_le_bytes(word))
+        })
+    });
+    [hash as u32, (hash >> 32) as u32]
+}
+
 fn set(map: &mut [u32], id: u32) {
-    map[id as usize / 32] |= 1 << (id % 32);
+    if let Some(word) = map.get_mut(id as usize / 32) {
+        *word |= 1 << (id % 32);
+    }
+}
+
+fn has(map: &[u32], id: u32) -> bool {
+    map.get(id as usize / 32).is_some_and(|word| word >> (id % 32) & 1 == 1)
 }
 
 impl<'r> TokenIndex<'r> {
@@ -205,8 +223,8 @@ impl<'r> TokenIndex<'r> {
         let mut parts = Parts::carve(&mut Carver::placing(region)?, &tokenizer)?;
         let words = tokenizer.vocabulary_len().div_ceil(32);
         let mut numeral_max = 0;
-        // For characters beyond what there are buckets for.
-        let mut fits = parts.buckets.list.push(Bucket { characters: 0, first: 0, count: 0 });
+        // For sets beyond those that there is room for.
+        let mut fits = parts.mixed.sets.push(0) && parts.mixed.places.push([0; 2]);
         for (id, bytes) in ordinary(&tokenizer) {
             if is_numeral(bytes) {
                 fits &= parts.numerals.ids.push(id);
@@ -241,9 +259,9 @@ impl<'r> TokenIndex<'r> {
                 } else if is_spaced(bytes) {
                     set(parts.spaced, id);
                 } else {
-                    let bucket = parts.buckets.of(characters);
-                    parts.buckets.list[bucket].count += 1;
-                    fits &= parts.buckets.tokens.ids.push(id);
+                    let set = parts.mixed.of(characters);
+                    parts.mixed.places[set][1] += 1;
+                    fits &= parts.mixed.tokens.ids.push(id);
                 }
             }
         }
@@ -258,7 +276,7 @@ impl<'r> TokenIndex<'r> {
         for (byte, begin) in parts.firsts.iter_mut().enumerate() {
             *begin = all.ids.partition_point(|id| first(id) < byte) as u32;
         }
-        let (buckets, mixed, characters) = parts.buckets.fill(&tokenizer);
+        let (sets, places, mixed, characters) = parts.mixed.fill(&tokenizer);
         Ok(Self {
             tokenizer,
             all,
@@ -274,10 +292,74 @@ impl<'r> TokenIndex<'r> {
             common: parts.common,
             spaced: parts.spaced,
             having: parts.having,
-            buckets,
+            sets,
+            places,
             mixed,
             characters,
         })
+    }
+
+    /// Takes an index that [`TokenIndex::save`] wrote, on a machine with the same byte order, by this version.
+    ///
+    /// A changed index may give wrong masks, but nothing worse.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::File`] if it is no such index, is one of other tokens, or does not start at a multiple of 64 bytes in memory.
+    pub fn open(index: &'r [u8], tokenizer: Tokenizer<'r>) -> Result<Self> {
+        let mut cutter = Cutter { index, at: 0 };
+        let header: &[u32] = cutter.cut(HEADER_LEN)?;
+        if header[..2] != HEADER {
+            return Err(cutter.wrong("the header of an index for this machine", header[0].into()));
+        }
+        if header[2..4] != fingerprint(&tokenizer) {
+            return Err(cutter.wrong("an index of the tokens of this vocabulary", header[2].into()));
+        }
+        let [numeral_max, all, numerals, closing, escaped, special, long, sets, mixed] =
+            core::array::from_fn(|field| header[4 + field]);
+        let words = tokenizer.vocabulary_len().div_ceil(32);
+        Ok(Self {
+            tokenizer,
+            numeral_max,
+            all: Sorted::open(&mut cutter, all, |_| 0)?,
+            firsts: cutter.cut(FIRSTS)?,
+            numerals: Sorted::open(&mut cutter, numerals, |_| 0)?,
+            closing: Sorted::open(&mut cutter, closing, behind_quote)?,
+            escaped: Sorted::open(&mut cutter, escaped, |_| 0)?,
+            special: Sorted::open(&mut cutter, special, |_| 0)?,
+            lengths: cutter.cut((LENGTHS + 1) * words)?,
+            long: cutter.cut(long as usize)?,
+            plain: cutter.cut(words)?,
+            common: cutter.cut(words)?,
+            spaced: cutter.cut(words)?,
+            having: cutter.cut(GROUPS.len() * words)?,
+            sets: cutter.cut(sets as usize)?,
+            places: cutter.cut(sets as usize)?,
+            mixed: Sorted::open(&mut cutter, mixed, |_| 0)?,
+            characters: cutter.cut(mixed as usize)?,
+        })
+    }
+
+    /// Hands the index to `write`, part by part, as [`TokenIndex::open`] takes it.
+    pub fn save(&self, write: &mut dyn FnMut(&[u8])) {
+        let mut header = [0; HEADER_LEN];
+        header[..2].copy_from_slice(&HEADER);
+        header[2..4].copy_from_slice(&fingerprint(&self.tokenizer));
+        header[4] = self.numeral_max;
+        let sorted = [&self.all, &self.numerals, &self.closing, &self.escaped, &self.special];
+        let counts = sorted.map(|sorted| sorted.ids.len());
+        let counts = counts.into_iter().chain([self.long.len(), self.sets.len(), self.mixed.ids.len()]);
+        header[5..].iter_mut().zip(counts).for_each(|(place, count)| *place = count as u32);
+        let [all, others @ ..] = sorted.map(Sorted::sections);
+        write_sections(&[bytemuck::bytes_of(&header)], write);
+        write_sections(&all, write);
+        write_sections(&[bytemuck::cast_slice(self.firsts)], write);
+        others.iter().for_each(|sections| write_sections(sections, write));
+        let bitmaps = [self.plain, self.common, self.spaced, self.having].map(bytemuck::cast_slice);
+        write_sections(&[bytemuck::cast_slice(self.lengths), bytemuck::cast_slice(self.long)], write);
+        write_sections(&bitmaps, write);
+        write_sections(&[bytemuck::cast_slice(self.sets), bytemuck::cast_slice(self.places)], write);
+        write_sections(&self.mixed.sections(), write);
+        write_sections(&[self.characters], write);
     }
 
     /// The tokens that begin with a byte, but those of digits only.
@@ -286,15 +368,19 @@ impl<'r> TokenIndex<'r> {
         self.all.part(place(byte.into())..place(usize::from(byte) + 1))
     }
 
-    /// The tokens of a bucket, and how many characters each has.
-    pub(super) fn of_bucket(&self, bucket: &Bucket) -> (Sorted<'r>, &'r [u8]) {
-        let range = bucket.first as usize..(bucket.first + bucket.count) as usize;
-        (self.mixed.part(range.clone()), self.characters.get(range).unwrap_or_default())
+    /// The plain tokens that are not of common characters, by sets of characters, the empty one standing for any: the set, the tokens, and
+    /// how many characters each has.
+    pub(super) fn mixed(&self) -> impl Iterator<Item = (Characters, Sorted<'r>, &'r [u8])> + use<'r> {
+        let (mixed, characters) = (self.mixed, self.characters);
+        self.sets.iter().zip(self.places).map(move |(set, [first, count])| {
+            let range = *first as usize..(*first as usize).saturating_add(*count as usize);
+            (*set, mixed.part(range.clone()), characters.get(range).unwrap_or_default())
+        })
     }
 
     /// No plain token has more characters.
     pub(super) fn longest(&self) -> u32 {
-        self.long.last().map_or(LENGTHS as u32, |[count, _]| *count)
+        self.long.last().map_or(LENGTHS as u32, |[count, _]| *count).min(TOKEN_BYTES_MAX as u32)
     }
 
     /// Adds the tokens of at most so many characters that stay within a string.
@@ -307,7 +393,7 @@ impl<'r> TokenIndex<'r> {
         self.add_lengths(characters, mask, &[self.plain], &[]);
         let (long, plain) = (self.long, self.plain);
         let longer = long.partition_point(|[count, _]| *count <= characters);
-        long[longer..].iter().map(|[_, id]| *id).filter(move |id| plain[*id as usize / 32] >> (id % 32) & 1 == 1)
+        long[longer..].iter().map(|[_, id]| *id).filter(move |id| has(plain, *id))
     }
 
     /// Adds the tokens of at most so many characters, all of which are in this set and common.
@@ -373,16 +459,24 @@ impl<'r> TokenIndex<'r> {
             mask.iter_mut().zip(found).for_each(|(mask, found)| *mask |= found);
         }
         for [_, id] in longer {
-            let (word, bit) = (*id as usize / 32, id % 32);
-            let has = |map: &&[u32]| map[word] >> bit & 1 == 1;
-            if within.iter().all(has) && !without.iter().any(has) {
-                mask[word] |= 1 << bit;
+            if within.iter().all(|map| has(map, *id)) && !without.iter().any(|map| has(map, *id)) {
+                set(mask, *id);
             }
         }
     }
 }
 
 impl<'r> Sorted<'r> {
+    fn open(cutter: &mut Cutter<'r>, len: u32, start: fn(&[u8]) -> usize) -> Result<Self> {
+        let len = len as usize;
+        let (ids, shared, ahead) = (cutter.cut(len)?, cutter.cut(len)?, cutter.cut(len)?);
+        Ok(Self { ids, shared, ahead, start })
+    }
+
+    fn sections(&self) -> [&'r [u8]; 3] {
+        [bytemuck::cast_slice(self.ids), self.shared, bytemuck::cast_slice(self.ahead)]
+    }
+
     pub fn part(&self, range: Range<usize>) -> Self {
         let Self { ids, shared, ahead, start } = *self;
         let (ids, shared) = (ids.get(range.clone()), shared.get(range.clone()));
@@ -408,7 +502,7 @@ impl<'r> Sorted<'r> {
         while let Some(shared) = self.shared.get(next)
             && usize::from(*shared) > depth
         {
-            next += usize::from(self.ahead[next]);
+            next += usize::from(self.ahead[next]).max(1);
         }
         next
     }
@@ -427,12 +521,14 @@ struct Parts<'r> {
     common: &'r mut [u32],
     spaced: &'r mut [u32],
     having: &'r mut [u32],
-    buckets: Buckets<'r>,
+    mixed: Mixed<'r>,
 }
 
-struct Buckets<'r> {
-    list: List<'r, Bucket>,
-    /// By their sets.
+/// Tokens by their sets of characters.
+struct Mixed<'r> {
+    sets: List<'r, Characters>,
+    places: List<'r, [u32; 2]>,
+    /// Where each set is.
     table: Table<'r>,
     tokens: Unsorted<'r>,
     characters: &'r mut [u8],
@@ -463,7 +559,7 @@ impl<'r> Parts<'r> {
         let words = tokenizer.vocabulary_len().div_ceil(32);
         Ok(Self {
             all: Unsorted::carve(carver, all)?,
-            firsts: carver.filled(257, 0)?,
+            firsts: carver.filled(FIRSTS, 0)?,
             numerals: Unsorted::carve(carver, numerals)?,
             closing: Unsorted::carve(carver, quoted)?,
             escaped: Unsorted::carve(carver, escaped)?,
@@ -474,9 +570,10 @@ impl<'r> Parts<'r> {
             common: carver.filled(words, 0)?,
             spaced: carver.filled(words, 0)?,
             having: carver.filled([GROUPS.len(), words], 0)?,
-            buckets: Buckets {
-                list: carver.list(BUCKETS)?,
-                table: Table::new(carver.filled(2 * BUCKETS, 0)?),
+            mixed: Mixed {
+                sets: carver.list(SETS)?,
+                places: carver.list(SETS)?,
+                table: Table::new(carver.filled(2 * SETS, 0)?),
                 tokens: Unsorted::carve(carver, mixed)?,
                 characters: carver.filled(mixed, 0)?,
             },
@@ -484,48 +581,49 @@ impl<'r> Parts<'r> {
     }
 }
 
-impl<'r> Buckets<'r> {
-    /// The bucket for a set of characters, new or not.
+impl<'r> Mixed<'r> {
+    /// Where a set of characters is, new or not.
     fn of(&mut self, characters: Characters) -> usize {
         let hash = mix(mix(1, characters as u64), (characters >> 64) as u64);
-        let buckets = &*self.list;
-        let is_it = |bucket: u32| buckets[bucket as usize].characters == characters;
-        if let Some(bucket) = self.table.get(hash, is_it) {
-            return bucket as usize;
+        let (sets, new) = (&*self.sets, self.sets.len());
+        let is_it = |set: u32| sets[set as usize] == characters;
+        if let Some(set) = self.table.get(hash, is_it) {
+            return set as usize;
         }
-        if buckets.len() == self.list.capacity() {
+        if new == self.sets.capacity() {
             return 0;
         }
-        let (bucket, _) = self.table.get_or_put(hash, buckets.len() as u32, is_it);
-        let _ = self.list.push(Bucket { characters, first: 0, count: 0 });
-        bucket as usize
+        self.table.get_or_put(hash, new as u32, is_it);
+        let _ = self.sets.push(characters) && self.places.push([0; 2]);
+        new
     }
 
-    /// Puts the tokens that were counted in the order of their buckets, and sorts each of these.
-    fn fill(mut self, tokenizer: &Tokenizer<'_>) -> (&'r [Bucket], Sorted<'r>, &'r [u8]) {
-        let mut first = 0;
-        for bucket in self.list.iter_mut() {
-            bucket.first = first;
-            first += core::mem::take(&mut bucket.count);
+    /// Puts the tokens that were counted in the order of their sets, and sorts those of each.
+    fn fill(mut self, tokenizer: &Tokenizer<'_>) -> (&'r [Characters], &'r [[u32; 2]], Sorted<'r>, &'r [u8]) {
+        let mut begin = 0;
+        for [first, count] in self.places.iter_mut() {
+            *first = begin;
+            begin += core::mem::take(count);
         }
         for (id, bytes) in ordinary(tokenizer) {
             let is_mixed = |(characters, _): &(Characters, u32)| characters & !COMMON != 0 && !is_spaced(bytes);
             if let Some((characters, _)) = characters_of(bytes).filter(is_mixed) {
-                let bucket = self.of(characters);
-                let Bucket { first, count, .. } = &mut self.list[bucket];
+                let set = self.of(characters);
+                let [first, count] = &mut self.places[set];
                 self.tokens.ids[(*first + *count) as usize] = id;
                 *count += 1;
             }
         }
-        for bucket in self.list.iter() {
-            let range = bucket.first as usize..(bucket.first + bucket.count) as usize;
+        for [first, count] in self.places.iter() {
+            let range = *first as usize..(*first + *count) as usize;
             sort(&mut self.tokens.ids[range.clone()], &mut self.tokens.shared[range], tokenizer, |_| 0);
         }
         for (count, id) in self.characters.iter_mut().zip(self.tokens.ids.iter()) {
             let bytes = tokenizer.token_bytes(*id).unwrap_or_default();
             *count = characters_of(bytes).map_or(0, |(_, count)| count.min(u8::MAX.into()) as u8);
         }
-        (self.list.freeze(), self.tokens.look_ahead(|_| 0), self.characters)
+        let characters = &self.characters[..self.tokens.ids.len()];
+        (self.sets.freeze(), self.places.freeze(), self.tokens.look_ahead(|_| 0), characters)
     }
 }
 

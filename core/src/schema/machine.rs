@@ -291,7 +291,8 @@ impl<'r> Machine<'r> {
         let len = self.threads.len();
         let mut only = None;
         for byte in (0x20..=0xF4).chain([b'\n', b'\t']) {
-            let leads_on = self.can_begin(program, set.clone(), byte) && !self.step(program, set.clone(), byte).is_empty();
+            let leads_on =
+                self.can_begin(program, set.clone(), byte) && !self.step(program, set.clone(), byte).is_empty();
             self.threads.truncate(len);
             if leads_on && only.replace(byte).is_some() {
                 return None;

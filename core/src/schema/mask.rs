@@ -178,7 +178,7 @@ impl<'r> SchemaMask<'r> {
         let _ = self.machine.threads.push(resumed);
         let mut close = |id: u32, quoted: &[u8], mask: &mut [u32]| {
             // The quote is none of the characters.
-            let characters = quoted.iter().filter(|byte| !matches!(byte, 0x80..0xC0)).count() - 1;
+            let characters = quoted.iter().filter(|byte| !matches!(byte, 0x80..0xC0)).count().saturating_sub(1);
             if (strings.min..=strings.max).contains(&(thread.count + characters as u32)) {
                 allow(mask, id);
             }
@@ -210,14 +210,13 @@ impl<'r> SchemaMask<'r> {
             for id in self.index.holding_others(set, strings.alphabet) {
                 self.try_token(id, begin, mask);
             }
-            for bucket in self.index.buckets {
-                if bucket.characters & !set == 0 && bucket.characters != 0 {
-                    let (tokens, counts) = self.index.of_bucket(bucket);
+            for (all, tokens, counts) in self.index.mixed() {
+                if all & !set == 0 && all != 0 {
                     let tokens = tokens.ids.iter().zip(counts);
                     let short = tokens.filter(|(_, count)| u32::from(**count) <= characters);
                     short.for_each(|(id, _)| allow(mask, *id));
-                } else if bucket.characters & !strings.alphabet == 0 {
-                    self.walk(self.index.of_bucket(bucket).0, begin, found, mask);
+                } else if all & !strings.alphabet == 0 {
+                    self.walk(tokens, begin, found, mask);
                 }
             }
             let spaced = self.machine.step(&self.program, begin..begin + 1, b' ');
@@ -269,7 +268,7 @@ impl<'r> SchemaMask<'r> {
                 end..end
             };
             // Mostly any digits may follow, as many as a token has.
-            let most = self.index.numeral_max - 1;
+            let most = self.index.numeral_max.saturating_sub(1);
             let is_open = |thread: &Thread| {
                 matches!(self.program.nodes.get(thread.node as usize), Some(Node::Number(_)))
                     && reach(&self.program.automata(), thread.place, DIGITS, most, true, |_, _| true).0 >= most
