@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 
 use sha2::{Digest, Sha256};
@@ -195,6 +195,28 @@ fn what_has_another_checksum_is_removed() {
     assert!(refused.contains("SHA-256"), "{refused}");
     shared.lock().expect("a mirror").lies = false;
     home.succeeds(&endpoint, &["pull", "owner/model", "--file", "tiny-a.gguf"]);
+}
+
+#[test]
+fn a_server_calls_a_model_by_the_name_of_its_repository() {
+    let home = Home::new("safeguard");
+    let place = home.0.join("hub/models--openai--gpt-oss-safeguard-20b");
+    fs::create_dir_all(place.join("snapshots").join(COMMIT)).expect("a folder");
+    fs::create_dir_all(place.join("refs")).expect("a folder");
+    fs::write(place.join("refs/main"), COMMIT).expect("a file");
+    let file = place.join("snapshots").join(COMMIT).join("model.gguf");
+    fs::copy(data("tiny-a/gguf/tiny-a.gguf"), file).expect("the fixture");
+    let mut server = Command::new(env!("CARGO_BIN_EXE_ossicle"))
+        .env("HF_HOME", &home.0)
+        .args(["serve", "--port", "0", "--model", "openai/gpt-oss-safeguard-20b"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the command");
+    let mut line = String::new();
+    BufReader::new(server.stderr.take().expect("a pipe")).read_line(&mut line).expect("a line");
+    server.kill().expect("a process");
+    server.wait().expect("its end");
+    assert!(line.starts_with("gpt-oss-safeguard-20b answers at"), "{line}");
 }
 
 #[test]
