@@ -10,6 +10,7 @@ mod gguf_writer;
 #[cfg(feature = "grammar")]
 mod grammar;
 mod harmony;
+mod hub;
 mod info;
 mod logits;
 mod open;
@@ -57,6 +58,15 @@ enum Command {
     Harmony(harmony::Arguments),
     /// Says whether a JSON schema can be enforced, and if not, why.
     Schema(schema::Arguments),
+    /// Fetches a model from Hugging Face's hub into the cache that all programs share, and prints where it is.
+    ///
+    /// Goes on where it was interrupted, and verifies what it fetches. Honours HF_HOME, HF_HUB_CACHE, HF_TOKEN, HF_ENDPOINT and
+    /// HF_HUB_OFFLINE. The name then serves as a path: `ossicle chat --model openai/gpt-oss-20b`.
+    Pull(hub::PullArguments),
+    /// Lists the models and adapters in that cache.
+    List,
+    /// Removes a model from that cache.
+    Rm(hub::RemoveArguments),
     /// Writes a model of random weights, to measure speed and memory without a download.
     Synth(synth::Arguments),
     /// Measures how fast a model runs here.
@@ -78,6 +88,9 @@ fn main() -> ExitCode {
         Command::Tokenize(arguments) => tokenize::run(&arguments),
         Command::Harmony(arguments) => harmony::run(&arguments).map_err(Into::into),
         Command::Schema(arguments) => schema::run(&arguments),
+        Command::Pull(arguments) => hub::pull(&arguments),
+        Command::List => hub::list(),
+        Command::Rm(arguments) => hub::remove(&arguments),
         Command::Synth(arguments) => synth::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
     };

@@ -11,7 +11,7 @@ use ossicle_core::tokenizer::{Source, Tokenizer};
 use ossicle_core::transformer::Precision;
 use ossicle_host::{AdapterFiles, Checkpoint, Memory, Threads, kernels, vocabulary};
 
-use crate::toy;
+use crate::{hub, toy};
 
 /// How to compute.
 #[derive(Args)]
@@ -110,7 +110,7 @@ pub fn with_model<T>(
     adapters: &[(PathBuf, f32)],
     work: impl FnOnce(Opened<'_>) -> Result<T>,
 ) -> Result<T> {
-    with_checkpoint(&Checkpoint::open(path)?, adapters, work)
+    with_checkpoint(&Checkpoint::open(&hub::resolve(path)?)?, adapters, work)
 }
 
 /// As [`with_model`]; without a path, opens the model that is built in, and says so.
@@ -135,7 +135,10 @@ fn with_checkpoint<T>(
     let files = checkpoint.files(&bytes)?;
     let mut memory = Memory::new(Model::layout(&files)?)?;
     let model = Model::new(memory.region(), &files).map_err(|error| checkpoint.error(error))?;
-    let found = adapters.iter().map(|(path, _)| AdapterFiles::open(path)).collect::<Result<Vec<_>, _>>()?;
+    let found = adapters
+        .iter()
+        .map(|(path, _)| hub::resolve(path).and_then(|path| Ok(AdapterFiles::open(&path)?)))
+        .collect::<Result<Vec<_>>>()?;
     let mut memories = Vec::new();
     for found in &found {
         let file = found.file()?;

@@ -8,6 +8,8 @@ mod checkpoint;
 #[cfg(feature = "grammar")]
 pub mod grammar;
 pub mod harmony;
+#[cfg(feature = "hub")]
+pub mod hub;
 pub mod kernels;
 mod memory;
 pub mod policy;
