@@ -132,6 +132,10 @@ mod tests {
         assert!(matches!(gate.judge(&subject, &|| false), Verdict::Stop(_)));
         assert!(begun.elapsed() < Duration::from_secs(15));
         std::fs::remove_file(path).expect("the file");
+        let (gate, path) = self::gate("slow", "exec sleep 20");
+        let Verdict::Stop(why) = gate.judge(&subject, &|| true) else { panic!("nothing passes") };
+        assert!(why.ends_with("cancelled"), "{why}");
+        std::fs::remove_file(path).expect("the file");
         let nowhere = ProgramGate::new("/nowhere/to/be/found".into(), Duration::from_secs(1));
         assert!(matches!(nowhere.judge(&subject, &|| false), Verdict::Stop(_)));
     }
