@@ -1,15 +1,14 @@
 #!/usr/bin/env bash
-# Compiles core and assembly for systems on which nothing can be run here: that is all it shows. On Debian 12, as root:
+# Compiles core and assembly for a system on which nothing can be run here: that is all it shows. On Debian 12, as root:
 #
 #     apt-get install --no-install-recommends rustc-web cargo-web rust-web-src
 #     rustup toolchain link debian /usr
 #
-# Arguments are targets, instead of those below.
+# Arguments are targets, instead of the one below.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-[ $# -gt 0 ] || set -- aarch64-apple-darwin aarch64-apple-ios aarch64-linux-android aarch64-pc-windows-msvc \
-    x86_64-pc-windows-msvc x86_64-unknown-none
+[ $# -gt 0 ] || set -- aarch64-apple-darwin
 # Without optimization, which takes minutes for each.
 export RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=$PWD/target/compile CARGO_PROFILE_DEV_OPT_LEVEL=0
 for target; do
