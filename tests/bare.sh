@@ -15,7 +15,7 @@ toolchain=${TOOLCHAIN:-debian}
 export CARGO_TARGET_DIR=$PWD/target/bare
 out=$CARGO_TARGET_DIR/out
 mkdir -p "$out"
-lld=$(find "$(rustc +stable --print sysroot)" -name rust-lld | head -n 1)
+lld=$(find "$(rustc +stable --print sysroot)" -name rust-lld -print -quit)
 export CARGO_TARGET_AARCH64_UNKNOWN_NONE_LINKER=$lld CARGO_TARGET_RISCV64GC_UNKNOWN_NONE_ELF_LINKER=$lld \
     CARGO_TARGET_THUMBV7EM_NONE_EABIHF_LINKER=$lld
 

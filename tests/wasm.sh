@@ -20,7 +20,7 @@ test_kernels() {
     # test calls them: they trap.
     (
         export RUSTC_BOOTSTRAP=1 OSSICLE_REQUIRE_KERNELS=simd128 CARGO_TARGET_DIR=$PWD/target/wasm
-        export ${variable}_LINKER="$(find "$(rustc +stable --print sysroot)" -name rust-lld | head -n 1)"
+        export ${variable}_LINKER="$(find "$(rustc +stable --print sysroot)" -name rust-lld -print -quit)"
         export ${variable}_RUNNER="node --no-warnings $PWD/tests/wasi.mjs"
         export ${variable}_RUSTFLAGS="-C target-feature=+simd128 -C link-self-contained=no -L $library \
             -C link-arg=$library/crt1-command.o -C link-arg=--unresolved-symbols=ignore-all"

@@ -25,7 +25,7 @@ cargo "+$toolchain" rustc "${standard[@]}" --target $target -p ossicle-ffi --no-
 mkdir -p "$out"
 clang --target=wasm32 -O2 -std=c99 -Wall -Wextra -Werror -Iinclude -c examples/wasm/chat.c -o "$out/chat.o"
 # rustup's own linker; Debian's rustc has none.
-lld=$(find "$(rustc +stable --print sysroot)" -name rust-lld | head -n 1)
+lld=$(find "$(rustc +stable --print sysroot)" -name rust-lld -print -quit)
 "$lld" -flavor wasm --no-entry --gc-sections --stack-first -z stack-size=262144 --strip-all \
     "$out/chat.o" "$CARGO_TARGET_DIR/$target/freestanding/libossicle.a" -o "$out/chat.wasm"
 

@@ -111,10 +111,10 @@ global_asm!(
     "ret",
     "memcmp:",
     "bcmp:",
-    "xor eax, eax",
+    // The comparison subtracts what the destination points to; no bytes at all are equal, which the `xor` says.
+    "xchg rdi, rsi",
     "mov rcx, rdx",
-    // Equal flags, for no bytes at all.
-    "cmp rax, rax",
+    "xor eax, eax",
     "repe cmpsb",
     "je 2f",
     "sbb eax, eax",
