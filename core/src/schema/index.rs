@@ -1,28 +1,16 @@
-//! The tokens of a vocabulary in the order of their bytes, and those that stay within a string.
+//! The tokens of a vocabulary, as masks find them: in the order of their bytes, and by what they are within a string.
 
 use core::mem::MaybeUninit;
-use core::ops::Range;
 
-use super::characters::{COMMON, Characters, GROUPS, of_text};
-use super::machine::ESCAPES;
+use super::characters::{COMMON, Characters, GROUPS};
+use super::sorted::{Sorted, Unsorted, sort};
 use super::table::{Table, mix};
+use super::tokens::{Class, behind_quote, characters_of, class, is_numeral, is_spaced, is_special, ordinary};
 use crate::error::Result;
 use crate::region::{Carver, Layout, List};
 use crate::tokenizer::Tokenizer;
 use crate::tokenizer::tables::{Cutter, write_sections};
 use crate::tokenizer::vocabulary::TOKEN_BYTES_MAX;
-
-/// Texts in order.
-#[derive(Clone, Copy)]
-pub(super) struct Sorted<'r> {
-    pub ids: &'r [u32],
-    /// Bytes that each shares with the one before it, of at most 254.
-    pub shared: &'r [u8],
-    /// How far behind each comes one that shares less with the one before it, or one at least that none before shares less.
-    pub ahead: &'r [u16],
-    /// Where the text of a token begins.
-    pub start: fn(&[u8]) -> usize,
-}
 
 /// What a mask needs to know of a vocabulary. Shared freely between threads.
 #[derive(Clone, Copy)]
@@ -56,7 +44,7 @@ pub struct TokenIndex<'r> {
     sets: &'r [Characters],
     places: &'r [[u32; 2]],
     mixed: Sorted<'r>,
-    characters: &'r [u8],
+    characters: &'r [u16],
 }
 
 /// Bitmaps for so many lengths; the next is for all.
@@ -72,109 +60,6 @@ const SETS: usize = 2048;
 
 /// Some of the bitmaps for [`GROUPS`].
 type Maps<'r> = heapless::Vec<&'r [u32], { GROUPS.len() }>;
-
-/// What a token is within a string where any text may follow, at a border of characters.
-enum Class {
-    /// It stays within, and has so many characters. One that is cut off counts.
-    Inside(u32),
-    /// It closes the string, before any backslash.
-    Closing,
-    /// It closes the string behind one.
-    Escaped,
-    Outside,
-}
-
-fn class(bytes: &[u8]) -> Class {
-    let (mut characters, mut rest) = (0, bytes);
-    loop {
-        let special = rest.iter().position(|byte| matches!(byte, b'"' | b'\\'));
-        let before = &rest[..special.unwrap_or(rest.len())];
-        if before.iter().any(|byte| *byte < 0x20) {
-            return Class::Outside;
-        }
-        characters += match valid(before) {
-            Some((text, is_cut)) if !is_cut || special.is_none() => text.chars().count() + usize::from(is_cut),
-            _ => return Class::Outside,
-        };
-        match special {
-            None => return Class::Inside(characters as u32),
-            Some(at) if rest[at] == b'"' && rest.len() == bytes.len() => return Class::Closing,
-            Some(at) if rest[at] == b'"' => return Class::Escaped,
-            Some(at) => {
-                let Some(size) = escape(&rest[at..]) else { return Class::Outside };
-                characters += 1;
-                rest = rest.get(at + size..).unwrap_or_default();
-            }
-        }
-    }
-}
-
-/// The whole characters of a text that begins with one, and whether it ends within one; `None` if it is no such text.
-fn valid(bytes: &[u8]) -> Option<(&str, bool)> {
-    match core::str::from_utf8(bytes) {
-        Ok(text) => Some((text, false)),
-        Err(error) if error.error_len().is_none() => {
-            Some((core::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default(), true))
-        }
-        Err(_) => None,
-    }
-}
-
-/// How many bytes an escape takes from its backslash on, which are more than there are if it is cut off. `None` if it is none.
-fn escape(text: &[u8]) -> Option<usize> {
-    let can_be = |at: usize, bytes: &[u8]| text.get(at).is_none_or(|byte| bytes.contains(&byte.to_ascii_lowercase()));
-    let are_digits = |mut range: Range<usize>| range.all(|at| can_be(at, b"0123456789abcdef"));
-    match text.get(1) {
-        None => Some(2),
-        Some(b'u') if !are_digits(2..6) => None,
-        Some(b'u') => match (text.get(2), text.get(3)) {
-            // Surrogates come in pairs.
-            (Some(b'd' | b'D'), Some(b'c'..=b'f' | b'C'..=b'F')) => None,
-            (Some(b'd' | b'D'), Some(b'8' | b'9' | b'a' | b'b' | b'A' | b'B')) => {
-                let is_pair = [&b"\\"[..], b"u", b"d", b"cdef"].iter().zip(6..).all(|(bytes, at)| can_be(at, bytes));
-                (is_pair && text.get(7) != Some(&b'U') && are_digits(10..12)).then_some(12)
-            }
-            _ => Some(6),
-        },
-        Some(letter) => ESCAPES.iter().any(|(escaped, _)| escaped == letter).then_some(2),
-    }
-}
-
-fn is_special(bytes: &[u8]) -> bool {
-    bytes.iter().any(|byte| matches!(byte, b'"' | b'\\'))
-        || bytes.windows(3).any(|three| matches!(three, [0xE2, 0x80, 0xA8 | 0xA9]))
-}
-
-fn is_numeral(bytes: &[u8]) -> bool {
-    bytes.iter().all(u8::is_ascii_digit)
-}
-
-/// Where what is behind the first quote begins.
-fn behind_quote(bytes: &[u8]) -> usize {
-    bytes.iter().position(|byte| *byte == b'"').map_or(bytes.len(), |quote| quote + 1)
-}
-
-/// The set of the characters of a token and their number, if it is plain.
-fn characters_of(bytes: &[u8]) -> Option<(Characters, u32)> {
-    match class(bytes) {
-        Class::Inside(count) if !is_special(bytes) => valid(bytes).map(|(text, is_cut)| (of_text(text, is_cut), count)),
-        _ => None,
-    }
-}
-
-/// Whether a token is a blank, and behind it only common characters.
-fn is_spaced(bytes: &[u8]) -> bool {
-    let common = |(characters, _): (Characters, u32)| characters & !COMMON == 0;
-    bytes.strip_prefix(b" ").and_then(characters_of).is_some_and(common)
-}
-
-fn ordinary<'t>(tokenizer: &Tokenizer<'t>) -> impl Iterator<Item = (u32, &'t [u8])> {
-    let tokenizer = *tokenizer;
-    (0..tokenizer.vocabulary_len() as u32).filter_map(move |id| {
-        let bytes = tokenizer.token_bytes(id).filter(|bytes| !bytes.is_empty() && !tokenizer.is_special(id))?;
-        Some((id, bytes))
-    })
-}
 
 /// A hash of all ordinary tokens.
 fn fingerprint(tokenizer: &Tokenizer<'_>) -> [u32; 2] {
@@ -359,7 +244,7 @@ impl<'r> TokenIndex<'r> {
         write_sections(&bitmaps, write);
         write_sections(&[bytemuck::cast_slice(self.sets), bytemuck::cast_slice(self.places)], write);
         write_sections(&self.mixed.sections(), write);
-        write_sections(&[self.characters], write);
+        write_sections(&[bytemuck::cast_slice(self.characters)], write);
     }
 
     /// The tokens that begin with a byte, but those of digits only.
@@ -370,7 +255,7 @@ impl<'r> TokenIndex<'r> {
 
     /// The plain tokens that are not of common characters, by sets of characters, the empty one standing for any: the set, the tokens, and
     /// how many characters each has.
-    pub(super) fn mixed(&self) -> impl Iterator<Item = (Characters, Sorted<'r>, &'r [u8])> + use<'r> {
+    pub(super) fn mixed(&self) -> impl Iterator<Item = (Characters, Sorted<'r>, &'r [u16])> + use<'r> {
         let (mixed, characters) = (self.mixed, self.characters);
         self.sets.iter().zip(self.places).map(move |(set, [first, count])| {
             let range = *first as usize..(*first as usize).saturating_add(*count as usize);
@@ -466,48 +351,6 @@ impl<'r> TokenIndex<'r> {
     }
 }
 
-impl<'r> Sorted<'r> {
-    fn open(cutter: &mut Cutter<'r>, len: u32, start: fn(&[u8]) -> usize) -> Result<Self> {
-        let len = len as usize;
-        let (ids, shared, ahead) = (cutter.cut(len)?, cutter.cut(len)?, cutter.cut(len)?);
-        Ok(Self { ids, shared, ahead, start })
-    }
-
-    fn sections(&self) -> [&'r [u8]; 3] {
-        [bytemuck::cast_slice(self.ids), self.shared, bytemuck::cast_slice(self.ahead)]
-    }
-
-    pub fn part(&self, range: Range<usize>) -> Self {
-        let Self { ids, shared, ahead, start } = *self;
-        let (ids, shared) = (ids.get(range.clone()), shared.get(range.clone()));
-        let ahead = ahead.get(range).unwrap_or_default();
-        Self { ids: ids.unwrap_or_default(), shared: shared.unwrap_or_default(), ahead, start }
-    }
-
-    /// The bytes of a token before its text, and the text.
-    pub fn text<'t>(&self, tokenizer: &Tokenizer<'t>, index: usize) -> (&'t [u8], &'t [u8]) {
-        let bytes = tokenizer.token_bytes(self.ids[index]).unwrap_or_default();
-        bytes.split_at((self.start)(bytes))
-    }
-
-    /// Asks for the bytes of tokens soon to come.
-    pub fn ask(&self, tokenizer: &Tokenizer<'_>, index: usize) {
-        let id = |ahead: usize| self.ids.get(index + ahead).copied().unwrap_or_default();
-        tokenizer.ask_token(id(16), id(8));
-    }
-
-    /// The next behind one that shares at most `depth` bytes with it.
-    pub fn next(&self, index: usize, depth: usize) -> usize {
-        let mut next = index + 1;
-        while let Some(shared) = self.shared.get(next)
-            && usize::from(*shared) > depth
-        {
-            next += usize::from(self.ahead[next]).max(1);
-        }
-        next
-    }
-}
-
 struct Parts<'r> {
     all: Unsorted<'r>,
     firsts: &'r mut [u32],
@@ -531,13 +374,7 @@ struct Mixed<'r> {
     /// Where each set is.
     table: Table<'r>,
     tokens: Unsorted<'r>,
-    characters: &'r mut [u8],
-}
-
-struct Unsorted<'r> {
-    ids: List<'r, u32>,
-    shared: &'r mut [u8],
-    ahead: &'r mut [u16],
+    characters: &'r mut [u16],
 }
 
 impl<'r> Parts<'r> {
@@ -599,7 +436,7 @@ impl<'r> Mixed<'r> {
     }
 
     /// Puts the tokens that were counted in the order of their sets, and sorts those of each.
-    fn fill(mut self, tokenizer: &Tokenizer<'_>) -> (&'r [Characters], &'r [[u32; 2]], Sorted<'r>, &'r [u8]) {
+    fn fill(mut self, tokenizer: &Tokenizer<'_>) -> (&'r [Characters], &'r [[u32; 2]], Sorted<'r>, &'r [u16]) {
         let mut begin = 0;
         for [first, count] in self.places.iter_mut() {
             *first = begin;
@@ -620,106 +457,9 @@ impl<'r> Mixed<'r> {
         }
         for (count, id) in self.characters.iter_mut().zip(self.tokens.ids.iter()) {
             let bytes = tokenizer.token_bytes(*id).unwrap_or_default();
-            *count = characters_of(bytes).map_or(0, |(_, count)| count.min(u8::MAX.into()) as u8);
+            *count = characters_of(bytes).map_or(0, |(_, count)| count as u16);
         }
         let characters = &self.characters[..self.tokens.ids.len()];
         (self.sets.freeze(), self.places.freeze(), self.tokens.look_ahead(|_| 0), characters)
     }
-}
-
-/// A text whose border to the one before it has not been found.
-const UNKNOWN: u8 = u8::MAX;
-/// Of longer texts it is enough to know that they share so much.
-const SHARED_MAX: usize = 254;
-/// So many texts are sorted by comparing them.
-const FEW: usize = 24;
-
-impl<'r> Unsorted<'r> {
-    fn carve(carver: &mut Carver<'r>, len: usize) -> Result<Self> {
-        Ok(Self { ids: carver.list(len)?, shared: carver.filled(len, UNKNOWN)?, ahead: carver.filled(len, 0)? })
-    }
-
-    fn sort(mut self, tokenizer: &Tokenizer<'_>, start: fn(&[u8]) -> usize) -> Sorted<'r> {
-        let shared = &mut self.shared[..self.ids.len()];
-        sort(&mut self.ids, shared, tokenizer, start);
-        self.look_ahead(start)
-    }
-
-    /// Finds how far what shares more can be passed over.
-    fn look_ahead(self, start: fn(&[u8]) -> usize) -> Sorted<'r> {
-        let Self { ids, shared, ahead } = self;
-        let len = ids.len();
-        for index in (0..len).rev() {
-            let mut next = index + 1;
-            while next < len && shared[next] >= shared[index] {
-                next += usize::from(ahead[next]);
-            }
-            ahead[index] = (next - index).min(u16::MAX.into()) as u16;
-        }
-        Sorted { ids: ids.freeze(), shared: &shared[..len], ahead: &ahead[..len], start }
-    }
-}
-
-/// Sorts texts by their first byte, then those with the same first byte by their second, and so on. The time grows with the bytes, and
-/// where two texts part says what they share.
-fn sort(ids: &mut [u32], shared: &mut [u8], tokenizer: &Tokenizer<'_>, start: fn(&[u8]) -> usize) {
-    // 0 is the end of a text.
-    let key = |id: u32, depth: usize| {
-        let bytes = tokenizer.token_bytes(id).unwrap_or_default();
-        bytes.get(start(bytes) + depth).map_or(0, |byte| usize::from(*byte) + 1)
-    };
-    if let Some(first) = shared.first_mut() {
-        *first = 0;
-    }
-    let (mut at, mut depth) = (0, 0);
-    while at < ids.len() {
-        let behind = &shared[at + 1..];
-        let end = at + 1 + behind.iter().position(|shared| *shared != UNKNOWN).unwrap_or(behind.len());
-        if end - at <= FEW {
-            sort_few(&mut ids[at..end], &mut shared[at..end], tokenizer, start);
-            at = end;
-            depth = shared.get(at).map_or(0, |shared| usize::from(*shared) + 1);
-        } else {
-            split(&mut ids[at..end], &mut shared[at..end], depth, |id| key(id, depth));
-            depth += 1;
-        }
-    }
-}
-
-fn sort_few(ids: &mut [u32], shared: &mut [u8], tokenizer: &Tokenizer<'_>, start: fn(&[u8]) -> usize) {
-    let text = |id: u32| {
-        let bytes = tokenizer.token_bytes(id).unwrap_or_default();
-        &bytes[start(bytes)..]
-    };
-    ids.sort_unstable_by(|left, right| text(*left).cmp(text(*right)));
-    for index in 1..ids.len() {
-        let pairs = text(ids[index - 1]).iter().zip(text(ids[index]));
-        let same = pairs.take_while(|(left, right)| left == right).count();
-        shared[index] = same.min(SHARED_MAX) as u8;
-    }
-}
-
-/// Sorts texts that share `depth` bytes by the next byte, in place, and marks where it changes and where texts end.
-fn split(ids: &mut [u32], shared: &mut [u8], depth: usize, key: impl Fn(u32) -> usize) {
-    let mut ends = [0; 257];
-    ids.iter().for_each(|id| ends[key(*id)] += 1);
-    let ended = ends[0];
-    let mut end = 0;
-    let mut next = ends.each_mut().map(|count| {
-        let begin = end;
-        end += *count;
-        *count = end;
-        begin
-    });
-    for bucket in 0..ends.len() {
-        while next[bucket] < ends[bucket] {
-            let place = next[bucket];
-            let of = key(ids[place]);
-            ids.swap(place, next[of]);
-            next[of] += 1;
-        }
-    }
-    let mark = depth.min(SHARED_MAX) as u8;
-    let begins = ends.into_iter().filter(|begin| *begin < ids.len()).chain(0..ended);
-    begins.filter(|begin| *begin > 0).for_each(|begin| shared[begin] = mark);
 }

@@ -17,7 +17,9 @@ mod mask;
 mod number;
 mod program;
 mod regex;
+mod sorted;
 mod table;
+mod tokens;
 
 use core::fmt;
 use core::mem::MaybeUninit;
