@@ -1277,7 +1277,7 @@ int32_t ossicle_session_save(const ossicle_session *session,
                              size_t buffer_size,
                              size_t *size);
 
-// The session holds what another held when it was saved: of the same model and precision, with any kernels and threads, and
+// The session holds what another held when it was saved: of the same model, precision and adapters, with any kernels and threads, and
 // of any size that fits in here. It goes on with the same bits.
 //
 // `bytes`: what ossicle_session_save wrote.
@@ -1291,7 +1291,7 @@ int32_t ossicle_session_restore(ossicle_session *session,
                                 ossicle_bytes bytes,
                                 ossicle_error *error);
 
-// The session holds what another holds, of the same model and precision and of any size that fits in here; it goes on with the
+// The session holds what another holds, of the same model, precision and adapters and of any size that fits in here; it goes on with the
 // same bits, and neither notices the other. A batch under way in the other is no part of it.
 //
 // `origin`: the other session.
@@ -1639,7 +1639,7 @@ int32_t ossicle_generation_save(const ossicle_generation *generation,
                                 size_t buffer_size,
                                 size_t *size);
 
-// Makes a conversation that was saved the whole conversation: with the same model and precision, with any kernels and threads,
+// Makes a conversation that was saved the whole conversation: with the same model, precision and adapters, with any kernels and threads,
 // and in any size that it fits in. A turn that is under way is over.
 //
 // `bytes`: what ossicle_generation_save wrote.

@@ -234,7 +234,7 @@ pub unsafe extern "C" fn ossicle_generation_save(
     })
 }
 
-/// Makes a conversation that was saved the whole conversation: with the same model and precision, with any kernels and threads,
+/// Makes a conversation that was saved the whole conversation: with the same model, precision and adapters, with any kernels and threads,
 /// and in any size that it fits in. A turn that is under way is over.
 ///
 /// `bytes`: what ossicle_generation_save wrote.

@@ -296,7 +296,7 @@ pub unsafe extern "C" fn ossicle_session_save(
     })
 }
 
-/// The session holds what another held when it was saved: of the same model and precision, with any kernels and threads, and
+/// The session holds what another held when it was saved: of the same model, precision and adapters, with any kernels and threads, and
 /// of any size that fits in here. It goes on with the same bits.
 ///
 /// `bytes`: what ossicle_session_save wrote.
@@ -320,7 +320,7 @@ pub unsafe extern "C" fn ossicle_session_restore(
     })
 }
 
-/// The session holds what another holds, of the same model and precision and of any size that fits in here; it goes on with the
+/// The session holds what another holds, of the same model, precision and adapters and of any size that fits in here; it goes on with the
 /// same bits, and neither notices the other. A batch under way in the other is no part of it.
 ///
 /// `origin`: the other session.

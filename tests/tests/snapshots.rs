@@ -190,7 +190,7 @@ fn a_fork_is_of_the_same_model_and_precision_and_fits() {
                 assert_eq!(session.fork_from(origin), Err(error));
                 assert!(saved(session) == before);
             };
-            let state = Error::State("a session of the same model and precision");
+            let state = Error::State("a session of the same model, precision and adapters");
             with_session(model, fastest(), &config(64, 64, Precision::Precise), |origin| refuse(origin, state));
             with_model(&fixture.gguf, |twin| {
                 with_session(twin, fastest(), &config(64, 64, Precision::Standard), |origin| refuse(origin, state));

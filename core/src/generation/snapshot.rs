@@ -74,7 +74,7 @@ impl Generation<'_, '_> {
         Ok(true)
     }
 
-    /// Makes the conversation of another generation with the same model and precision this one's too, with all that its session has
+    /// Makes the conversation of another generation with the same model, precision and adapters this one's too, with all that its session has
     /// taken in. A turn under way here is over; one there stays, and of it this conversation has what was said so far. Neither
     /// notices what becomes of the other.
     ///

@@ -23,7 +23,7 @@ impl Session<'_, '_> {
         writer.finish();
     }
 
-    /// Holds what another session held when it was saved: of the same model and precision, in any layout of its files and of
+    /// Holds what another session held when it was saved: of the same model, precision and adapters, in any layout of its files and of
     /// any size that fits in here. Afterwards [`Session::rewind`] reaches as far back as it did there, or as this session's
     /// size allows.
     ///
