@@ -587,7 +587,7 @@ typedef struct {
 typedef struct {
     // sizeof (ossicle_adapted).
     uint32_t struct_size;
-    // What it counts, besides what its file says; 0 for nothing.
+    // What it counts, besides what its file says; 0 for 1.
     float scale;
     // The adapter.
     const ossicle_adapter *adapter;

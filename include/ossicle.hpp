@@ -242,7 +242,8 @@ class tokenizer : public owned<ossicle_tokenizer> {
     }
 };
 
-/// What fine-tuning changed in a model. The model and the bytes of the adapter have to outlive it.
+/// What fine-tuning changed in a model. The model and the bytes of the adapter have to outlive it, and it has to outlive the sessions and
+/// conversations that have it.
 class adapter : public owned<ossicle_adapter> {
   public:
     static result<adapter> from_bytes(const model &model, ossicle_bytes file, ossicle_bytes config_json = {}) {
@@ -255,7 +256,7 @@ class adapter : public owned<ossicle_adapter> {
                     },
                     adapter());
     }
-    /// For `adapt`, of sessions and conversations.
+    /// For `adapt`, of sessions and conversations. A scale of 0 stands for 1.
     ossicle_adapted scaled(float scale = 1) const noexcept {
         auto adapted = defaults<ossicle_adapted>();
         adapted.scale = scale;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use clap::Args;
-use indicatif::{HumanBytes, ProgressBar};
+use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use ossicle_host::hub::{Hub, Repository, choose};
 
 /// Arguments of `ossicle pull`.
@@ -28,17 +28,22 @@ pub struct RemoveArguments {
 pub fn pull(arguments: &PullArguments) -> Result<()> {
     let hub = Hub::from_env()?;
     let repository = Repository::parse(&arguments.repository)?;
-    let names = choose(&hub.files(&repository)?, arguments.file.as_deref())?;
+    let listing = hub.files(&repository)?;
     let mut paths = Vec::new();
-    for name in &names {
-        paths.push(hub.fetch(&repository, name, ProgressBar::new(0))?);
+    for name in choose(&listing.names, arguments.file.as_deref())? {
+        let style = ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}")?;
+        let bar = ProgressBar::new(0).with_style(style).with_message(name.clone());
+        let path = hub.fetch(&repository, &listing, &name, &mut |size, have| {
+            bar.set_length(size);
+            bar.set_position(have);
+        })?;
+        bar.finish_and_clear();
+        paths.push(path);
     }
-    let path = match &paths[..] {
-        [path, ..] if path.extension().is_some_and(|extension| extension == "gguf") => path.clone(),
-        [path, ..] => path.parent().unwrap_or(Path::new("")).to_owned(),
-        [] => bail!("{}: expected at least one file", arguments.repository),
-    };
-    println!("{}", path.display());
+    hub.finish(&repository, &listing)?;
+    let Some(first) = paths.first() else { bail!("{}: expected at least one file", arguments.repository) };
+    let is_one = arguments.file.is_some() || first.extension().is_some_and(|extension| extension == "gguf");
+    println!("{}", if is_one { first } else { first.parent().unwrap_or(first) }.display());
     Ok(())
 }
 
@@ -59,12 +64,20 @@ pub fn remove(arguments: &RemoveArguments) -> Result<()> {
     Ok(())
 }
 
-/// The path itself, if it is there; or, where it is the name of a repository in the cache, the folder of that.
+/// The path itself, if it is there; or, where it is the name of a repository in the cache, the folder of that, or the file that is named
+/// behind it.
 pub fn resolve(path: &Path) -> Result<PathBuf> {
     let name = path.to_str().unwrap_or_default();
-    let Some(repository) = Repository::parse(name).ok().filter(|_| !path.exists()) else { return Ok(path.to_owned()) };
-    match Hub::from_env()?.folder(&repository) {
-        Some(folder) => Ok(folder),
-        None => bail!("{name}: expected a file or folder, or a model that `ossicle pull {name}` has fetched"),
+    let end = name.match_indices('/').nth(1).map_or(name.len(), |(at, _)| at);
+    let (repository, file) = name.split_at(end);
+    let Some(repository) = Repository::parse(repository).ok().filter(|_| !path.exists()) else {
+        return Ok(path.to_owned());
+    };
+    let found = Hub::from_env()?.folder(&repository).map(|folder| folder.join(file.trim_start_matches('/')));
+    match found.filter(|found| found.exists()) {
+        Some(found) => Ok(found),
+        None => {
+            bail!("{name}: expected a file or folder, or a model that `ossicle pull {}` has fetched", repository.id)
+        }
     }
 }

@@ -170,19 +170,18 @@ fn browser(engine: &str) -> Result<NewWeb> {
     Ok(Arc::new(move || Box::new(web.clone())))
 }
 
-/// By the repository that it was fetched from, the size that was published, or the name of its file; the vendor's models that judge
-/// by a policy are as large as the others, and are known by the latter.
+/// Published sizes by their names, others by the repository that they were fetched from, or by their file. The vendor's models that
+/// judge by a policy are as large as the others, and are known by their path.
 fn default_name(config: &Config, path: &Path) -> String {
     let parts = || path.components().rev().filter_map(|part| part.as_os_str().to_str());
-    if let Some((_, name)) = parts().find_map(|part| part.strip_prefix("models--")?.split_once("--")) {
-        return name.to_owned();
-    }
-    let judges = parts().take(2).any(|part| part.contains("safeguard"));
-    match (config.layers, config.hidden, judges) {
-        (24, 2880, false) => "gpt-oss-20b".to_owned(),
-        (24, 2880, true) => "gpt-oss-safeguard-20b".to_owned(),
-        (36, 2880, false) => "gpt-oss-120b".to_owned(),
-        (36, 2880, true) => "gpt-oss-safeguard-120b".to_owned(),
+    let repository = parts().find_map(|part| part.strip_prefix("models--")?.split_once("--"));
+    let judges = parts().take(2).chain(repository.map(|(_, name)| name)).any(|part| part.contains("safeguard"));
+    match (config.layers, config.hidden, judges, repository) {
+        (24, 2880, false, _) => "gpt-oss-20b".to_owned(),
+        (24, 2880, true, _) => "gpt-oss-safeguard-20b".to_owned(),
+        (36, 2880, false, _) => "gpt-oss-120b".to_owned(),
+        (36, 2880, true, _) => "gpt-oss-safeguard-120b".to_owned(),
+        (.., Some((_, name))) => name.to_owned(),
         _ => path.file_stem().map_or_else(|| "model".to_owned(), |stem| stem.to_string_lossy().into_owned()),
     }
 }

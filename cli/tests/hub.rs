@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 
+use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
@@ -16,10 +17,14 @@ const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 #[derive(Default)]
 struct Mirror {
     files: BTreeMap<String, Vec<u8>>,
-    /// Breaks off after so many bytes, once.
-    breaks_at: Option<usize>,
-    /// Says of each file the checksum of nothing.
-    lies: bool,
+    /// Each connection ends after so many bytes.
+    breaks_after: Option<usize>,
+    /// Sends all, whatever part of it is asked for.
+    sends_all: bool,
+    /// What it says in place of each checksum.
+    checksum: Option<String>,
+    /// Where files really are, if elsewhere.
+    elsewhere: Option<String>,
     /// "METHOD PATH RANGE TOKEN" of each request.
     seen: Vec<String>,
 }
@@ -54,38 +59,57 @@ fn answer(mut stream: &TcpStream, mirror: &Shared) -> std::io::Result<()> {
         }
     }
     let mut mirror = mirror.lock().expect("a mirror");
-    let path = request.split(' ').nth(1).expect("a path").to_owned();
-    mirror.seen.push(format!("{path} {} {token}", range.as_deref().unwrap_or("-")));
-    if path.starts_with("/api/models/owner/model/revision/main") {
+    let (method, path) = request.split_once(' ').expect("a method");
+    let path = path.split(' ').next().expect("a path").to_owned();
+    mirror.seen.push(format!("{method} {path} {} {token}", range.as_deref().unwrap_or("-")));
+    if path == "/api/models/owner/model/revision/main" {
         let names: Vec<_> = mirror.files.keys().map(|name| format!("{{\"rfilename\":\"{name}\"}}")).collect();
         let text = format!("{{\"sha\":\"{COMMIT}\",\"siblings\":[{}]}}", names.join(","));
         let head = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: application/json\r\n";
         return write!(stream, "{head}Content-Length: {}\r\n\r\n{text}", text.len());
     }
-    let name = path.strip_prefix("/owner/model/resolve/main/").unwrap_or("");
+    let name = path.strip_prefix(&format!("/owner/model/resolve/{COMMIT}/")).unwrap_or("");
     let Some(bytes) = mirror.files.get(name).cloned() else {
         return write!(stream, "HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
     };
-    let (first, last) =
-        range.as_deref().and_then(|range| range.strip_prefix("bytes=")?.split_once('-')).unwrap_or(("0", ""));
-    let (first, last) = (first.parse::<usize>().unwrap_or(0), last.parse().unwrap_or(bytes.len() - 1));
-    let sum = if mirror.lies { Sha256::digest(b"") } else { Sha256::digest(&bytes) };
-    let sum: String = sum.iter().map(|byte| format!("{byte:02x}")).collect();
-    write!(
-        stream,
-        "HTTP/1.1 206 Partial Content\r\nConnection: close\r\nETag: \"{sum}\"\r\nX-Repo-Commit: {COMMIT}\r\n\
-         Content-Range: bytes {first}-{last}/{}\r\nContent-Length: {}\r\n\r\n",
-        bytes.len(),
-        last + 1 - first
-    )?;
-    let end = match mirror.breaks_at {
-        Some(size) if last > size => {
-            mirror.breaks_at = None;
-            size
+    let sum = match &mirror.checksum {
+        Some(sum) => sum.clone(),
+        // As the hub names small files, and large ones.
+        None if bytes.len() < 10_000 => {
+            let head = format!("blob {}\0", bytes.len()).into_bytes();
+            hex(&Sha1::digest([&head[..], &bytes].concat()))
         }
-        _ => last + 1,
+        None => hex(&Sha256::digest(&bytes)),
     };
+    let about = format!("Connection: close\r\nETag: W/\"{sum}\"\r\nX-Repo-Commit: {COMMIT}\r\n");
+    if let Some(elsewhere) = &mirror.elsewhere {
+        let size = bytes.len();
+        let more = format!("X-Linked-ETag: \"{sum}\"\r\nX-Linked-Size: {size}\r\nLocation: {elsewhere}{path}\r\n");
+        return write!(stream, "HTTP/1.1 302 Found\r\n{about}{more}Content-Length: 0\r\n\r\n");
+    }
+    let first =
+        range.as_deref().and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse::<usize>().ok());
+    let first = first.filter(|_| !mirror.sends_all);
+    let size = bytes.len();
+    match first {
+        Some(first) => write!(
+            stream,
+            "HTTP/1.1 206 Partial Content\r\n{about}Content-Range: bytes {first}-{}/{size}\r\nContent-Length: {}\r\n\r\n",
+            size - 1,
+            size - first
+        )?,
+        None => write!(stream, "HTTP/1.1 200 OK\r\n{about}Content-Length: {size}\r\n\r\n")?,
+    }
+    if method == "HEAD" {
+        return Ok(());
+    }
+    let first = first.unwrap_or(0);
+    let end = mirror.breaks_after.map_or(size, |most| size.min(first + most));
     stream.write_all(&bytes[first..end])
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A cache of its own, gone at the end.
@@ -162,7 +186,7 @@ fn a_checkpoint_is_fetched_once_and_then_known_by_its_name() {
 
     let before = shared.lock().expect("a mirror").seen.len();
     assert_eq!(home.succeeds(&endpoint, &["pull", "owner/model"]), folder);
-    assert_eq!(shared.lock().expect("a mirror").seen.len(), before + 1, "only what there is was asked");
+    assert_eq!(shared.lock().expect("a mirror").seen.len(), before + 1, "only what there is was asked for");
     assert_eq!(home.succeeds("", &["pull", "owner/model"]), folder, "without a network, too");
     assert!(home.succeeds("", &["list"]).contains("owner/model"));
     home.succeeds("", &["rm", "owner/model"]);
@@ -174,27 +198,81 @@ fn a_checkpoint_is_fetched_once_and_then_known_by_its_name() {
 #[test]
 fn what_breaks_off_is_gone_on_with() {
     let shared = mirror("tiny-a/gguf", &[]);
-    shared.lock().expect("a mirror").breaks_at = Some(100_000);
     let (endpoint, home) = (serve(&shared), Home::new("broken"));
     let choice = home.fails(&endpoint, &["pull", "owner/model"]);
     assert!(choice.contains("tiny-a.gguf") && choice.contains("tiny-a-q8_0.gguf"), "{choice}");
 
-    let path = home.succeeds(&endpoint, &["pull", "owner/model", "--file", "tiny-a.gguf"]);
-    assert_eq!(fs::read(path.trim()).expect("a file"), fs::read(data("tiny-a/gguf/tiny-a.gguf")).expect("the fixture"));
+    // Too often for one run; the next one goes on.
+    let pull = ["pull", "owner/model", "--file", "tiny-a.gguf"];
+    shared.lock().expect("a mirror").breaks_after = Some(70_000);
+    home.fails(&endpoint, &pull);
+    shared.lock().expect("a mirror").breaks_after = Some(150_000);
+    let path = home.succeeds(&endpoint, &pull);
+    let expected = fs::read(data("tiny-a/gguf/tiny-a.gguf")).expect("the fixture");
+    assert!(fs::read(path.trim()).expect("a file") == expected);
     let seen = shared.lock().expect("a mirror").seen.clone();
-    assert!(seen.iter().any(|request| request.contains("bytes=100000-")), "{seen:?}");
+    assert!(seen.iter().any(|request| request.contains("bytes=420000-")), "{seen:?}");
     home.succeeds("", &["run", "--model", "owner/model", "--max-tokens", "3", "--reasoning-tokens", "0", "Hello"]);
+
+    // Another file that breaks off, at a server that knows no parts.
+    let pull = ["pull", "owner/model", "--file", "tiny-a-q8_0.gguf"];
+    shared.lock().expect("a mirror").breaks_after = Some(1000);
+    home.fails(&endpoint, &pull);
+    {
+        let mut mirror = shared.lock().expect("a mirror");
+        (mirror.breaks_after, mirror.sends_all) = (None, true);
+    }
+    let path = home.succeeds(&endpoint, &pull);
+    assert!(
+        fs::read(path.trim()).expect("a file") == fs::read(data("tiny-a/gguf/tiny-a-q8_0.gguf")).expect("the fixture")
+    );
+    let several = home.fails("", &["info", "owner/model"]);
+    assert!(several.contains("the name of one"), "{several}");
+    home.succeeds("", &["info", "owner/model/tiny-a-q8_0.gguf"]);
 }
 
 #[test]
 fn what_has_another_checksum_is_removed() {
-    let shared = mirror("tiny-a/gguf", &[]);
-    shared.lock().expect("a mirror").lies = true;
-    let (endpoint, home) = (serve(&shared), Home::new("lies"));
-    let refused = home.fails(&endpoint, &["pull", "owner/model", "--file", "tiny-a.gguf"]);
-    assert!(refused.contains("SHA-256"), "{refused}");
-    shared.lock().expect("a mirror").lies = false;
-    home.succeeds(&endpoint, &["pull", "owner/model", "--file", "tiny-a.gguf"]);
+    for (file, kind) in [("tiny-a.gguf", 64), ("small.gguf", 40)] {
+        let shared = mirror("tiny-a/gguf", &["small.gguf"]);
+        shared.lock().expect("a mirror").checksum = Some("0".repeat(kind));
+        let (endpoint, home) = (serve(&shared), Home::new(&format!("lies-{kind}")));
+        let refused = home.fails(&endpoint, &["pull", "owner/model", "--file", file]);
+        assert!(refused.contains("expected the checksum 000"), "{refused}");
+        assert!(home.fails("", &["info", &format!("owner/model/{file}")]).contains("ossicle pull"));
+        shared.lock().expect("a mirror").checksum = None;
+        home.succeeds(&endpoint, &["pull", "owner/model", "--file", file]);
+    }
+}
+
+#[test]
+fn files_may_be_elsewhere_where_the_token_does_not_go() {
+    let (shared, other) = (mirror("tiny-a/gguf", &[]), mirror("tiny-a/gguf", &[]));
+    shared.lock().expect("a mirror").elsewhere = Some(serve(&other));
+    let (endpoint, home) = (serve(&shared), Home::new("elsewhere"));
+    let path = home.succeeds(&endpoint, &["pull", "owner/model", "--file", "tiny-a.gguf"]);
+    assert!(fs::read(path.trim()).expect("a file") == fs::read(data("tiny-a/gguf/tiny-a.gguf")).expect("the fixture"));
+    let seen = other.lock().expect("a mirror").seen.clone();
+    assert!(seen.len() == 1 && seen.iter().all(|request| !request.contains("secret")), "{seen:?}");
+
+    // Round and round.
+    shared.lock().expect("a mirror").elsewhere = Some(String::new());
+    let endless = home.fails(&endpoint, &["pull", "owner/model", "--file", "tiny-a-q8_0.gguf"]);
+    assert!(endless.contains("redirections"), "{endless}");
+}
+
+#[test]
+fn what_the_hub_says_leads_nowhere_else() {
+    let home = Home::new("hostile");
+    let outside = home.0.with_extension("outside");
+    for checksum in [outside.to_str().expect("UTF-8"), "../../../outside", "..", ""] {
+        let shared = mirror("tiny-a/gguf", &["../../outside", "/etc/outside"]);
+        shared.lock().expect("a mirror").checksum = Some(checksum.to_owned());
+        let endpoint = serve(&shared);
+        home.fails(&endpoint, &["pull", "owner/model", "--file", "tiny-a.gguf"]);
+        home.fails(&endpoint, &["pull", "owner/model", "--file", "../../outside"]);
+        assert!(!outside.exists());
+    }
 }
 
 #[test]
@@ -222,10 +300,19 @@ fn a_server_calls_a_model_by_the_name_of_its_repository() {
 #[test]
 fn names_lead_nowhere_else() {
     let home = Home::new("names");
-    for name in
-        ["model", "../model", "owner/..", "owner/model/more", "owner/.model", "owner/model@../main", "owner/mo del"]
-    {
+    for name in [
+        "model",
+        "../model",
+        "owner/..",
+        "owner/model/more",
+        "owner/.model",
+        "owner/model@../main",
+        "owner/mo del",
+        "a--b/c",
+    ] {
         assert!(home.fails("", &["pull", name]).contains("expected OWNER/NAME"), "{name}");
-        assert!(!home.run("", &["rm", name]).status.success(), "{name}");
+        assert!(home.fails("", &["rm", name]).contains("expected"), "{name}");
     }
+    fs::create_dir_all(home.0.join("hub/models--owner--model")).expect("a folder");
+    assert!(home.fails("", &["rm", "owner/model@main"]).contains("no revision"));
 }

@@ -49,7 +49,7 @@ unsafe impl Versioned for ossicle_adapter_config {}
 pub struct ossicle_adapted {
     /// sizeof (ossicle_adapted).
     pub struct_size: u32,
-    /// What it counts, besides what its file says; 0 for nothing.
+    /// What it counts, besides what its file says; 0 for 1.
     pub scale: f32,
     /// The adapter.
     pub adapter: *const ossicle_adapter,
@@ -170,7 +170,7 @@ unsafe fn adapted(adapters: *const ossicle_adapted, count: usize) -> Result<Opti
         // SAFETY: within the array; as the header says of the adapter.
         let element = unsafe {
             let element = list.get(index)?;
-            (*shared(element.adapter)?, element.scale)
+            (*shared(element.adapter)?, if element.scale == 0.0 { 1.0 } else { element.scale })
         };
         let (all, len) = found.get_or_insert(([element; ADAPTERS_MAX], 0));
         all[index] = element;

@@ -21,12 +21,19 @@ pub struct AdapterFiles {
 }
 
 impl AdapterFiles {
-    /// Maps the adapter at `path`: a GGUF file, a folder that PEFT saved, or the safetensors file in it.
+    /// Maps the adapter at `path`: a GGUF file, a folder that PEFT saved, or the safetensors file in it; or a folder with nothing but
+    /// a GGUF file.
     ///
     /// # Errors
     /// [`OpenError::Io`] with the file's path.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
-        let path = if path.is_dir() { path.join(PEFT_WEIGHTS) } else { path.into() };
+        let path = match path.is_dir() {
+            false => path.into(),
+            true => match gguf_in(path) {
+                Some(gguf) if !path.join(PEFT_WEIGHTS).exists() => gguf,
+                _ => path.join(PEFT_WEIGHTS),
+            },
+        };
         let is_gguf = has_extension(&path, "gguf");
         let config = if is_gguf { None } else { Some(read(&path.with_file_name(PEFT_CONFIG))?) };
         Ok(Self { bytes: map(&path)?, path, config })
@@ -39,6 +46,7 @@ impl AdapterFiles {
     pub fn stamp(&self) -> Result<u64, OpenError> {
         let mut sum = Checksum::EMPTY;
         add_stamp(&mut sum, &self.path)?;
+        self.config.iter().flatten().for_each(|byte| sum.add((*byte).into()));
         Ok(sum.value())
     }
 
@@ -60,4 +68,11 @@ impl AdapterFiles {
         let path = if in_config { self.path.with_file_name(PEFT_CONFIG) } else { self.path.clone() };
         OpenError::Core { path, error }
     }
+}
+
+/// The only GGUF file in a folder.
+fn gguf_in(folder: &Path) -> Option<PathBuf> {
+    let entries = std::fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path());
+    let mut found = entries.filter(|path| has_extension(path, "gguf"));
+    found.next().filter(|_| found.next().is_none())
 }

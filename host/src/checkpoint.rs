@@ -198,8 +198,16 @@ fn files_in(folder: &Path) -> Result<Vec<PathBuf>, OpenError> {
     if !safetensors.is_empty() {
         return Ok(safetensors);
     }
-    match found.iter().find(|path| has_extension(path, "gguf")) {
-        Some(path) => parts_of(path),
+    let gguf: Vec<_> = found.iter().filter(|path| has_extension(path, "gguf")).collect();
+    match gguf.split_first() {
+        Some((first, others)) => {
+            let parts = parts_of(first)?;
+            if let Some(other) = others.iter().find(|other| !parts.contains(other)) {
+                let expected = format!("one model inside, or the name of one: there is also {}", other.display());
+                return Err(OpenError::Format { path: (*first).clone(), expected });
+            }
+            Ok(parts)
+        }
         None => Err(OpenError::Format { path: folder.into(), expected: "a .gguf or .safetensors file inside".into() }),
     }
 }
@@ -219,7 +227,7 @@ fn parts_of(path: &Path) -> Result<Vec<PathBuf>, OpenError> {
 }
 
 /// "model-00002-of-00003.gguf" is a part of "model", which has 3.
-fn split_name(name: &str) -> Option<(&str, u16)> {
+pub(crate) fn split_name(name: &str) -> Option<(&str, u16)> {
     let stem = name.strip_suffix(".gguf")?;
     let (stem, count) = stem.rsplit_once("-of-")?;
     let (stem, part) = stem.rsplit_once('-')?;

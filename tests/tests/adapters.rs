@@ -227,6 +227,31 @@ fn open(model: &Model<'_, '_>, file: Result<AdapterFile<'_>, Error>) -> Result<(
 }
 
 #[test]
+fn a_snapshot_goes_to_another_layout_of_the_model_with_the_same_adapters() {
+    let (fixture, tokens) = (Fixture::load("tiny-a"), tokens());
+    let mut bytes = Vec::new();
+    with_model(&fixture.gguf, |model| {
+        with_adapters(model, &["everything"], |adapters| {
+            let config = sizes(64, 32, Precision::Standard);
+            let mut room = memory(model, &config);
+            let mut session = Session::new(room.region(), model, fastest(), &config).expect("a session");
+            session.adapt(&[(adapters[0], 1.0)]).expect("an adapter of this model");
+            all_logits(&mut session, &tokens, &Alone);
+            session.save(&mut |part| bytes.extend_from_slice(part));
+        });
+    });
+    with_model(&fixture.hf, |model| {
+        with_adapters(model, &["everything"], |adapters| {
+            let config = sizes(64, 32, Precision::Standard);
+            let mut room = memory(model, &config);
+            let mut session = Session::new(room.region(), model, fastest(), &config).expect("a session");
+            session.adapt(&[(adapters[0], 1.0)]).expect("an adapter of this model");
+            session.restore(&bytes).expect("the same model and adapter");
+        });
+    });
+}
+
+#[test]
 fn other_files_are_refused_with_a_place() {
     let weights = std::fs::read(folder().join("everything/adapter_model.safetensors")).expect("the adapter");
     let config = std::fs::read_to_string(folder().join("everything/adapter_config.json")).expect("its configuration");
@@ -241,6 +266,17 @@ fn other_files_are_refused_with_a_place() {
             ("\"alpha_pattern\": {}", "\"alpha_pattern\": {\"q_proj\": 3}", "one alpha for all matrices"),
             ("\"peft_type\": \"LORA\"", "\"peft_type\": \"IA3\"", "LORA as peft_type"),
             ("\"lora_alpha\": 6", "\"lora_alpha\": \"6\"", "a number as lora_alpha"),
+            (
+                "\"alora_invocation_tokens\": null",
+                "\"alora_invocation_tokens\": [3]",
+                "an adapter that counts from the first token on",
+            ),
+            ("\"layer_replication\": null", "\"layer_replication\": [[0, 2]]", "the layers of the model"),
+            (
+                "\"init_lora_weights\": true",
+                "\"init_lora_weights\": \"pissa\"",
+                "an adapter of the model as it was, converted from PiSSA, OLoRA and such",
+            ),
         ] {
             assert!(config.contains(from));
             let error = refused(&weights, &config.replace(from, to));

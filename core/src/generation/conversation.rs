@@ -159,6 +159,7 @@ impl<'r, 'w> Generation<'r, 'w> {
     /// # Errors
     /// As [`Session::adapt`]; [`Error::Capacity`] if what the model was saying cannot be ended for want of room.
     pub fn adapt(&mut self, adapters: &[(Adapter<'r>, f32)]) -> Result<()> {
+        self.session.demand_fit(adapters)?;
         self.close()?;
         self.version += 1;
         self.session.adapt(adapters)?;

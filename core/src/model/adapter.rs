@@ -9,7 +9,7 @@
 use core::mem::MaybeUninit;
 
 use super::config::Config;
-use super::weights::{FIRST_VALUES, Model};
+use super::weights::Model;
 use crate::error::{Error, FileError, Result};
 use crate::file::gguf::Gguf;
 use crate::file::json::{self, Kind};
@@ -23,7 +23,8 @@ use crate::region::{Carver, Layout};
 #[derive(Clone, Copy)]
 pub struct AdapterFile<'w> {
     container: Container<'w>,
-    alpha: f32,
+    /// None if changes count as they are.
+    alpha: Option<f32>,
     /// Whether alpha is divided by the root of the rank, not by the rank.
     by_root: bool,
 }
@@ -51,6 +52,9 @@ impl<'w> AdapterFile<'w> {
                 "general.architecture" => architecture = matches!(value, Some(b"gpt-oss" | b"gptoss")),
                 "adapter.type" => kind = value == Some(b"lora"),
                 "adapter.lora.alpha" => alpha = metadata.value.as_f64(),
+                "adapter.alora.invocation_tokens" => {
+                    return Err(refuse(0, metadata.offset, "an adapter that counts from the first token on", 0));
+                }
                 _ => {}
             }
             Ok(())
@@ -61,7 +65,8 @@ impl<'w> AdapterFile<'w> {
         if !kind {
             return Err(refuse(0, 0, "lora in adapter.type", 0));
         }
-        let alpha = finite(alpha).ok_or(refuse(0, 0, "a number in adapter.lora.alpha", 0))?;
+        // llama.cpp takes 0 for no alpha.
+        let alpha = finite(alpha).filter(|alpha| *alpha != 0.0);
         Ok(Self { container: Container::Gguf(file), alpha, by_root: false })
     }
 
@@ -84,6 +89,21 @@ impl<'w> AdapterFile<'w> {
                 Some("lora_alpha") => alpha = finite(value.as_f64()),
                 Some("use_rslora") => by_root = value.as_bool() == Some(true),
                 Some("use_dora") if !is_off => return refuse(value.offset(), "an adapter without DoRA"),
+                Some("alora_invocation_tokens") if !is_off => {
+                    return refuse(value.offset(), "an adapter that counts from the first token on");
+                }
+                Some("layer_replication") if !is_off => return refuse(value.offset(), "the layers of the model"),
+                // Others change the model too, and PEFT says so until it has converted them.
+                Some("init_lora_weights")
+                    if value
+                        .as_str()
+                        .is_some_and(|way| !matches!(way.plain(), Some("gaussian" | "eva" | "orthogonal"))) =>
+                {
+                    return refuse(
+                        value.offset(),
+                        "an adapter of the model as it was, converted from PiSSA, OLoRA and such",
+                    );
+                }
                 Some("alpha_pattern") if value.as_object().is_some_and(|alphas| alphas.iter().next().is_some()) => {
                     return refuse(value.offset(), "one alpha for all matrices");
                 }
@@ -94,7 +114,7 @@ impl<'w> AdapterFile<'w> {
             return refuse(config.offset(), "LORA as peft_type");
         }
         let Some(alpha) = alpha else { return refuse(config.offset(), "a number as lora_alpha") };
-        Ok(Self { container: Container::Safetensors(file), alpha, by_root })
+        Ok(Self { container: Container::Safetensors(file), alpha: Some(alpha), by_root })
     }
 
     fn for_each_tensor(&self, mut visit: impl FnMut(TensorEntry<'w>) -> Result<()>) -> Result<()> {
@@ -106,7 +126,7 @@ impl<'w> AdapterFile<'w> {
 
     fn scale(&self, rank: usize) -> f32 {
         let rank = rank as f32;
-        self.alpha / if self.by_root { libm::sqrtf(rank) } else { rank }
+        self.alpha.map_or(1.0, |alpha| alpha / if self.by_root { libm::sqrtf(rank) } else { rank })
     }
 }
 
@@ -132,6 +152,9 @@ enum Target {
 
 /// Targets by which an adapter is kept.
 const TARGETS: usize = Target::Down as usize + 1;
+
+/// Of the first halves, so many words are looked at to tell adapters apart.
+const FIRST_WORDS: usize = 64;
 
 /// Targets by which files name them.
 const NAMED: usize = Target::ExpertsInner as usize + 1;
@@ -264,16 +287,6 @@ impl<'r> Change<'r> {
         self.up.slice_rows(expert * self.rank, self.rank)
     }
 
-    fn add_to(&self, sum: &mut Checksum) {
-        sum.add(self.scale.to_bits().into());
-        for matrix in [&self.down, &self.up] {
-            let mut values = [0.0; FIRST_VALUES];
-            let values = &mut values[..matrix.columns().min(FIRST_VALUES)];
-            matrix.read(0, 0, values);
-            values.iter().for_each(|value| sum.add(value.to_bits().into()));
-        }
-    }
-
     /// Those of its outputs that come to outputs `first..end` of the projection; and where among these the first one does, and how
     /// far from each to the next.
     pub fn outputs_within(&self, first: usize, end: usize) -> (core::ops::Range<usize>, usize, usize) {
@@ -299,7 +312,7 @@ impl<'r> Adapter<'r> {
     /// What [`Adapter::new`] takes.
     ///
     /// # Errors
-    /// [`Error::File`] where a tensor is not one of an adapter for this model, or has a type or shape that does not belong there.
+    /// [`Error::File`] where a tensor is by its name not one of an adapter for this model, or holds no numbers.
     pub fn layout<'w>(file: &AdapterFile<'w>, model: &Model<'_, '_>) -> Result<Layout> {
         let mut carver = Carver::measuring();
         Adapter::<'w>::carve(&mut carver, file, model)?;
@@ -309,7 +322,8 @@ impl<'r> Adapter<'r> {
     /// Finds every change, and transposes their second halves.
     ///
     /// # Errors
-    /// As [`Adapter::layout`]; [`Error::RegionTooSmall`] and [`Error::RegionAlign`].
+    /// As [`Adapter::layout`], and [`Error::File`] where a shape does not belong there, or half of a change lacks or comes twice;
+    /// [`Error::RegionTooSmall`] and [`Error::RegionAlign`].
     pub fn new<'w: 'r>(
         region: &'r mut [MaybeUninit<u8>],
         file: &AdapterFile<'w>,
@@ -323,7 +337,8 @@ impl<'r> Adapter<'r> {
         self.rank
     }
 
-    /// A number that another adapter hardly has: a sum over the scales and the first values of its matrices.
+    /// A number that another adapter hardly has, whatever the layout of its model: a sum over the second halves of its changes, and
+    /// the beginnings of the first.
     pub fn fingerprint(&self) -> u64 {
         self.fingerprint
     }
@@ -346,6 +361,9 @@ impl<'r> Adapter<'r> {
         let interleaved = is_interleaved(model);
         let changes = carver.filled([config.layers, TARGETS], None)?;
         let found = carver.try_from_fn([config.layers, NAMED], |_| Ok(Found::default()))?;
+        let mut sum = Checksum::EMPTY;
+        sum.add(file.scale(1).to_bits().into());
+        sum.add(file.by_root.into());
         file.for_each_tensor(|entry| {
             let name = match file.container {
                 Container::Gguf(_) => Name::gguf(entry.name),
@@ -357,8 +375,18 @@ impl<'r> Adapter<'r> {
                 let expected = "the tensor of a layer that the model has";
                 return Err(refuse(0, entry.name_offset, expected, name.layer as u64));
             }
+            if !matches!(entry.dtype, TensorType::F32 | TensorType::F16 | TensorType::Bf16) {
+                return Err(no_numbers(&entry));
+            }
             let transposed = carver.filled(if name.half == Half::Up { entry.data.len() } else { 0 }, 0)?;
             let Some(found) = found.get_mut(name.layer * NAMED + name.target as usize) else { return Ok(()) };
+            // As the file has it, whatever the layout of the model.
+            [name.layer as u64, name.target as u64, name.half as u64].into_iter().for_each(|word| sum.add(word));
+            entry.dims.iter().for_each(|dim| sum.add(*dim));
+            let (words, rest) = entry.data.as_chunks::<8>();
+            let all = if name.half == Half::Up { words } else { &words[..words.len().min(FIRST_WORDS)] };
+            all.iter().for_each(|word| sum.add(u64::from_le_bytes(*word)));
+            rest.iter().for_each(|byte| sum.add((*byte).into()));
             let before = match name.half {
                 Half::Down => found.down.replace(entry),
                 Half::Up => {
@@ -368,15 +396,10 @@ impl<'r> Adapter<'r> {
             };
             if before.is_some() { Err(refuse(0, entry.name_offset, "each half of a change once", 2)) } else { Ok(()) }
         })?;
-        let (mut rank, mut sum) = (0, Checksum::EMPTY);
+        let mut rank = 0;
         for (found, changes) in found.chunks_mut(NAMED).zip(changes.chunks_mut(TARGETS)) {
             resolve(file, config, interleaved, found, changes)?;
-            for (target, change) in changes.iter().enumerate() {
-                let Some(change) = change else { continue };
-                rank = rank.max(change.rank());
-                sum.add(target as u64);
-                change.add_to(&mut sum);
-            }
+            rank = changes.iter().flatten().map(Change::rank).fold(rank, usize::max);
         }
         Ok(Self { changes, rank, fingerprint: sum.value(), model: model.fingerprint(), interleaved })
     }

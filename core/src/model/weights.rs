@@ -231,7 +231,7 @@ impl Model<'_, '_> {
 }
 
 /// So many are in a block of any number format.
-pub(super) const FIRST_VALUES: usize = 32;
+const FIRST_VALUES: usize = 32;
 
 impl Tensor<'_> {
     fn refuse(&self, problem: TensorProblem) -> Error {

@@ -192,6 +192,17 @@ impl<'r, 'w> Session<'r, 'w> {
     /// finite number. The session is as before.
     pub fn adapt(&mut self, adapters: &[(Adapter<'r>, f32)]) -> Result<()> {
         self.demand_rest()?;
+        self.demand_fit(adapters)?;
+        let before = self.fingerprint();
+        self.adaptation.adapters = core::array::from_fn(|index| adapters.get(index).copied());
+        if self.fingerprint() != before {
+            self.go_to(0);
+        }
+        Ok(())
+    }
+
+    /// Refuses adapters that it cannot be given.
+    pub(crate) fn demand_fit(&self, adapters: &[(Adapter<'_>, f32)]) -> Result<()> {
         if adapters.len() > ADAPTERS_MAX {
             return Err(Error::Capacity { what: "adapters", need: adapters.len(), have: ADAPTERS_MAX });
         }
@@ -207,11 +218,6 @@ impl<'r, 'w> Session<'r, 'w> {
             if !weight.is_finite() {
                 return setting("finite numbers that adapters count with");
             }
-        }
-        let before = self.fingerprint();
-        self.adaptation.adapters = core::array::from_fn(|index| adapters.get(index).copied());
-        if self.fingerprint() != before {
-            self.go_to(0);
         }
         Ok(())
     }
