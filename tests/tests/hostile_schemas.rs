@@ -44,9 +44,9 @@ fn allowed(mask: &mut SchemaMask<'_>) -> Result<Vec<u32>> {
 }
 
 fn token(text: &str) -> u32 {
-    let mut ids = (0..o200k_harmony().vocabulary_len() as u32)
-        .filter(|id| o200k_harmony().token_bytes(*id) == Some(text.as_bytes()));
-    ids.next().unwrap()
+    let tokenizer = o200k_harmony();
+    let mut ids = 0..tokenizer.vocabulary_len() as u32;
+    ids.find(|id| tokenizer.token_bytes(*id) == Some(text.as_bytes())).unwrap()
 }
 
 #[test]

@@ -235,7 +235,8 @@ fn sure_text(mask: &mut SchemaMask<'_>, text: &str) -> Vec<u8> {
 
 /// Tokens drawn at random among those that are allowed, to the end of the text.
 fn random_text(mask: &mut SchemaMask<'_>, numbers: &mut Numbers, mut each: impl FnMut(&[u32], &[u32])) -> Vec<u32> {
-    let mut words = vec![0; o200k_harmony().vocabulary_len().div_ceil(32)];
+    let tokenizer = o200k_harmony();
+    let mut words = vec![0; tokenizer.vocabulary_len().div_ceil(32)];
     let mut tokens = Vec::new();
     mask.begin();
     loop {
@@ -247,7 +248,7 @@ fn random_text(mask: &mut SchemaMask<'_>, numbers: &mut Numbers, mut each: impl 
             return tokens;
         }
         // The shortest ones end sooner.
-        let size = |token: &u32| o200k_harmony().token_bytes(*token).unwrap().len();
+        let size = |token: &u32| tokenizer.token_bytes(*token).unwrap().len();
         let drawn = (0..if tokens.len() > 60 { 20 } else { 1 }).map(|_| allowed[numbers.below(allowed.len())]);
         let token = drawn.min_by_key(size).unwrap();
         assert!(mask.accept(token));

@@ -98,10 +98,10 @@ pub struct Workshop<'r> {
     found: List<'r, (u32, u32, u64)>,
     members: List<'r, u32>,
     table: Table<'r>,
-    /// Edges of each state found, by its number.
-    drafts: List<'r, (u32, Edge)>,
-    /// What a text that ends in each of these states is, and whether it can end at all.
+    /// Of each of these states: what a text that ends there is, and whether it can end at all.
     labels: List<'r, (u32, bool)>,
+    /// Behind the last of its edges.
+    ends: List<'r, u32>,
     pending: List<'r, u32>,
     bounds: List<'r, u32>,
     /// When each step of the nondeterministic automaton was last visited.
@@ -125,8 +125,8 @@ impl<'r> Workshop<'r> {
             found: carver.list(states)?,
             members: carver.list(16 * states)?,
             table: Table::new(carver.filled(2 * states, 0)?),
-            drafts: carver.list(8 * states)?,
             labels: carver.list(states)?,
+            ends: carver.list(states)?,
             pending: carver.list(steps)?,
             bounds: carver.list(2 * steps)?,
             visited,
@@ -135,12 +135,17 @@ impl<'r> Workshop<'r> {
         })
     }
 
-    fn begin(&mut self) {
+    /// Returns where the edges of the next automaton begin.
+    fn begin(&mut self, drafts: &mut Drafts<'_>) -> usize {
         self.found.truncate(0);
         self.members.truncate(0);
         self.table.clear();
-        self.drafts.truncate(0);
         self.labels.truncate(0);
+        self.ends.truncate(0);
+        // One that was given up may have left some.
+        let first_edge = drafts.states.last().map_or(0, |state| (state.first + state.count) as usize);
+        drafts.edges.truncate(first_edge);
+        first_edge
     }
 
     fn spend(&mut self, work: usize) -> Parsed<()> {
@@ -211,7 +216,7 @@ impl<'r> Workshop<'r> {
         drafts: &mut Drafts<'_>,
         label_of: &dyn Fn(u32) -> u32,
     ) -> Parsed<u32> {
-        self.begin();
+        let first_edge = self.begin(drafts);
         self.visit += 1;
         for start in starts {
             self.close(*start, true, false)?;
@@ -275,24 +280,20 @@ impl<'r> Workshop<'r> {
                 match &mut last {
                     Some(edge) if edge.target == target && edge.high + 1 == low => edge.high = end - 1,
                     _ => {
-                        self.keep_edge(at, last.take())?;
+                        keep_edge(drafts, last.take())?;
                         last = Some(Edge { low, high: end - 1, target });
                     }
                 }
             }
-            self.keep_edge(at, last)?;
+            keep_edge(drafts, last)?;
+            self.end_state(drafts)?;
             at += 1;
         }
-        self.finish(drafts)
+        self.finish(first_edge, drafts)
     }
 
-    fn keep_edge(&mut self, from: usize, edge: Option<Edge>) -> Parsed<()> {
-        // Surrogates are no characters.
-        let edge = edge.filter(|edge| edge.low < 0xD800 || edge.high > 0xDFFF);
-        match edge {
-            Some(edge) if !self.drafts.push((from as u32, edge)) => Err(TOO_MANY),
-            _ => Ok(()),
-        }
+    fn end_state(&mut self, drafts: &Drafts<'_>) -> Parsed<()> {
+        if self.ends.push(drafts.edges.len() as u32) { Ok(()) } else { Err(TOO_MANY) }
     }
 
     /// The automaton whose states are keys, by a rule: where a character leads, and what a text that ends there is.
@@ -304,7 +305,7 @@ impl<'r> Workshop<'r> {
         next: &dyn Fn(u64, u8) -> Option<u64>,
         is_end: &dyn Fn(u64) -> bool,
     ) -> Parsed<u32> {
-        self.begin();
+        let first_edge = self.begin(drafts);
         self.state_of(start)?;
         let mut at = 0;
         while at < self.found.len() {
@@ -321,15 +322,16 @@ impl<'r> Workshop<'r> {
                 match &mut last {
                     Some(edge) if edge.target == target && edge.high + 1 == character => edge.high = character,
                     _ => {
-                        self.keep_edge(at, last.take())?;
+                        keep_edge(drafts, last.take())?;
                         last = Some(Edge { low: character, high: character, target });
                     }
                 }
             }
-            self.keep_edge(at, last)?;
+            keep_edge(drafts, last)?;
+            self.end_state(drafts)?;
             at += 1;
         }
-        self.finish(drafts)
+        self.finish(first_edge, drafts)
     }
 
     fn state_of(&mut self, key: u64) -> Parsed<u32> {
@@ -342,16 +344,20 @@ impl<'r> Workshop<'r> {
         Ok(state)
     }
 
-    /// Keeps the states from which a text can be completed. Returns the first; [`NONE`] if no text can.
-    fn finish(&mut self, drafts: &mut Drafts<'_>) -> Parsed<u32> {
-        loop {
-            let mut changed = false;
-            for &(from, edge) in self.drafts.iter().rev() {
-                let lives = self.labels[edge.target as usize].1;
-                changed |= lives && !core::mem::replace(&mut self.labels[from as usize].1, true);
-            }
-            if !changed {
-                break;
+    /// Keeps the states from which a text can be completed, of those whose edges are from `first_edge` on. Returns the first; [`NONE`] if no
+    /// text can.
+    fn finish(&mut self, first_edge: usize, drafts: &mut Drafts<'_>) -> Parsed<u32> {
+        let mut changed = true;
+        while core::mem::take(&mut changed) {
+            let mut end = drafts.edges.len();
+            for state in (0..self.labels.len()).rev() {
+                let begin = if state == 0 { first_edge } else { self.ends[state - 1] as usize };
+                let leads_on = |edge: &Edge| self.labels[edge.target as usize].1;
+                if !self.labels[state].1 && drafts.edges[begin..end].iter().any(leads_on) {
+                    self.labels[state].1 = true;
+                    changed = true;
+                }
+                end = begin;
             }
         }
         // Their places among all.
@@ -364,28 +370,33 @@ impl<'r> Workshop<'r> {
             }
             live += u32::from(*lives);
         }
-        let mut edges = self.drafts.iter().peekable();
-        for (at, &(label, lives)) in self.labels.iter().enumerate() {
-            let first = drafts.edges.len() as u32;
-            while let Some((_, edge)) = edges.next_if(|(from, _)| *from as usize == at) {
+        // Edges only move towards the first.
+        let (mut at, mut kept) = (first_edge, first_edge);
+        for (state, &(label, lives)) in self.labels.iter().enumerate() {
+            let first = kept;
+            for edge in at..self.ends[state] as usize {
+                let edge = drafts.edges[edge];
                 let target = self.pending[edge.target as usize];
-                if lives && target != NONE && !drafts.edges.push(Edge { target, ..*edge }) {
-                    return Err(TOO_MANY);
+                if lives && target != NONE {
+                    drafts.edges[kept] = Edge { target, ..edge };
+                    kept += 1;
                 }
             }
+            at = self.ends[state] as usize;
             if !lives {
                 continue;
             }
-            let own = &drafts.edges[first as usize..];
-            let this = self.pending[at];
+            let own = &drafts.edges[first..kept];
+            let this = self.pending[state];
             let is_free = label != NONE && matches!(own, [Edge { low: 0, high: LAST, target }] if *target == this);
             let open = if cover(own.iter(), &ORDINARY) { OPEN_MAX } else { 0 };
             let most = if own.iter().any(|edge| edge.target == this) { OPEN_MAX } else { 0 };
-            let state = State { first, count: own.len() as u32, label, is_free, open, most };
+            let state = State { first: first as u32, count: own.len() as u32, label, is_free, open, most };
             if !drafts.states.push(state) {
                 return Err(TOO_MANY);
             }
         }
+        drafts.edges.truncate(kept);
         let mut changed = true;
         while core::mem::take(&mut changed) {
             for state in (base as usize..drafts.states.len()).rev() {
@@ -399,5 +410,14 @@ impl<'r> Workshop<'r> {
             }
         }
         Ok(self.pending.first().copied().unwrap_or(NONE))
+    }
+}
+
+fn keep_edge(drafts: &mut Drafts<'_>, edge: Option<Edge>) -> Parsed<()> {
+    // Surrogates are no characters.
+    let edge = edge.filter(|edge| edge.low < 0xD800 || edge.high > 0xDFFF);
+    match edge {
+        Some(edge) if !drafts.edges.push(edge) => Err(TOO_MANY),
+        _ => Ok(()),
     }
 }

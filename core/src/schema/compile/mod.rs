@@ -161,7 +161,7 @@ where
             root,
             unsupported,
             workshop: Workshop::carve(carver, size)?,
-            drafts: Drafts { states: carver.list(8192 + 2 * size)?, edges: carver.list(16_384 + 4 * size)? },
+            drafts: Drafts { states: carver.list(8192 + 2 * size)?, edges: carver.list(32_768 + 4 * size)? },
             nodes: carver.list(1024 + size)?,
             heights: carver.list(1024 + size)?,
             lists: carver.list(4096 + 2 * size)?,
