@@ -60,6 +60,35 @@ fn another_session_goes_on_as_the_first_would_have() {
 }
 
 #[test]
+fn a_session_whose_windows_are_longer_goes_on_too() {
+    let fixture = Fixture::load("tiny-a");
+    let tokens = &fixture.sequence("s300").tokens;
+    with_model(&fixture.gguf, |model| {
+        let shorter = SessionConfig { rewind_tokens: 0, ..config(300, 7, Precision::Standard) };
+        with_session(model, fastest(), &shorter, |first| {
+            let expected = all_logits(first, tokens, &Alone);
+            for position in [100, 200, 270] {
+                first.rewind(0).expect("the start is always there");
+                all_logits(first, &tokens[..position], &Alone);
+                let bytes = saved(first);
+                for rewind_tokens in [60, 120] {
+                    let longer = SessionConfig { rewind_tokens, ..config(300, 7, Precision::Standard) };
+                    let go_on = |begin: &dyn Fn(&mut Session<'_, '_>) -> Result<(), Error>| {
+                        with_session(model, fastest(), &longer, |second| {
+                            begin(second).expect("the same model");
+                            let found = all_logits(second, &tokens[position..], &Alone);
+                            assert!(found == expected[position * model.config().vocabulary..]);
+                        });
+                    };
+                    go_on(&|second| second.restore(&bytes));
+                    go_on(&|second| second.fork_from(first));
+                }
+            }
+        });
+    });
+}
+
+#[test]
 fn it_goes_back_as_far_as_the_first_could() {
     let fixture = Fixture::load("tiny-a");
     let tokens = &fixture.sequence("s300").tokens;

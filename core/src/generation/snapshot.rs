@@ -53,9 +53,7 @@ impl Generation<'_, '_> {
     }
 
     /// Spares the session what was computed of a saved prefix, if the conversation begins with its tokens and the session
-    /// holds fewer. A turn under way is over.
-    ///
-    /// Returns whether it did so.
+    /// holds fewer. Returns whether it does; a turn under way is then over.
     ///
     /// # Errors
     /// [`Error::File`] if `bytes` are no saved prefix, not as they were written, or of another model or precision. All is

@@ -158,6 +158,7 @@ impl<'r> KvCache<'r> {
         let (slots, head_dim) = (self.slots(layer), self.head_dim);
         let size = positions.len() * self.row_size();
         for head in &mut self.heads[layer.number * self.kv_heads..][..self.kv_heads] {
+            head.reach(positions.end, slots, head_dim);
             let (saved_keys, rest) = bytes.split_at(size);
             let (saved_values, rest) = rest.split_at(size);
             bytes = rest;
@@ -184,6 +185,7 @@ impl<'r> KvCache<'r> {
         let (slots, head_dim) = (self.slots(layer), self.head_dim);
         let heads = layer.number * self.kv_heads..(layer.number + 1) * self.kv_heads;
         for (head, from) in self.heads[heads.clone()].iter_mut().zip(&origin.heads[heads]) {
+            head.reach(positions.end, slots, head_dim);
             for position in positions.clone() {
                 let (slot, there) = (position % slots, position % origin.slots(layer));
                 match (&mut *head, from) {
@@ -210,6 +212,24 @@ impl<'r> KvCache<'r> {
 
     fn slots(&self, layer: Place) -> usize {
         if layer.windowed { self.ring } else { self.capacity }
+    }
+}
+
+impl HeadCache<'_> {
+    /// All places are there that would be if each position before this one had been written, also where only the last of them are.
+    fn reach(&mut self, end: usize, slots: usize, head_dim: usize) {
+        let len = end.min(slots) * head_dim;
+        let keys_len = end.min(slots).next_multiple_of(KEY_TILE) * head_dim;
+        match self {
+            HeadCache::F16 { keys, values } => {
+                keys.grow(keys_len);
+                values.grow(len);
+            }
+            HeadCache::F32 { keys, values } => {
+                keys.grow(keys_len);
+                values.grow(len);
+            }
+        }
     }
 }
 
