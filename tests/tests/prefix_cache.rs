@@ -265,7 +265,7 @@ fn damaged_and_foreign_files_are_not_believed() {
 #[cfg(unix)]
 #[test]
 fn only_the_owner_can_read_what_is_kept_and_nobody_else_may_write() {
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
     let folder = Folder::new("owner");
     with_generation(|generation| {
         keep(&mut in_folder(generation, &folder.0, LARGE, 0), generation, 1);
@@ -278,6 +278,18 @@ fn only_the_owner_can_read_what_is_kept_and_nobody_else_may_write() {
             let refused = PrefixCache::in_folder(model, Precision::Standard, &folder.0, LARGE, 0);
             assert_eq!(refused.err().map(|error| error.kind()), Some(std::io::ErrorKind::PermissionDenied));
         }
+        fs::set_permissions(&folder.0, fs::Permissions::from_mode(0o700)).expect("its own folder");
+        let file = folder.files("prefix").pop().expect("it was kept");
+        let own = fs::metadata(&file).expect("a file").uid();
+        // Only root can give away what is its own; whoever is not root has a folder that root owns.
+        let can_give = chown(&file, Some(own + 1), None).is_ok();
+        if can_give {
+            assert_eq!(found(&mut in_folder(generation, &folder.0, LARGE, 0), 1), 0, "another user's file");
+            chown(&folder.0, Some(own + 1), None).expect("as before");
+        }
+        let other = if can_give { &folder.0 } else { Path::new("/") };
+        let refused = PrefixCache::in_folder(generation.session().model(), Precision::Standard, other, LARGE, 0);
+        assert_eq!(refused.err().map(|error| error.kind()), Some(std::io::ErrorKind::PermissionDenied));
     });
 }
 

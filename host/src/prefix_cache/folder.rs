@@ -62,6 +62,7 @@ impl Folder {
     /// An entry, which now counts as used.
     pub fn read(&self, key: Key) -> Option<Vec<u8>> {
         let file = File::open(self.whole(key)).ok()?;
+        demand_own(&file.metadata().ok()?).ok()?;
         let mut bytes = Vec::new();
         // Not mapped: whoever cuts a mapped file ends the process.
         (&file).take(self.size).read_to_end(&mut bytes).ok()?;
@@ -132,13 +133,18 @@ impl Written {
     }
 }
 
-/// Refuses a folder that others can write to.
-fn demand_own(folder: &Metadata) -> io::Result<()> {
+/// Refuses what another user owns or can write to. Only Unix tells.
+fn demand_own(found: &Metadata) -> io::Result<()> {
     #[cfg(unix)]
-    if std::os::unix::fs::PermissionsExt::mode(&folder.permissions()) & 0o022 != 0 {
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "others may write to the folder"));
+    {
+        use std::os::unix::fs::MetadataExt;
+        let is_own = found.uid() == rustix::process::geteuid().as_raw();
+        if !is_own || found.mode() & 0o022 != 0 {
+            let why = if is_own { "others may write to it" } else { "it belongs to another user" };
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+        }
     }
-    let _ = folder;
+    let _ = found;
     Ok(())
 }
 

@@ -57,8 +57,8 @@ impl PrefixCache {
     /// changes with the weights: [`crate::Checkpoint::stamp`].
     ///
     /// # Errors
-    /// If the folder cannot be made or read; [`io::ErrorKind::PermissionDenied`] if others may write to it, since what they
-    /// write would be believed.
+    /// If the folder cannot be made or read; [`io::ErrorKind::PermissionDenied`] if it belongs to another user or others may
+    /// write to it, since what they write would be believed. Only Unix tells.
     pub fn in_folder(
         model: &Model<'_, '_>,
         precision: Precision,
