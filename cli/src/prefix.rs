@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use ossicle_core::transformer::Precision;
 use ossicle_host::prefix_cache::PrefixCache;
 
 use crate::open::Opened;
@@ -25,17 +24,17 @@ const FOLDER_SIZE: u64 = 4096;
 
 impl PrefixOptions {
     /// The cache, if there is one: in the folder, or else in so many megabytes of memory.
-    pub fn open(&self, opened: &Opened<'_>, precision: Precision, memory_size: u64) -> Result<Option<PrefixCache>> {
+    pub fn open(&self, opened: &Opened<'_>, memory_size: u64) -> Result<Option<PrefixCache>> {
         let size = |default| self.prefix_cache_size.unwrap_or(default).saturating_mul(1 << 20);
         match &self.prefix_cache {
             Some(path) => {
                 let (size, stamp) = (size(FOLDER_SIZE), opened.stamp()?);
-                let cache = PrefixCache::in_folder(opened.model, precision, path, size, stamp);
+                let cache = PrefixCache::in_folder(path, size, stamp);
                 Ok(Some(cache.with_context(|| path.display().to_string())?))
             }
             None => {
                 let size = size(memory_size);
-                Ok((size > 0).then(|| PrefixCache::in_memory(opened.model, precision, size)))
+                Ok((size > 0).then(|| PrefixCache::in_memory(size)))
             }
         }
     }

@@ -439,8 +439,10 @@ fn today() -> String {
 /// keeps its session where the cache will do as well.
 fn free_slot(engine: &Engine<'_>, slots: &[Slot<'_, '_, '_>], queue: &VecDeque<Waiting>) -> Option<usize> {
     let wanted = &queue.front()?.tokens;
-    let free = slots.iter().enumerate().filter(|(_, slot)| slot.running.is_none());
-    let cached = engine.prefix_cache.as_ref().map_or(0, |cache| cache.longest(wanted));
+    let mut free = slots.iter().enumerate().filter(|(_, slot)| slot.running.is_none()).peekable();
+    // All sessions are alike to the cache, which is asked only if one is free.
+    let session = free.peek()?.1.generation.session();
+    let cached = engine.prefix_cache.as_ref().map_or(0, |cache| cache.longest(session, wanted));
     free.max_by_key(|(_, slot)| (shared(slot, wanted).max(cached), u64::MAX - slot.used)).map(|(index, _)| index)
 }
 
