@@ -455,7 +455,10 @@ fn shared(slot: &Slot<'_, '_, '_>, wanted: &[u32]) -> usize {
 /// Before the sessions end, what they have is kept, if the cache goes on.
 fn leave(engine: &mut Engine<'_>, slots: &mut [Slot<'_, '_, '_>]) {
     if let Some(cache) = engine.prefix_cache.as_mut().filter(|cache| cache.outlasts_process()) {
-        slots.iter_mut().for_each(|slot| cache.keep_last(&slot.generation, &mut slot.due));
+        for slot in slots {
+            cache.wait();
+            cache.keep_last(&slot.generation, &mut slot.due);
+        }
     }
 }
 

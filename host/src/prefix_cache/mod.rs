@@ -81,7 +81,10 @@ impl PrefixCache {
         while let Some(key) = keys.pop().filter(|key| key.tokens > held) {
             let restored = match &mut self.store {
                 Store::Memory(memory) => memory.read(key).map(|bytes| generation.restore_prefix(bytes)),
-                Store::Folder(folder) => folder.read(key).map(|bytes| generation.restore_prefix(&bytes)),
+                Store::Folder(folder) => {
+                    let size = generation.prefix_size(key.tokens);
+                    size.and_then(|size| folder.read(key, size)).map(|bytes| generation.restore_prefix(&bytes))
+                }
             };
             match restored {
                 Some(Ok(true)) => return key.tokens - held,
@@ -103,10 +106,11 @@ impl PrefixCache {
             return;
         }
         let key = Key { tokens: position, sum: self.sums(session, tokens).last().unwrap_or_default() };
+        let Some(size) = generation.prefix_size(position) else { return };
         let save: Save<'_> = &|write| generation.save_prefix(position, write);
         match &mut self.store {
-            Store::Memory(memory) => memory.write(key, save),
-            Store::Folder(folder) => folder.write(key, save),
+            Store::Memory(memory) => memory.write(key, size as u64, save),
+            Store::Folder(folder) => folder.write(key, size as u64, save),
         }
     }
 
@@ -126,6 +130,13 @@ impl PrefixCache {
     pub fn keep_last(&mut self, generation: &Generation<'_, '_>, due: &mut Due) {
         if let Some(end) = due.prompt.take() {
             self.keep(generation, end);
+        }
+    }
+
+    /// Waits until all that was kept is on the disk: until then, what else is to be kept in a folder may not be.
+    pub fn wait(&mut self) {
+        if let Store::Folder(folder) = &mut self.store {
+            folder.wait();
         }
     }
 
