@@ -142,7 +142,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             adapter_rank: opened.adapter_rank(),
             ..default
         };
-        let prefix_cache = arguments.prefixes.open(&opened, session.precision, PREFIX_CACHE_SIZE)?;
+        let prefix_cache = arguments.prefixes.open(&opened, PREFIX_CACHE_SIZE)?;
         let threads = Threads::new(arguments.compute.threads());
         with_tokenizer(&opened, |tokenizer| {
             let url = format!("http://{}", server.address()?);

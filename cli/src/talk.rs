@@ -292,7 +292,7 @@ pub fn with_talk<T>(
         }
         let is_free = masks.iter().all(|(on, _)| *on != Constrained::Answer);
         let pages = (browser.is_some() && is_free).then(Pages::default);
-        let prefix_cache = options.prefixes.open(opened, config.precision, 0)?;
+        let prefix_cache = options.prefixes.open(opened, 0)?;
         let mut talk = Talk {
             guard: Guard::new(gate, audit),
             options,

@@ -440,8 +440,9 @@ fn today() -> String {
 fn free_slot(engine: &Engine<'_>, slots: &[Slot<'_, '_, '_>], queue: &VecDeque<Waiting>) -> Option<usize> {
     let wanted = &queue.front()?.tokens;
     let mut free = slots.iter().enumerate().filter(|(_, slot)| slot.running.is_none()).peekable();
-    free.peek()?;
-    let cached = engine.prefix_cache.as_ref().map_or(0, |cache| cache.longest(wanted));
+    // All sessions are alike to the cache, which is asked only if one is free.
+    let session = free.peek()?.1.generation.session();
+    let cached = engine.prefix_cache.as_ref().map_or(0, |cache| cache.longest(session, wanted));
     free.max_by_key(|(_, slot)| (shared(slot, wanted).max(cached), u64::MAX - slot.used)).map(|(index, _)| index)
 }
 
@@ -454,7 +455,10 @@ fn shared(slot: &Slot<'_, '_, '_>, wanted: &[u32]) -> usize {
 /// Before the sessions end, what they have is kept, if the cache goes on.
 fn leave(engine: &mut Engine<'_>, slots: &mut [Slot<'_, '_, '_>]) {
     if let Some(cache) = engine.prefix_cache.as_mut().filter(|cache| cache.outlasts_process()) {
-        slots.iter_mut().for_each(|slot| cache.keep_last(&slot.generation, &mut slot.due));
+        for slot in slots {
+            cache.wait();
+            cache.keep_last(&slot.generation, &mut slot.due);
+        }
     }
 }
 

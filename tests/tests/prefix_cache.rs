@@ -7,14 +7,17 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use ossicle_core::generation::{Generation, Turn, TurnConfig};
+use ossicle_core::generation::{Generation, GenerationConfig, Turn, TurnConfig};
 use ossicle_core::harmony::conversation::{Content, DeveloperContent, Message, Role, SystemContent};
 use ossicle_core::harmony::history::History;
+use ossicle_core::model::{Adapter, Model};
 use ossicle_core::parallel::Alone;
-use ossicle_core::transformer::{Precision, Progress, SessionConfig};
+use ossicle_core::tokenizer::Tokenizer;
+use ossicle_core::transformer::{Precision, Progress, Session, SessionConfig};
 use ossicle_host::prefix_cache::{Due, PrefixCache};
+use ossicle_host::{AdapterFiles, Checkpoint, Memory, vocabulary};
 use ossicle_tests::engine::fastest;
-use ossicle_tests::fixtures::Fixture;
+use ossicle_tests::fixtures::{Fixture, data};
 use ossicle_tests::numbers::Numbers;
 use ossicle_tests::turns::{self, SESSION, Told, turn};
 
@@ -43,13 +46,8 @@ impl Drop for Folder {
 
 const LARGE: u64 = 1 << 30;
 
-fn in_folder(generation: &Generation<'_, '_>, path: &Path, size: u64, stamp: u64) -> PrefixCache {
-    let session = generation.session();
-    PrefixCache::in_folder(session.model(), session.config().precision, path, size, stamp).expect("a folder")
-}
-
-fn in_memory(generation: &Generation<'_, '_>, size: u64) -> PrefixCache {
-    PrefixCache::in_memory(generation.session().model(), generation.session().config().precision, size)
+fn in_folder(path: &Path, size: u64, stamp: u64) -> PrefixCache {
+    PrefixCache::in_folder(path, size, stamp).expect("a folder")
 }
 
 fn with_generation<T>(work: impl FnOnce(&mut Generation<'_, '_>) -> T) -> T {
@@ -101,17 +99,17 @@ fn what_is_kept_spares_other_sessions_its_tokens_and_changes_nothing_else() {
     with_generation(|generation| {
         ask(generation, 1, "What?");
         let expected_end = end_of_instructions(generation);
-        for mut cache in [in_memory(generation, LARGE), in_folder(generation, &folder.0, LARGE, 0)] {
+        for mut cache in [PrefixCache::in_memory(LARGE), in_folder(&folder.0, LARGE, 0)] {
             assert_eq!(found(&mut cache, 1), 0);
             keep(&mut cache, generation, 1);
             if cache.outlasts_process() {
                 drop(cache);
-                cache = in_folder(generation, &folder.0, LARGE, 0);
+                cache = in_folder(&folder.0, LARGE, 0);
             }
             assert_eq!(found(&mut cache, 2), 0, "other instructions");
             with_generation(|fresh| {
                 ask(fresh, 1, "And now?");
-                assert_eq!(cache.longest(fresh.tokens()), expected_end);
+                assert_eq!(cache.longest(fresh.session(), fresh.tokens()), expected_end);
                 assert_eq!(cache.resume(fresh), expected_end);
                 assert_eq!(cache.resume(fresh), 0, "nothing is longer than what it holds");
                 let told = answer(fresh, 40);
@@ -130,19 +128,63 @@ fn what_is_kept_spares_other_sessions_its_tokens_and_changes_nothing_else() {
 fn other_models_precisions_and_weights_find_nothing() {
     let folder = Folder::new("others");
     with_generation(|generation| {
-        keep(&mut in_folder(generation, &folder.0, LARGE, 0), generation, 1);
-        assert_eq!(found(&mut in_folder(generation, &folder.0, LARGE, 1), 1), 0, "the weights have changed");
-        assert_ne!(found(&mut in_folder(generation, &folder.0, LARGE, 0), 1), 0);
+        keep(&mut in_folder(&folder.0, LARGE, 0), generation, 1);
+        assert_eq!(found(&mut in_folder(&folder.0, LARGE, 1), 1), 0, "the weights have changed");
+        assert_ne!(found(&mut in_folder(&folder.0, LARGE, 0), 1), 0);
     });
     let precise = SessionConfig { precision: Precision::Precise, ..SESSION };
     for (name, session) in [("tiny-a", &precise), ("tiny-b", &SESSION)] {
         let path = Fixture::load(name).gguf;
         turns::with_generation_of(&path, (fastest(), session), History::Documented, |generation| {
             ask(generation, 1, "And now?");
-            assert_eq!(in_folder(generation, &folder.0, LARGE, 0).resume(generation), 0, "{name}");
+            assert_eq!(in_folder(&folder.0, LARGE, 0).resume(generation), 0, "{name}");
         });
     }
     assert_eq!(folder.files("prefix").len(), 1, "nobody takes it for damaged");
+}
+
+#[test]
+fn other_adapters_find_nothing_and_leave_what_others_kept() {
+    let folder = Folder::new("adapters");
+    let checkpoint = Checkpoint::open(&Fixture::load("tiny-a").gguf).expect("the file");
+    let bytes = checkpoint.bytes();
+    let files = checkpoint.files(&bytes).expect("the file");
+    let mut memory = Memory::new(Model::layout(&files).expect("a layout")).expect("memory");
+    let model = Model::new(memory.region(), &files).expect("a model");
+    let (tokens, types) = files.vocabulary().expect("a vocabulary");
+    let source = vocabulary::gguf(tokens, types.expect("types"));
+    let mut memory = Memory::new(Tokenizer::layout(&source).expect("a layout")).expect("memory");
+    let tokenizer = Tokenizer::new(&source, memory.region()).expect("a tokenizer");
+    let adapter_files = AdapterFiles::open(&data().join("adapters/attention")).expect("files");
+    let adapter_file = adapter_files.file().expect("an adapter");
+    let mut memory = Memory::new(Adapter::layout(&adapter_file, &model).expect("a layout")).expect("memory");
+    let adapter = Adapter::new(memory.region(), &adapter_file, &model).expect("an adapter for this model");
+    let session = SessionConfig { adapter_rank: adapter.rank(), ..SESSION };
+    let mut memory = Memory::new(Session::layout(&model, &session).expect("a layout")).expect("memory");
+    let session = Session::new(memory.region(), &model, fastest(), &session).expect("a session");
+    let config = GenerationConfig { messages: 64, history: History::Documented };
+    let layout = Generation::layout(&tokenizer, SESSION.context_tokens, &config).expect("a layout");
+    let mut memory = Memory::new(layout).expect("memory");
+    let mut generation = Generation::new(memory.region(), session, tokenizer, &config).expect("a generation");
+    let mut in_memory = PrefixCache::in_memory(LARGE);
+    for adapters in [&[][..], &[(adapter, 1.0)], &[(adapter, 0.5)]] {
+        generation.adapt(adapters).expect("an adapter of this model");
+        for cache in [&mut in_memory, &mut in_folder(&folder.0, LARGE, 0)] {
+            generation.rewind(0).expect("the start is always there");
+            ask(&mut generation, 1, "And now?");
+            assert_eq!(cache.resume(&mut generation), 0);
+            keep(cache, &mut generation, 1);
+        }
+    }
+    for adapters in [&[(adapter, 1.0)][..], &[]] {
+        generation.adapt(adapters).expect("an adapter of this model");
+        for cache in [&mut in_memory, &mut in_folder(&folder.0, LARGE, 0)] {
+            generation.rewind(0).expect("the start is always there");
+            ask(&mut generation, 1, "And now?");
+            assert_eq!(cache.resume(&mut generation), end_of_instructions(&generation));
+        }
+    }
+    assert_eq!(folder.files("prefix").len(), 3);
 }
 
 #[test]
@@ -161,22 +203,23 @@ fn the_instructions_are_kept_at_once_and_the_prompt_when_the_session_is_about_to
             while turn.step(generation, &Alone, &mut |_| {}) == Ok(Progress::More) {
                 cache.keep_due(generation, &mut due);
                 let position = generation.session().position();
-                first = first.or_else(|| (cache.longest(generation.tokens()) > 0).then_some(position));
+                first = first
+                    .or_else(|| (cache.longest(generation.session(), generation.tokens()) > 0).then_some(position));
             }
             let end = end_of_instructions(generation);
             assert!((end..end + session.batch_tokens).contains(&first.expect("the instructions were kept")));
             (prompt, end, due)
         };
         // A short answer: the session still has the prompt.
-        let mut cache = in_memory(generation, LARGE);
+        let mut cache = PrefixCache::in_memory(LARGE);
         let (prompt, end, mut due) = step_through(generation, &mut cache, 5);
-        assert_eq!(cache.longest(generation.tokens()), end);
+        assert_eq!(cache.longest(generation.session(), generation.tokens()), end);
         cache.keep_last(generation, &mut due);
-        assert_eq!(cache.longest(generation.tokens()), prompt);
+        assert_eq!(cache.longest(generation.session(), generation.tokens()), prompt);
         // A long one.
-        let mut cache = in_memory(generation, LARGE);
+        let mut cache = PrefixCache::in_memory(LARGE);
         let (prompt, ..) = step_through(generation, &mut cache, 200);
-        assert_eq!(cache.longest(generation.tokens()), prompt);
+        assert_eq!(cache.longest(generation.session(), generation.tokens()), prompt);
         assert!(generation.tokens().len() > prompt + 100, "it was too long to go back");
     });
 }
@@ -186,34 +229,34 @@ fn the_size_is_bounded_and_what_was_unused_for_longest_goes_first() {
     let folder = Folder::new("bounded");
     with_generation(|generation| {
         let size_of_one = {
-            keep(&mut in_folder(generation, &folder.0, LARGE, 9), generation, 1);
+            keep(&mut in_folder(&folder.0, LARGE, 9), generation, 1);
             let file = folder.files("prefix").pop().expect("it was kept");
             let size = fs::metadata(&file).expect("a file").len();
             fs::remove_file(file).expect("a file");
             size
         };
         let room = 3 * size_of_one + size_of_one / 2;
-        let mut memory = in_memory(generation, room);
+        let mut memory = PrefixCache::in_memory(room);
         for number in 1..=3 {
             keep(&mut memory, generation, number);
-            keep(&mut in_folder(generation, &folder.0, room, 0), generation, number);
+            keep(&mut in_folder(&folder.0, room, 0), generation, number);
         }
         assert_ne!(found(&mut memory, 1), 0);
-        assert_ne!(found(&mut in_folder(generation, &folder.0, room, 0), 1), 0);
+        assert_ne!(found(&mut in_folder(&folder.0, room, 0), 1), 0);
         keep(&mut memory, generation, 4);
-        keep(&mut in_folder(generation, &folder.0, room, 0), generation, 4);
-        for cache in [&mut memory, &mut in_folder(generation, &folder.0, room, 0)] {
+        keep(&mut in_folder(&folder.0, room, 0), generation, 4);
+        for cache in [&mut memory, &mut in_folder(&folder.0, room, 0)] {
             let are_there: Vec<_> = (1..=4).map(|number| found(cache, number) > 0).collect();
             assert_eq!(are_there, [true, false, true, true]);
         }
         // A smaller limit holds from the start; what is larger than all may be is not kept.
         for (room, count) in [(size_of_one, 1), (size_of_one - 1, 0)] {
-            let mut cache = in_folder(generation, &folder.0, room, 0);
+            let mut cache = in_folder(&folder.0, room, 0);
             assert_eq!(folder.files("prefix").len(), count);
             keep(&mut cache, generation, 5);
             drop(cache);
             assert_eq!(folder.files("prefix").len(), count);
-            let mut memory = in_memory(generation, room);
+            let mut memory = PrefixCache::in_memory(room);
             keep(&mut memory, generation, 5);
             assert_eq!(usize::from(found(&mut memory, 5) > 0), count);
         }
@@ -225,11 +268,11 @@ fn the_size_is_bounded_and_what_was_unused_for_longest_goes_first() {
 fn damaged_and_foreign_files_are_not_believed() {
     let folder = Folder::new("damaged");
     with_generation(|generation| {
-        keep(&mut in_folder(generation, &folder.0, LARGE, 0), generation, 1);
-        keep(&mut in_folder(generation, &folder.0, LARGE, 0), generation, 2);
+        keep(&mut in_folder(&folder.0, LARGE, 0), generation, 1);
+        keep(&mut in_folder(&folder.0, LARGE, 0), generation, 2);
         let files = folder.files("prefix");
         let [first, second] = [&files[0], &files[1]].map(|file| fs::read(file).expect("a file"));
-        let mut cache = in_folder(generation, &folder.0, LARGE, 0);
+        let mut cache = in_folder(&folder.0, LARGE, 0);
         let whole = found(&mut cache, 1);
         assert!(whole > 0);
         let mut numbers = Numbers::seeded(1);
@@ -251,6 +294,14 @@ fn damaged_and_foreign_files_are_not_believed() {
         fs::write(&files[0], &second).expect("a file");
         fs::write(&files[1], &first).expect("a file");
         assert_eq!([1, 2].map(|number| found(&mut cache, number)), [0, 0]);
+        // Whole, but under a name that is not written as its own is.
+        fs::remove_file(&files[1]).expect("a file");
+        fs::write(&files[0], &first).expect("a file");
+        let name = files[0].file_name().and_then(|name| name.to_str()).expect("a name");
+        fs::rename(&files[0], folder.0.join(name.trim_start_matches('0'))).expect("a file");
+        keep(&mut cache, generation, 1);
+        cache.wait();
+        assert!(files[0].exists(), "the other is no entry");
         // Files with other names are none of its business.
         fs::create_dir(folder.0.join("00000100-0123456789abcdef.prefix")).expect("a folder");
         for name in ["notes.txt", "x.prefix", "1-2-3.prefix", "99999999999999999999-0.prefix"] {
@@ -265,19 +316,30 @@ fn damaged_and_foreign_files_are_not_believed() {
 #[cfg(unix)]
 #[test]
 fn only_the_owner_can_read_what_is_kept_and_nobody_else_may_write() {
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
     let folder = Folder::new("owner");
     with_generation(|generation| {
-        keep(&mut in_folder(generation, &folder.0, LARGE, 0), generation, 1);
+        keep(&mut in_folder(&folder.0, LARGE, 0), generation, 1);
         let mode = |path: &Path| fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
         assert_eq!(mode(&folder.0), 0o700);
         assert_eq!(folder.files("prefix").iter().map(|file| mode(file)).collect::<Vec<_>>(), [0o600]);
         for others in [0o720, 0o702] {
             fs::set_permissions(&folder.0, fs::Permissions::from_mode(others)).expect("its own folder");
-            let model = generation.session().model();
-            let refused = PrefixCache::in_folder(model, Precision::Standard, &folder.0, LARGE, 0);
+            let refused = PrefixCache::in_folder(&folder.0, LARGE, 0);
             assert_eq!(refused.err().map(|error| error.kind()), Some(std::io::ErrorKind::PermissionDenied));
         }
+        fs::set_permissions(&folder.0, fs::Permissions::from_mode(0o700)).expect("its own folder");
+        let file = folder.files("prefix").pop().expect("it was kept");
+        let own = fs::metadata(&file).expect("a file").uid();
+        // Only root can give away what is its own; whoever is not root has a folder that root owns.
+        let can_give = chown(&file, Some(own + 1), None).is_ok();
+        if can_give {
+            assert_eq!(found(&mut in_folder(&folder.0, LARGE, 0), 1), 0, "another user's file");
+            chown(&folder.0, Some(own + 1), None).expect("as before");
+        }
+        let other = if can_give { &folder.0 } else { Path::new("/") };
+        let refused = PrefixCache::in_folder(other, LARGE, 0);
+        assert_eq!(refused.err().map(|error| error.kind()), Some(std::io::ErrorKind::PermissionDenied));
     });
 }
 
@@ -295,7 +357,7 @@ fn writes_until_it_is_killed() {
         ask(generation, 1, "What?");
         answer(generation, 10);
         for stamp in first.. {
-            in_folder(generation, &folder.0, ROOM, stamp).keep(generation, end_of_instructions(generation));
+            in_folder(&folder.0, ROOM, stamp).keep(generation, end_of_instructions(generation));
             assert_ne!(folder.files("prefix").len(), 0);
         }
     });
@@ -324,7 +386,7 @@ fn a_process_that_is_killed_leaves_only_whole_entries_behind() {
             child.kill().expect("a process");
             child.wait().expect("a process");
             abandoned += folder.files("part").len();
-            drop(in_folder(generation, &folder.0, ROOM, 0));
+            drop(in_folder(&folder.0, ROOM, 0));
             assert_eq!(folder.files("part").len(), 0, "what was not finished is gone");
             for file in folder.files("prefix") {
                 generation.rewind(0).expect("the start is always there");
@@ -336,5 +398,5 @@ fn a_process_that_is_killed_leaves_only_whole_entries_behind() {
         }
     });
     println!("{abandoned} unfinished files and {whole} whole ones were found");
-    assert!(whole >= 60);
+    assert!(abandoned > 0 && whole >= 60);
 }

@@ -409,10 +409,12 @@ fn a_prefix_spares_what_was_computed_and_changes_nothing_else() {
             let mut bytes = Vec::new();
             generation.save_prefix(*end, &mut |part| bytes.extend_from_slice(part)).expect("it was taken in");
             assert!(bytes.len() < saved_conversation(generation).len());
+            assert_eq!(generation.prefix_size(*end), Some(bytes.len()));
             prefixes.push(bytes);
         }
         let far = generation.save_prefix(generation.tokens().len() + 1, &mut |_| unreachable!("nothing is written"));
         assert!(matches!(far, Err(Error::State(_))), "{far:?}");
+        assert_eq!(generation.prefix_size(generation.tokens().len() + 1), None);
         let expected_tokens = generation.tokens().to_vec();
         for (bytes, end) in prefixes.iter().zip(&ends) {
             with_generation(|fresh| {

@@ -52,6 +52,13 @@ impl Generation<'_, '_> {
         Ok(())
     }
 
+    /// Bytes that [`Generation::save_prefix`] writes of so many tokens, whatever they are; `None` if the conversation has fewer.
+    pub fn prefix_size(&self, position: usize) -> Option<usize> {
+        let tokens = size_of_val(self.tokens().get(..position)?).next_multiple_of(size_of::<u64>());
+        // The header, how many tokens, and the checksum.
+        self.session.prefix_size(position)?.checked_add(5 * size_of::<u64>() + tokens)
+    }
+
     /// Spares the session what was computed of a saved prefix, if the conversation begins with its tokens and the session
     /// holds fewer. Returns whether it does; a turn under way is then over.
     ///

@@ -74,6 +74,18 @@ impl Session<'_, '_> {
         self.save_from(self.cache().first_needed(position), position, writer);
     }
 
+    /// Bytes that [`Session::save_prefix`] writes; `None` if they are too many for a number.
+    pub(crate) fn prefix_size(&self, position: usize) -> Option<usize> {
+        self.rows_size(self.cache().first_needed(position), position)?.checked_add(4 * size_of::<u64>())
+    }
+
+    /// Bytes of all keys and values up to a position, in whole words.
+    fn rows_size(&self, first: usize, position: usize) -> Option<usize> {
+        let row = self.cache().row_size() * 2 * self.model().config().kv_heads;
+        let rows = self.places().map(|layer| held(layer, first, position).len()).try_fold(0, usize::checked_add);
+        rows?.checked_mul(row)?.checked_next_multiple_of(size_of::<u64>())
+    }
+
     fn save_from(&self, first: usize, position: usize, writer: &mut Writer<'_>) {
         let cache = self.cache();
         writer.words([self.fingerprint(), precision_word(self.config().precision), position as u64, first as u64]);
@@ -92,11 +104,8 @@ impl Session<'_, '_> {
         let position = reader.within(0, farthest, "a position within the context and the tokens")?;
         let needed = self.cache().first_needed(position);
         let first = reader.within(0, needed, "the first position of the window, or one before it")?;
-        let (cache, places) = (self.cache(), self.places());
-        let row = cache.row_size() * 2 * self.model().config().kv_heads;
-        let rows = places.map(|layer| held(layer, first, position).len()).try_fold(0, usize::checked_add);
-        let size = rows.and_then(|rows| rows.checked_mul(row));
-        reader.expect_left(size.and_then(|size| size.checked_next_multiple_of(8)))?;
+        let row = self.cache().row_size() * 2 * self.model().config().kv_heads;
+        reader.expect_left(self.rows_size(first, position))?;
         self.demand_context(position)?;
         self.go_to(0);
         for layer in self.places() {

@@ -24,23 +24,16 @@ impl InMemory {
         self.entries.last().map(|(_, bytes)| &bytes[..])
     }
 
-    /// Adds an entry, unless it is larger than all may be.
-    pub fn write(&mut self, key: Key, save: Save<'_>) {
-        let (mut bytes, mut fits) = (Vec::new(), true);
-        let saved = save(&mut |part| {
-            fits &= (bytes.len() + part.len()) as u64 <= self.size;
-            if fits {
-                bytes.extend_from_slice(part);
-            }
-        });
-        if saved.is_err() || !fits {
-            return;
-        }
-        bytes.shrink_to_fit();
-        self.entries.push((key, bytes));
+    /// Adds an entry of this size, unless it is larger than all may be. At no time are all larger than they may be.
+    pub fn write(&mut self, key: Key, size: u64, save: Save<'_>) {
+        let Some(room) = self.size.checked_sub(size) else { return };
         let mut total: u64 = self.entries.iter().map(|(_, bytes)| bytes.len() as u64).sum();
-        while total > self.size {
+        while total > room {
             total -= self.entries.remove(0).1.len() as u64;
+        }
+        let mut bytes = Vec::new();
+        if bytes.try_reserve_exact(size as usize).is_ok() && save(&mut |part| bytes.extend_from_slice(part)).is_ok() {
+            self.entries.push((key, bytes));
         }
     }
 

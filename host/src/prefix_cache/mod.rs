@@ -15,8 +15,7 @@ use std::path::Path;
 use ossicle_core::error::{Error, Result};
 use ossicle_core::file::snapshot::Checksum;
 use ossicle_core::generation::Generation;
-use ossicle_core::model::Model;
-use ossicle_core::transformer::Precision;
+use ossicle_core::transformer::Session;
 
 use folder::Folder;
 use memory::InMemory;
@@ -26,6 +25,7 @@ pub const LEAST_TOKENS: usize = 64;
 
 /// Beginnings of conversations, of bounded size in bytes: the ones unused for longest go first.
 pub struct PrefixCache {
+    /// Of the version of the program, which may compute other bits than another, and the stamp.
     seed: Checksum,
     store: Store,
 }
@@ -48,25 +48,19 @@ struct Key {
 type Save<'a> = &'a dyn Fn(&mut dyn FnMut(&[u8])) -> Result<()>;
 
 impl PrefixCache {
-    /// One that ends with the process, for sessions with this model and precision.
-    pub fn in_memory(model: &Model<'_, '_>, precision: Precision, size: u64) -> Self {
-        Self { seed: seed(model, precision, 0), store: Store::Memory(InMemory::new(size)) }
+    /// One that ends with the process.
+    pub fn in_memory(size: u64) -> Self {
+        Self { seed: seed(0), store: Store::Memory(InMemory::new(size)) }
     }
 
     /// One in a folder that several processes and models may share. Files are readable for their owner only. `stamp` is a number that
     /// changes with the weights: [`crate::Checkpoint::stamp`].
     ///
     /// # Errors
-    /// If the folder cannot be made or read; [`io::ErrorKind::PermissionDenied`] if others may write to it, since what they
-    /// write would be believed.
-    pub fn in_folder(
-        model: &Model<'_, '_>,
-        precision: Precision,
-        path: &Path,
-        size: u64,
-        stamp: u64,
-    ) -> io::Result<Self> {
-        Ok(Self { seed: seed(model, precision, stamp), store: Store::Folder(Folder::open(path, size)?) })
+    /// If the folder cannot be made or read; [`io::ErrorKind::PermissionDenied`] if it belongs to another user or others may
+    /// write to it, since what they write would be believed. Only Unix tells.
+    pub fn in_folder(path: &Path, size: u64, stamp: u64) -> io::Result<Self> {
+        Ok(Self { seed: seed(stamp), store: Store::Folder(Folder::open(path, size)?) })
     }
 
     /// Whether entries are there for the next process too.
@@ -74,20 +68,23 @@ impl PrefixCache {
         matches!(self.store, Store::Folder(_))
     }
 
-    /// Tokens of the longest entry that these tokens begin with; 0 if there is none.
-    pub fn longest(&self, tokens: &[u32]) -> usize {
-        self.matching(tokens).last().map_or(0, |key| key.tokens)
+    /// Tokens of the longest entry for this session that these tokens begin with; 0 if there is none.
+    pub fn longest(&self, session: &Session<'_, '_>, tokens: &[u32]) -> usize {
+        self.matching(session, tokens).last().map_or(0, |key| key.tokens)
     }
 
     /// Lets the session of a conversation, between turns, have the longest entry that it begins with, if the session holds
     /// less. Returns how many tokens were spared.
     pub fn resume(&mut self, generation: &mut Generation<'_, '_>) -> usize {
         let held = generation.session().position();
-        let mut keys = self.matching(generation.tokens());
+        let mut keys = self.matching(generation.session(), generation.tokens());
         while let Some(key) = keys.pop().filter(|key| key.tokens > held) {
             let restored = match &mut self.store {
                 Store::Memory(memory) => memory.read(key).map(|bytes| generation.restore_prefix(bytes)),
-                Store::Folder(folder) => folder.read(key).map(|bytes| generation.restore_prefix(&bytes)),
+                Store::Folder(folder) => {
+                    let size = generation.prefix_size(key.tokens);
+                    size.and_then(|size| folder.read(key, size)).map(|bytes| generation.restore_prefix(&bytes))
+                }
             };
             match restored {
                 Some(Ok(true)) => return key.tokens - held,
@@ -104,14 +101,16 @@ impl PrefixCache {
     /// long.
     pub fn keep(&mut self, generation: &Generation<'_, '_>, position: usize) {
         let Some(tokens) = generation.tokens().get(..position) else { return };
-        if position < self.longest(tokens) + LEAST_TOKENS {
+        let session = generation.session();
+        if position < self.longest(session, tokens) + LEAST_TOKENS {
             return;
         }
-        let key = Key { tokens: position, sum: self.sums(tokens).last().unwrap_or_default() };
+        let key = Key { tokens: position, sum: self.sums(session, tokens).last().unwrap_or_default() };
+        let Some(size) = generation.prefix_size(position) else { return };
         let save: Save<'_> = &|write| generation.save_prefix(position, write);
         match &mut self.store {
-            Store::Memory(memory) => memory.write(key, save),
-            Store::Folder(folder) => folder.write(key, save),
+            Store::Memory(memory) => memory.write(key, size as u64, save),
+            Store::Folder(folder) => folder.write(key, size as u64, save),
         }
     }
 
@@ -134,21 +133,30 @@ impl PrefixCache {
         }
     }
 
-    /// The entries that these tokens begin with, the shortest first.
-    fn matching(&self, tokens: &[u32]) -> Vec<Key> {
+    /// Waits until all that was kept is on the disk: until then, what else is to be kept in a folder may not be.
+    pub fn wait(&mut self) {
+        if let Store::Folder(folder) = &mut self.store {
+            folder.wait();
+        }
+    }
+
+    /// The entries for this session that these tokens begin with, the shortest first.
+    fn matching(&self, session: &Session<'_, '_>, tokens: &[u32]) -> Vec<Key> {
         let mut keys = match &self.store {
             Store::Memory(memory) => memory.keys(),
             Store::Folder(folder) => folder.keys(),
         };
-        let sums: Vec<u64> = self.sums(tokens).collect();
+        let sums: Vec<u64> = self.sums(session, tokens).collect();
         keys.retain(|key| key.tokens.checked_sub(1).and_then(|last| sums.get(last)) == Some(&key.sum));
         keys.sort_unstable_by_key(|key| key.tokens);
         keys
     }
 
-    /// The sums over the first token, the first two, and so on.
-    fn sums(&self, tokens: &[u32]) -> impl Iterator<Item = u64> {
-        tokens.iter().scan(self.seed, |sum, token| {
+    /// The sums over what the session computes with and the first token, the first two, and so on.
+    fn sums(&self, session: &Session<'_, '_>, tokens: &[u32]) -> impl Iterator<Item = u64> {
+        let mut seed = self.seed;
+        [session.fingerprint(), session.config().precision as u64].into_iter().for_each(|word| seed.add(word));
+        tokens.iter().scan(seed, |sum, token| {
             sum.add((*token).into());
             Some(sum.value())
         })
@@ -162,11 +170,10 @@ impl PrefixCache {
     }
 }
 
-/// What the numbers of an entry depend on besides its tokens. Another version of the program may compute other bits.
-fn seed(model: &Model<'_, '_>, precision: Precision, stamp: u64) -> Checksum {
+fn seed(stamp: u64) -> Checksum {
     let mut sum = Checksum::EMPTY;
     env!("CARGO_PKG_VERSION").bytes().for_each(|byte| sum.add(byte.into()));
-    [model.fingerprint(), precision as u64, stamp].into_iter().for_each(|word| sum.add(word));
+    sum.add(stamp);
     sum
 }
 

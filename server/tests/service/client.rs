@@ -112,10 +112,8 @@ pub fn serve(options: Options) -> Client {
             sessions: options.sessions,
             queue: options.queue,
             prefix_cache: options.prefix_cache.map(|place| match place {
-                Place::Memory => PrefixCache::in_memory(&model, Precision::Standard, 1 << 24),
-                Place::Folder(path) => {
-                    PrefixCache::in_folder(&model, Precision::Standard, &path, 1 << 24, 0).expect("a folder")
-                }
+                Place::Memory => PrefixCache::in_memory(1 << 24),
+                Place::Folder(path) => PrefixCache::in_folder(&path, 1 << 24, 0).expect("a folder"),
             }),
             script: options.script,
         };

@@ -72,9 +72,30 @@ fn a_folder_carries_prefixes_over_a_restart() {
 }
 
 #[test]
+fn what_all_sessions_have_is_kept_when_the_server_stops() {
+    let path = folder("stop");
+    let begin =
+        || serve(Options { sessions: 4, prefix_cache: Some(Place::Folder(path.clone())), ..Options::default() });
+    let mut conversations: Vec<_> = (0..4).map(|number| (format!("{number}! ").repeat(20), vec![], 0)).collect();
+    let client = begin();
+    for (instructions, conversation, end) in &mut conversations {
+        *end = input(&ask(&client, instructions, conversation, &"Why? ".repeat(40)));
+    }
+    drop(client);
+    let client = begin();
+    for (instructions, conversation, end) in &mut conversations {
+        let response = ask(&client, instructions, conversation, "And now?");
+        assert!(cached(&response) + BEGINNING >= *end, "{response}");
+    }
+    drop(client);
+    std::fs::remove_dir_all(path).expect("the folder");
+}
+
+#[test]
 fn answers_do_not_depend_on_what_is_kept() {
     let path = folder("same");
     let answers = |place: Option<Place>| {
+        let is_kept = place.is_some();
         let (client, mut said) = (begin(place), vec![]);
         let mut conversations = [vec![], vec![]];
         for question in ["Why? ".repeat(40), "And now? ".repeat(30), "Once more.".to_owned()] {
@@ -85,6 +106,7 @@ fn answers_do_not_depend_on_what_is_kept() {
                 conversation.push(json!({ "role": "user", "content": said.len().to_string() }));
             }
         }
+        assert_eq!(client.metric("restored_tokens_total") > 0, is_kept);
         said
     };
     let expected = answers(None);
