@@ -5,6 +5,8 @@
 mod bandwidth;
 mod bench;
 mod chat;
+mod chunked_file;
+mod convert;
 mod drafts;
 mod gguf_writer;
 #[cfg(feature = "grammar")]
@@ -54,6 +56,8 @@ enum Command {
     Harmony(harmony::Arguments),
     /// Says whether a JSON schema can be enforced, and if not, why.
     Schema(schema::Arguments),
+    /// Converts a checkpoint: from Hugging Face's layout or OpenAI's to GGUF, and back to Hugging Face's.
+    Convert(convert::Arguments),
     /// Writes a model of random weights, to measure speed and memory without a download.
     Synth(synth::Arguments),
     /// Measures how fast a model runs here.
@@ -75,6 +79,7 @@ fn main() -> ExitCode {
         Command::Tokenize(arguments) => tokenize::run(&arguments),
         Command::Harmony(arguments) => harmony::run(&arguments).map_err(Into::into),
         Command::Schema(arguments) => schema::run(&arguments),
+        Command::Convert(arguments) => convert::run(&arguments),
         Command::Synth(arguments) => synth::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
     };
