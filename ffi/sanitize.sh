@@ -64,6 +64,8 @@ run tests/c/turn.c $tiny threads
 run tests/c/turn.c $tiny pak
 run tests/c/turn.cpp $tiny
 run examples/c/structured.c cli/data/toy.gguf
+run examples/c/policy.c cli/data/toy.gguf
+run tests/c/chat_host.c cli/data/toy.gguf
 run tests/c/structured.c $tiny tests/data/tiny-b/gguf/tiny-b.gguf
 run tests/c/structured.cpp $tiny
 

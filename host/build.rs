@@ -1,9 +1,11 @@
-//! Turns the packed vocabulary into the index that the tokenizer uses as it is: tables of constants, ready at once.
+//! Turns the packed vocabulary into the indices that the tokenizer and the masks of schemas use as they are: tables of constants, ready
+//! at once.
 
 use std::mem::MaybeUninit;
 use std::path::Path;
 
 use ossicle_core::error::Result;
+use ossicle_core::schema::TokenIndex;
 use ossicle_core::tokenizer::{Harmony, Kind, Source, Token, Tokenizer};
 
 /// The tokens in the order of their ids: for each one byte for its size, then its bytes.
@@ -34,9 +36,18 @@ fn main() {
     let mut memory = vec![MaybeUninit::uninit(); layout.size + layout.align];
     let start = memory.as_ptr().align_offset(layout.align);
     let tokenizer = Tokenizer::new(&source, &mut memory[start..]).expect("a valid vocabulary");
+    write("o200k.index", |part| tokenizer.save(part));
 
+    let layout = TokenIndex::layout(&tokenizer).expect("a size");
+    let mut memory = vec![MaybeUninit::uninit(); layout.size + layout.align];
+    let start = memory.as_ptr().align_offset(layout.align);
+    let tokens = TokenIndex::new(&mut memory[start..], tokenizer).expect("a region as large as its layout says");
+    write("o200k.tokens", |part| tokens.save(part));
+}
+
+fn write(name: &str, save: impl FnOnce(&mut dyn FnMut(&[u8]))) {
     let mut index = Vec::new();
-    tokenizer.save(&mut |part| index.extend_from_slice(part));
+    save(&mut |part| index.extend_from_slice(part));
     let directory = std::env::var_os("OUT_DIR").expect("set by cargo");
-    std::fs::write(Path::new(&directory).join("o200k.index"), index).expect("a writable build directory");
+    std::fs::write(Path::new(&directory).join(name), index).expect("a writable build directory");
 }

@@ -4,7 +4,7 @@
  * The host owns the memory, the threads, the files and the clock; Ossicle owns the model, the chat format and the guarantees.
  * Constants and types come first below; the functions follow in chapters, from simple to advanced:
  *
- *    1  version                        8  session: tokens to logits
+ *    1  version                        8  session: tokens to logits; adapters
  *    2  status                         9  sampler: logits to a token
  *    3  texts, bytes, layouts         10  events
  *    4  what the host may lend        11  harmony, the chat format, by itself
@@ -178,6 +178,9 @@
 // Logits after each token.
 #define OSSICLE_LOGITS_ALL 2
 
+// Most adapters that a session has at once.
+#define OSSICLE_ADAPTERS_MAX 8
+
 // The user.
 #define OSSICLE_ROLE_USER 0
 
@@ -232,7 +235,8 @@
 // The model wrote something out of order, of which the best was made: problem, position, count.
 #define OSSICLE_EVENT_DIAGNOSTIC 4
 
-// The turn is over: reason, and the four numbers of tokens. The last event of a turn.
+// The turn is over: reason, and the four numbers of tokens. The last event of a turn. Of a chat, with what all turns of the
+// answer took; text, if the policy stopped it.
 #define OSSICLE_EVENT_STOP 5
 
 // A token was drawn: drawn, top, top_count. Only if the turn's configuration asks for it.
@@ -270,6 +274,9 @@
 
 // ossicle_turn_cancel.
 #define OSSICLE_STOP_CANCELLED 6
+
+// The policy of an ossicle_chat_host; the text of the event is its reason.
+#define OSSICLE_STOP_POLICY 7
 
 // `<|end|>`.
 #define OSSICLE_END_END 1
@@ -318,6 +325,30 @@
 
 // Nothing is drafted.
 #define OSSICLE_DRAFT_NOTHING 4294967295
+
+// What the user says.
+#define OSSICLE_SUBJECT_PROMPT 1
+
+// The argument of a call, whose tool is `tool`.
+#define OSSICLE_SUBJECT_TOOL_CALL 2
+
+// What the tool `tool` answers.
+#define OSSICLE_SUBJECT_TOOL_RESULT 3
+
+// What the model tells the user, before it calls tools or at the end.
+#define OSSICLE_SUBJECT_ANSWER 4
+
+// Nothing passes, and the answer ends: OSSICLE_STOP_POLICY.
+#define OSSICLE_VERDICT_STOP 0
+
+// The text passes.
+#define OSSICLE_VERDICT_ALLOW 1
+
+// Another text passes in its place.
+#define OSSICLE_VERDICT_REPLACE 2
+
+// What fine-tuning changed in a model: a low-rank adapter (LoRA). Shared freely between threads, and sessions of its model.
+typedef struct ossicle_adapter ossicle_adapter;
 
 // A model, its session and a conversation, in memory of the library. One thread at a time.
 typedef struct ossicle_chat ossicle_chat;
@@ -498,6 +529,9 @@ typedef struct {
     // OSSICLE_CPU_* that the caller knows the processor to have, added up. An operating system says them, and so does an x86
     // processor itself; 0 is never wrong.
     uint64_t cpu;
+    // The largest rank of the adapters that it can be given (ossicle_adapter_rank); 0 if it gets none. It takes 4 bytes for each,
+    // for each token of a batch and each expert that works on it.
+    uint32_t adapter_rank;
 } ossicle_session_config;
 
 // A piece of work that any number of threads may enter at once.
@@ -538,6 +572,26 @@ typedef struct {
     // The host's log.
     ossicle_log log;
 } ossicle_host;
+
+// The files of an adapter.
+typedef struct {
+    // sizeof (ossicle_adapter_config).
+    uint32_t struct_size;
+    // A GGUF file of llama.cpp's converter, or the adapter_model.safetensors that PEFT saves.
+    ossicle_bytes file;
+    // The adapter_config.json beside the latter; null for GGUF.
+    ossicle_bytes config_json;
+} ossicle_adapter_config;
+
+// An adapter in use.
+typedef struct {
+    // sizeof (ossicle_adapted).
+    uint32_t struct_size;
+    // What it counts, besides what its file says; 0 for nothing.
+    float scale;
+    // The adapter.
+    const ossicle_adapter *adapter;
+} ossicle_adapted;
 
 // What to add to the logit of a token.
 typedef struct {
@@ -868,6 +922,47 @@ typedef struct {
     const ossicle_developer *developer;
 } ossicle_chat_config;
 
+// A text that is judged.
+typedef struct {
+    // OSSICLE_SUBJECT_*.
+    uint32_t kind;
+    // 0.
+    uint32_t reserved;
+    // The tool that it is about, by its full name, such as `functions.f`; null if it is about none.
+    ossicle_text tool;
+    // The text.
+    ossicle_text text;
+} ossicle_subject;
+
+// Judges a text: OSSICLE_VERDICT_ALLOW; OSSICLE_VERDICT_REPLACE, with the text that passes in `other`; whatever else it
+// returns, stops, with a reason in `other` or without. The text in `other` is copied when the callback has returned.
+typedef uint32_t (*ossicle_policy)(void *data,
+                                   const ossicle_subject *subject,
+                                   ossicle_text *other);
+
+// Carries out the call of a tool, by its full name, such as `functions.f`. The argument was written by the model: text like any
+// other from outside. Returns 0, with what the tool answers in `result`, which is copied when the callback has returned; or
+// anything else to leave the call to the program: then the answer ends with OSSICLE_STOP_TOOL_CALL.
+typedef int32_t (*ossicle_tool_handler)(void *data,
+                                        ossicle_text tool,
+                                        ossicle_text argument,
+                                        ossicle_text *result);
+
+// What the host lends to a chat. Every callback is optional, and is called on the thread that calls the chat.
+typedef struct {
+    // sizeof (ossicle_chat_host).
+    uint32_t struct_size;
+    // 0.
+    uint32_t reserved;
+    // Handed to both callbacks.
+    void *data;
+    // Judges what the user says, the arguments of calls, what `tool` answers, and what the model tells the user, before anybody
+    // else sees it: messages then come whole, when they have been judged. Reasoning is not judged. Null judges nothing.
+    ossicle_policy policy;
+    // Carries out calls, after which the model goes on in the same answer. Null leaves them to the program.
+    ossicle_tool_handler tool;
+} ossicle_chat_host;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -1182,7 +1277,7 @@ int32_t ossicle_session_save(const ossicle_session *session,
                              size_t buffer_size,
                              size_t *size);
 
-// The session holds what another held when it was saved: of the same model and precision, with any kernels and threads, and
+// The session holds what another held when it was saved: of the same model, precision and adapters, with any kernels and threads, and
 // of any size that fits in here. It goes on with the same bits.
 //
 // `bytes`: what ossicle_session_save wrote.
@@ -1195,6 +1290,20 @@ int32_t ossicle_session_save(const ossicle_session *session,
 int32_t ossicle_session_restore(ossicle_session *session,
                                 ossicle_bytes bytes,
                                 ossicle_error *error);
+
+// The session holds what another holds, of the same model, precision and adapters and of any size that fits in here; it goes on with the
+// same bits, and neither notices the other. A batch under way in the other is no part of it.
+//
+// `origin`: the other session.
+//
+// Memory: nothing is kept.
+// Errors: OSSICLE_ERROR_STATE if a batch is under way here, or if the model or the precision is another; OSSICLE_ERROR_CAPACITY if
+// the context is too small; OSSICLE_ERROR_BUSY if the two are one. The session is as before.
+// Threads: one at a time, with the other session too.
+// Since: 0.1.
+int32_t ossicle_session_fork(ossicle_session *session,
+                             const ossicle_session *origin,
+                             ossicle_error *error);
 
 // How many tokens the session holds.
 //
@@ -1218,6 +1327,79 @@ int32_t ossicle_session_position(const ossicle_session *session,
 int32_t ossicle_session_logits(const ossicle_session *session,
                                const float **logits,
                                size_t *count);
+
+// How much memory an adapter takes, besides its file: some kilobytes for each layer, and about half the size of the file, whose
+// second halves are transposed. Reads headers only.
+//
+// `model`: what it was trained on, in any layout of its files. `config`: the files. `layout`: gets the size and alignment in
+// bytes.
+//
+// Memory: nothing is kept.
+// Errors: OSSICLE_ERROR_FILE with the byte offset, also for adapters with more than low-rank changes of the matrices in layers,
+// such as DoRA, or trained embeddings.
+// Threads: any.
+// Since: 0.1.
+int32_t ossicle_adapter_layout(const ossicle_model *model,
+                               const ossicle_adapter_config *config,
+                               ossicle_layout *layout,
+                               ossicle_error *error);
+
+// Makes an adapter.
+//
+// `model`: as there. `region`, `region_size`: memory as ossicle_adapter_layout says, in bytes. `config`: the same as there.
+// `adapter`: gets the adapter.
+//
+// Memory: the region and the bytes of the file have to stay as they are while a session has the adapter; config_json is read
+// during the call only. There is nothing to free.
+// Errors: OSSICLE_ERROR_FILE with the byte offset; OSSICLE_ERROR_REGION_SIZE, OSSICLE_ERROR_REGION_ALIGN.
+// Threads: any.
+// Since: 0.1.
+int32_t ossicle_adapter_new(const ossicle_model *model,
+                            void *region,
+                            size_t region_size,
+                            const ossicle_adapter_config *config,
+                            ossicle_adapter **adapter,
+                            ossicle_error *error);
+
+// The largest rank of its changes: what adapter_rank of the session's configuration has to be at least.
+//
+// `rank`: gets it.
+//
+// Errors: none of its own.
+// Threads: any.
+// Since: 0.1.
+int32_t ossicle_adapter_rank(const ossicle_adapter *adapter,
+                             uint32_t *rank);
+
+// The session goes on with these adapters, and none that it had before. It is empty afterwards, unless they are the same as
+// before and count the same: what it holds depends on them.
+//
+// `adapters`, `count`: at most OSSICLE_ADAPTERS_MAX; with none, the model is as it was.
+//
+// Memory: the adapters have to stay as they are until the session has others.
+// Errors: OSSICLE_ERROR_CAPACITY if there are too many, or the rank of one is above adapter_rank of the session's configuration;
+// OSSICLE_ERROR_SETTING if one was made for another model, or counts with what is not a finite number; OSSICLE_ERROR_STATE if a
+// batch is under way. The session is as before.
+// Threads: one at a time.
+// Since: 0.1.
+int32_t ossicle_session_adapt(ossicle_session *session,
+                              const ossicle_adapted *adapters,
+                              size_t count,
+                              ossicle_error *error);
+
+// As ossicle_session_adapt, for the session of a conversation, which stays as it is and is computed anew in the next turn. A turn
+// under way is over.
+//
+// `adapters`, `count`: as there.
+//
+// Memory: as there.
+// Errors: as there; OSSICLE_ERROR_CAPACITY also if what the model was saying cannot be ended for want of room.
+// Threads: one at a time.
+// Since: 0.1.
+int32_t ossicle_generation_adapt(ossicle_generation *generation,
+                                 const ossicle_adapted *adapters,
+                                 size_t count,
+                                 ossicle_error *error);
 
 // Chapter 9: the sampler.
 //
@@ -1457,7 +1639,7 @@ int32_t ossicle_generation_save(const ossicle_generation *generation,
                                 size_t buffer_size,
                                 size_t *size);
 
-// Makes a conversation that was saved the whole conversation: with the same model and precision, with any kernels and threads,
+// Makes a conversation that was saved the whole conversation: with the same model, precision and adapters, with any kernels and threads,
 // and in any size that it fits in. A turn that is under way is over.
 //
 // `bytes`: what ossicle_generation_save wrote.
@@ -1470,6 +1652,44 @@ int32_t ossicle_generation_save(const ossicle_generation *generation,
 int32_t ossicle_generation_restore(ossicle_generation *generation,
                                    ossicle_bytes bytes,
                                    ossicle_error *error);
+
+// Makes the conversation of another generation the whole conversation, with all that its session has taken in: to try several ways on from
+// there. The model and the precision are the same, the size any that it fits in. A turn that is under way here is over; of one there,
+// this conversation has what was said so far. Neither notices what becomes of the other.
+//
+// `origin`: the other generation.
+//
+// Memory: nothing is kept.
+// Errors: OSSICLE_ERROR_STATE if the model or the precision is another; OSSICLE_ERROR_CAPACITY if there is not enough room;
+// OSSICLE_ERROR_BUSY if the two are one. The conversation is as before.
+// Threads: one at a time, with the other generation too.
+// Since: 0.1.
+int32_t ossicle_generation_fork(ossicle_generation *generation,
+                                const ossicle_generation *origin,
+                                ossicle_error *error);
+
+// Goes back to where the conversation had only its first messages. A turn that is under way is over. What the session no
+// longer holds from there, the next turn computes again.
+//
+// `messages`: how many stay.
+//
+// Errors: OSSICLE_ERROR_STATE if not so many are finished. The conversation is as before.
+// Threads: one at a time.
+// Since: 0.1.
+int32_t ossicle_generation_rewind(ossicle_generation *generation,
+                                  uint32_t messages,
+                                  ossicle_error *error);
+
+// How many messages of the conversation are finished: those that were given, without reasoning that was dropped, and the
+// model's own.
+//
+// `messages`: gets the number.
+//
+// Errors: none of its own.
+// Threads: one at a time.
+// Since: 0.1.
+int32_t ossicle_generation_messages(const ossicle_generation *generation,
+                                    uint32_t *messages);
 
 // The tokens of the conversation, the model's own among them.
 //
@@ -1841,7 +2061,8 @@ int32_t ossicle_chat_ask(ossicle_chat *chat,
 //
 // Returns OSSICLE_MORE with an event, and OSSICLE_OK without, once the answer is over and all events have been taken.
 // Memory: the event and its texts are part of the chat, until the next call with it.
-// Errors: OSSICLE_ERROR_STATE if nothing was asked; as ossicle_turn_step.
+// Errors: OSSICLE_ERROR_STATE if nothing was asked; as ossicle_turn_step; OSSICLE_ERROR_CAPACITY if what a tool of the host
+// answers finds no room: the answer is over then.
 // Threads: one at a time.
 // Since: 0.1.
 int32_t ossicle_chat_next(ossicle_chat *chat,
@@ -1873,6 +2094,17 @@ int32_t ossicle_chat_parts(ossicle_chat *chat,
 int32_t ossicle_chat_tokenizer(ossicle_chat *chat,
                                const ossicle_tokenizer **tokenizer);
 
+// The model of a chat: for its adapters.
+//
+// `model`: gets it.
+//
+// Memory: it is part of the chat.
+// Errors: none of its own.
+// Threads: one at a time.
+// Since: 0.1.
+int32_t ossicle_chat_model(ossicle_chat *chat,
+                           const ossicle_model **model);
+
 // Ends a chat.
 //
 // `chat`: null is none.
@@ -1882,6 +2114,23 @@ int32_t ossicle_chat_tokenizer(ossicle_chat *chat,
 // Threads: any.
 // Since: 0.1.
 int32_t ossicle_chat_close(ossicle_chat *chat);
+
+// Lends a policy and tools to a chat, from the next ossicle_chat_ask on.
+//
+// `host`: the callbacks; null for none any more.
+//
+// With a policy a text may be stopped: the answer then ends with OSSICLE_STOP_POLICY, and the text of that event is the reason. A
+// prompt or the answer of a tool that is stopped is not part of the conversation. What the model itself has written stays there
+// as it wrote it, whatever is told in its place. What the program appends by ossicle_chat_parts is not judged, nor the events
+// that it takes from the turn there.
+//
+// Memory: the struct is copied; `data` has to stay until the first ossicle_chat_ask after others were lent, or the chat ends.
+// Errors: OSSICLE_ERROR_STRUCT_SIZE.
+// Threads: one at a time.
+// Since: 0.1.
+int32_t ossicle_chat_lend(ossicle_chat *chat,
+                          const ossicle_chat_host *host,
+                          ossicle_error *error);
 
 // To be defined by programs that link the freestanding library, and by no other: called on a defect of the library. It
 // must not return.

@@ -242,6 +242,28 @@ class tokenizer : public owned<ossicle_tokenizer> {
     }
 };
 
+/// What fine-tuning changed in a model. The model and the bytes of the adapter have to outlive it.
+class adapter : public owned<ossicle_adapter> {
+  public:
+    static result<adapter> from_bytes(const model &model, ossicle_bytes file, ossicle_bytes config_json = {}) {
+        auto config = defaults<ossicle_adapter_config>();
+        config.file = file;
+        config.config_json = config_json;
+        return make([&](auto *layout, auto *error) { return ossicle_adapter_layout(model.raw(), &config, layout, error); },
+                    [&](void *region, std::size_t size, auto **out, auto *error) {
+                        return ossicle_adapter_new(model.raw(), region, size, &config, out, error);
+                    },
+                    adapter());
+    }
+    /// For `adapt`, of sessions and conversations.
+    ossicle_adapted scaled(float scale = 1) const noexcept {
+        auto adapted = defaults<ossicle_adapted>();
+        adapted.scale = scale;
+        adapted.adapter = raw();
+        return adapted;
+    }
+};
+
 /// One timeline of tokens through a model, which has to outlive it.
 class session : public owned<ossicle_session> {
   public:
@@ -251,6 +273,11 @@ class session : public owned<ossicle_session> {
                         return ossicle_session_new(model.raw(), region, size, config, out, error);
                     },
                     session());
+    }
+    error adapt(span<const ossicle_adapted> adapters) noexcept {
+        error failure;
+        failure.status = ossicle_session_adapt(raw(), adapters.data(), adapters.size(), &failure);
+        return failure;
     }
     span<const float> logits() const noexcept {
         const float *start = nullptr;
@@ -274,6 +301,11 @@ class generation : public owned<ossicle_generation> {
                 return ossicle_generation_new(raw, tokenizer.raw(), region, size, config, out, error);
             },
             generation(std::move(session)));
+    }
+    error adapt(span<const ossicle_adapted> adapters) noexcept {
+        error failure;
+        failure.status = ossicle_generation_adapt(raw(), adapters.data(), adapters.size(), &failure);
+        return failure;
     }
     error append(span<const ossicle_message> messages) noexcept {
         error failure;
@@ -383,6 +415,12 @@ class chat {
         error failure;
         failure.status = ossicle_chat_ask(raw_.get(), text_of(question), config, &failure);
         return failure.status < 0 ? result<range>(failure) : result<range>(range(next));
+    }
+    /// Lends a policy and tools, from the next question on.
+    error lend(const ossicle_chat_host &host) noexcept {
+        error failure;
+        failure.status = ossicle_chat_lend(raw(), &host, &failure);
+        return failure;
     }
     ossicle_chat *raw() const noexcept { return raw_.get(); }
     const ossicle_tokenizer *tokenizer() const noexcept {

@@ -58,7 +58,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let kernels = arguments.compute.kernels()?;
     let threads = Threads::new(arguments.compute.threads());
     let start = Instant::now();
-    with_model(&arguments.model, |opened| {
+    with_model(&arguments.model, &arguments.compute.adapters, |opened| {
         if arguments.drafts.drafts {
             let most = [arguments.prompt, arguments.generate];
             print(&drafts::measure(&arguments.drafts, &arguments.compute, most, &opened)?, arguments.json)?;
@@ -74,11 +74,13 @@ pub fn run(arguments: &Arguments) -> Result<()> {
                 .fold(arguments.depth, usize::saturating_add),
             batch_tokens,
             precision: arguments.compute.precision(),
+            adapter_rank: opened.adapter_rank(),
             ..default
         };
         let layout = Session::layout(model, &config)?;
         let mut memory = Memory::new(layout)?;
         let mut session = Session::new(memory.region(), model, kernels, &config)?;
+        session.adapt(opened.adapters)?;
         let style = ProgressStyle::with_template("{bar:40} {pos}/{len} tokens")?;
         let tokens = arguments.depth + arguments.prompt + arguments.generate;
         let progress = ProgressBar::new(tokens as u64).with_style(style);

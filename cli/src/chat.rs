@@ -8,7 +8,8 @@ use clap::Args;
 use ossicle_core::generation::StopReason;
 
 use crate::open::with_model_or_toy;
-use crate::talk::{Call, INTERRUPTED, TalkOptions, reason_name, with_talk};
+use crate::shown::printer;
+use crate::talk::{Call, End, INTERRUPTED, Said, TalkOptions, with_talk};
 
 /// Arguments of `ossicle chat`.
 #[derive(Args)]
@@ -25,7 +26,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             std::process::exit(130);
         }
     })?;
-    with_model_or_toy(arguments.talk.model.as_deref(), |opened| {
+    with_model_or_toy(arguments.talk.model.as_deref(), &arguments.talk.compute.adapters, |opened| {
         with_talk(&arguments.talk, &opened, |talk| {
             let interactive = io::stdin().is_terminal();
             let mut waiting: Option<Call> = None;
@@ -44,17 +45,17 @@ pub fn run(arguments: &Arguments) -> Result<()> {
                     return Ok(());
                 }
                 let line = line.trim_end_matches(['\n', '\r']);
-                match waiting.take() {
-                    Some(call) => talk.tool_answers(&call, line)?,
+                let called = waiting.take();
+                let said = match &called {
+                    Some(call) => Said::ByTool(call, line),
                     None if line.trim().is_empty() => continue,
-                    None => talk.say(line)?,
-                }
-                let printer = talk.printer();
-                let mut answer = talk.answer(printer)?;
-                match answer.stop {
-                    Some((StopReason::ToolCall, _)) => waiting = answer.calls.pop(),
-                    Some((StopReason::Finished, _)) | None => {}
-                    Some((reason, _)) => eprintln!("[{}]", reason_name(reason)),
+                    None => Said::ByUser(line),
+                };
+                let mut answer = talk.answer(said, printer(arguments.talk.show_reasoning))?;
+                match &answer.end {
+                    End::Turn(StopReason::ToolCall) => waiting = answer.calls.pop(),
+                    End::Turn(StopReason::Finished) => {}
+                    end => eprintln!("[{end}]"),
                 }
             }
         })

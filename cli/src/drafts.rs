@@ -68,10 +68,12 @@ pub fn measure(options: &Options, compute: &ComputeOptions, most: [usize; 2], op
         logits_rows: options.draft_tokens + 1,
         rewind_tokens: STRETCH + options.draft_tokens,
         precision: compute.precision(),
+        adapter_rank: opened.adapter_rank(),
         ..default
     };
     let mut memory = Memory::new(Session::layout(opened.model, &config)?)?;
     let mut session = Session::new(memory.region(), opened.model, compute.kernels()?, &config)?;
+    session.adapt(opened.adapters)?;
     let mut memory = Memory::new(Drafter::layout(config.context_tokens)?)?;
     let mut drafter = Drafter::new(memory.region(), config.context_tokens, &session)?;
 

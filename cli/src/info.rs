@@ -32,7 +32,7 @@ pub struct Arguments {
 
 /// Runs `ossicle info`.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    with_model(&arguments.path, |opened| {
+    with_model(&arguments.path, &[], |opened| {
         if arguments.check {
             opened.model.check_values().map_err(|error| opened.checkpoint.error(error))?;
         }

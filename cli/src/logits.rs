@@ -36,7 +36,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let tokens = read_tokens(&arguments.tokens)?;
     let kernels = arguments.compute.kernels()?;
     let threads = Threads::new(arguments.compute.threads());
-    with_model(&arguments.model, |opened| {
+    with_model(&arguments.model, &arguments.compute.adapters, |opened| {
         let model = opened.model;
         let batch_tokens = BATCH_TOKENS.min(model.config().context_tokens);
         let config = SessionConfig {
@@ -45,9 +45,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             logits_rows: batch_tokens,
             rewind_tokens: 0,
             precision: arguments.compute.precision(),
+            adapter_rank: opened.adapter_rank(),
         };
         let mut memory = Memory::new(Session::layout(model, &config)?)?;
         let mut session = Session::new(memory.region(), model, kernels, &config)?;
+        session.adapt(opened.adapters)?;
         let vocabulary = model.config().vocabulary;
         if let Some(token) = tokens.iter().find(|token| **token as usize >= vocabulary) {
             bail!("{}: expected ids below {vocabulary}, found {token}", arguments.tokens.display());

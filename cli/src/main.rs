@@ -12,13 +12,17 @@ mod gguf_writer;
 #[cfg(feature = "grammar")]
 mod grammar;
 mod harmony;
+mod hub;
 mod info;
 mod logits;
 mod open;
+mod policy;
+mod prefix;
 mod profile;
 mod run;
 mod schema;
 mod serve;
+mod shown;
 mod synth;
 mod talk;
 mod tokenize;
@@ -56,6 +60,15 @@ enum Command {
     Harmony(harmony::Arguments),
     /// Says whether a JSON schema can be enforced, and if not, why.
     Schema(schema::Arguments),
+    /// Fetches a model from Hugging Face's hub into the cache that all programs share, and prints where it is.
+    ///
+    /// Goes on where it was interrupted, and verifies what it fetches. Honours HF_HOME, HF_HUB_CACHE, HF_TOKEN, HF_ENDPOINT and
+    /// HF_HUB_OFFLINE. The name then serves as a path: `ossicle chat --model openai/gpt-oss-20b`.
+    Pull(hub::PullArguments),
+    /// Lists the models and adapters in that cache.
+    List,
+    /// Removes a model from that cache.
+    Rm(hub::RemoveArguments),
     /// Converts a checkpoint: from Hugging Face's layout or OpenAI's to GGUF, and back to Hugging Face's.
     Convert(convert::Arguments),
     /// Writes a model of random weights, to measure speed and memory without a download.
@@ -79,6 +92,9 @@ fn main() -> ExitCode {
         Command::Tokenize(arguments) => tokenize::run(&arguments),
         Command::Harmony(arguments) => harmony::run(&arguments).map_err(Into::into),
         Command::Schema(arguments) => schema::run(&arguments),
+        Command::Pull(arguments) => hub::pull(&arguments),
+        Command::List => hub::list(),
+        Command::Rm(arguments) => hub::remove(&arguments),
         Command::Convert(arguments) => convert::run(&arguments),
         Command::Synth(arguments) => synth::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),

@@ -1,16 +1,17 @@
 //! Options that many commands share, and opening a model with them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
+use ossicle_core::file::snapshot::Checksum;
 use ossicle_core::kernels::Kernels;
-use ossicle_core::model::{Files, Model};
+use ossicle_core::model::{Adapter, Files, Model};
 use ossicle_core::tokenizer::{Source, Tokenizer};
 use ossicle_core::transformer::Precision;
-use ossicle_host::{Checkpoint, Memory, Threads, kernels, vocabulary};
+use ossicle_host::{AdapterFiles, Checkpoint, Memory, Threads, kernels, vocabulary};
 
-use crate::toy;
+use crate::{hub, toy};
 
 /// How to compute.
 #[derive(Args)]
@@ -24,6 +25,18 @@ pub struct ComputeOptions {
     /// How exact: "precise" keeps all activations and the cache in f32, and is several times slower.
     #[arg(long, value_enum, default_value = "standard")]
     precision: PrecisionOption,
+    /// An adapter to compute with: a folder that PEFT saved, or a GGUF file; and, if not 1, what it counts. Can be given several
+    /// times.
+    #[arg(long = "adapter", value_name = "PATH[:SCALE]", value_parser = adapter_option)]
+    pub adapters: Vec<(PathBuf, f32)>,
+}
+
+fn adapter_option(option: &str) -> std::result::Result<(PathBuf, f32), String> {
+    match option.rsplit_once(':').and_then(|(path, scale)| Some((path, scale.parse::<f32>().ok()?))) {
+        Some((_, scale)) if !scale.is_finite() => Err("expected a finite number behind the colon".to_owned()),
+        Some((path, scale)) => Ok((path.into(), scale)),
+        None => Ok((option.into(), 1.0)),
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -67,28 +80,77 @@ pub struct Opened<'a> {
     pub files: &'a Files<'a>,
     /// The weights.
     pub model: &'a Model<'a, 'a>,
+    /// The adapters asked for, and what each counts.
+    pub adapters: &'a [(Adapter<'a>, f32)],
+    /// The files that they came from.
+    adapter_files: &'a [AdapterFiles],
 }
 
-/// Opens the model at `path` and lends it to `work`.
-pub fn with_model<T>(path: &Path, work: impl FnOnce(Opened<'_>) -> Result<T>) -> Result<T> {
-    with_checkpoint(&Checkpoint::open(path)?, work)
+impl Opened<'_> {
+    /// A number that changes with the weights, those of adapters included.
+    pub fn stamp(&self) -> Result<u64> {
+        let mut sum = Checksum::EMPTY;
+        sum.add(self.checkpoint.stamp()?);
+        for (files, (_, scale)) in self.adapter_files.iter().zip(self.adapters) {
+            sum.add(files.stamp()?);
+            sum.add(scale.to_bits().into());
+        }
+        Ok(sum.value())
+    }
+
+    /// The largest rank of the adapters.
+    pub fn adapter_rank(&self) -> usize {
+        self.adapters.iter().map(|(adapter, _)| adapter.rank()).max().unwrap_or(0)
+    }
+}
+
+/// Opens the model at `path`, with the adapters at other paths, and lends it to `work`.
+pub fn with_model<T>(
+    path: &Path,
+    adapters: &[(PathBuf, f32)],
+    work: impl FnOnce(Opened<'_>) -> Result<T>,
+) -> Result<T> {
+    with_checkpoint(&Checkpoint::open(&hub::resolve(path)?)?, adapters, work)
 }
 
 /// As [`with_model`]; without a path, opens the model that is built in, and says so.
-pub fn with_model_or_toy<T>(path: Option<&Path>, work: impl FnOnce(Opened<'_>) -> Result<T>) -> Result<T> {
+pub fn with_model_or_toy<T>(
+    path: Option<&Path>,
+    adapters: &[(PathBuf, f32)],
+    work: impl FnOnce(Opened<'_>) -> Result<T>,
+) -> Result<T> {
     if let Some(path) = path {
-        return with_model(path, work);
+        return with_model(path, adapters, work);
     }
     eprint!("{}", toy::NOTICE);
-    with_checkpoint(&toy::checkpoint(), work)
+    with_checkpoint(&toy::checkpoint(), adapters, work)
 }
 
-fn with_checkpoint<T>(checkpoint: &Checkpoint, work: impl FnOnce(Opened<'_>) -> Result<T>) -> Result<T> {
+fn with_checkpoint<T>(
+    checkpoint: &Checkpoint,
+    adapters: &[(PathBuf, f32)],
+    work: impl FnOnce(Opened<'_>) -> Result<T>,
+) -> Result<T> {
     let bytes = checkpoint.bytes();
     let files = checkpoint.files(&bytes)?;
     let mut memory = Memory::new(Model::layout(&files)?)?;
     let model = Model::new(memory.region(), &files).map_err(|error| checkpoint.error(error))?;
-    work(Opened { checkpoint, files: &files, model: &model })
+    let found = adapters
+        .iter()
+        .map(|(path, _)| hub::resolve(path).and_then(|path| Ok(AdapterFiles::open(&path)?)))
+        .collect::<Result<Vec<_>>>()?;
+    let mut memories = Vec::new();
+    for found in &found {
+        let file = found.file()?;
+        let layout = Adapter::layout(&file, &model).map_err(|error| found.error(error))?;
+        memories.push((Memory::new(layout)?, file));
+    }
+    let mut opened = Vec::new();
+    for (((memory, file), found), (_, scale)) in memories.iter_mut().zip(&found).zip(adapters) {
+        let adapter = Adapter::new(memory.region(), file, &model).map_err(|error| found.error(error))?;
+        opened.push((adapter, *scale));
+    }
+    work(Opened { checkpoint, files: &files, model: &model, adapters: &opened, adapter_files: &found })
 }
 
 /// Explains a computation that met numbers which are not finite: reads all weights to find the one that is not.

@@ -8,7 +8,8 @@ use ossicle_core::generation::StopReason;
 use serde_json::json;
 
 use crate::open::with_model_or_toy;
-use crate::talk::{TalkOptions, reason_name, with_talk};
+use crate::shown::printer;
+use crate::talk::{End, Said, TalkOptions, with_talk};
 
 /// Arguments of `ossicle run`.
 #[derive(Args)]
@@ -32,18 +33,17 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             prompt
         }
     };
-    with_model_or_toy(arguments.talk.model.as_deref(), |opened| {
+    with_model_or_toy(arguments.talk.model.as_deref(), &arguments.talk.compute.adapters, |opened| {
         with_talk(&arguments.talk, &opened, |talk| {
-            talk.say(&prompt)?;
+            let said = Said::ByUser(&prompt);
             if !arguments.json {
-                let printer = talk.printer();
-                let answer = talk.answer(printer)?;
-                if let Some((reason, _)) = answer.stop.filter(|(reason, _)| *reason != StopReason::Finished) {
-                    eprintln!("[{}]", reason_name(reason));
+                let answer = talk.answer(said, printer(arguments.talk.show_reasoning))?;
+                if answer.end != End::Turn(StopReason::Finished) {
+                    eprintln!("[{}]", answer.end);
                 }
                 return Ok(());
             }
-            let answer = talk.answer(|_| {})?;
+            let answer = talk.answer(said, |_| {})?;
             let calls = answer.calls.iter().map(|call| {
                 let mut shown = json!({ "tool": call.tool, "argument": call.argument });
                 if let Some(result) = &call.result {
@@ -52,13 +52,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
                 shown
             });
             let calls: Vec<_> = calls.collect();
-            let (reason, usage) = answer.stop.unzip();
-            let usage = usage.unwrap_or_default();
-            let result = json!({
+            let usage = answer.usage;
+            let mut result = json!({
                 "answer": answer.text,
                 "reasoning": answer.reasoning,
                 "calls": calls,
-                "stop": reason.map(reason_name),
+                "stop": answer.end.name(),
                 "usage": {
                     "input_tokens": usage.input_tokens,
                     "cached_tokens": usage.cached_tokens,
@@ -66,6 +65,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
                     "reasoning_tokens": usage.reasoning_tokens,
                 },
             });
+            if let End::Policy(reason) = &answer.end {
+                result["policy"] = json!(reason);
+            }
             println!("{}", serde_json::to_string_pretty(&result)?);
             Ok(())
         })

@@ -10,12 +10,14 @@ use clap::Args;
 use ossicle_core::model::Config;
 use ossicle_core::transformer::{DRAFT_TOKENS, SessionConfig};
 use ossicle_host::Threads;
-use ossicle_host::browser::OpenWeb;
-use ossicle_host::policy::{AuditLog, Gate, ProgramGate};
+use ossicle_host::browser::{OpenWeb, SearchEngine};
+use ossicle_host::policy::Gate;
 use ossicle_host::python::{Limits, Sandbox};
 use ossicle_server::{Engine, NewInterpreter, NewWeb, Policy, Script, Server, Settings};
 
 use crate::open::{ComputeOptions, with_model_or_toy, with_tokenizer};
+use crate::policy::PolicyOptions;
+use crate::prefix::PrefixOptions;
 
 /// Arguments of `ossicle serve`.
 #[derive(Args)]
@@ -45,26 +47,16 @@ pub struct Arguments {
     /// Shows reasoning to nobody: it leaves the server encrypted, for clients to send back.
     #[arg(long)]
     withhold_reasoning: bool,
-    /// A program that judges what users and tools say and what the model answers and calls: docs/safety.md says how.
-    #[arg(long, value_name = "PROGRAM")]
-    gate: Option<PathBuf>,
-    /// A file with a policy in words, by which the model itself judges the same texts, as gpt-oss-safeguard does: docs/safety.md.
-    #[arg(long, value_name = "FILE", conflicts_with = "gate")]
-    policy: Option<PathBuf>,
-    /// Seconds that the program may take for each text.
-    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
-    gate_seconds: u64,
+    #[command(flatten)]
+    policy: PolicyOptions,
     /// Runs Python for requests with a tool of the type code_interpreter, in a box without network and files (bubblewrap, on
     /// Linux).
     #[arg(long)]
     python: bool,
-    /// Searches the web through the SearXNG at this address, for requests with a tool of the type web_search, and opens pages of the
-    /// public web.
-    #[arg(long, value_name = "URL")]
+    /// Searches the web for requests with a tool of the type web_search, and opens pages of the public web: through exa or you, whose
+    /// keys are in the environment as EXA_API_KEY and YDC_API_KEY, or the SearXNG at an address, which has to give JSON.
+    #[arg(long, value_name = "ENGINE")]
     browser: Option<String>,
-    /// Adds to this file what was judged, by digests, and how each answer ended.
-    #[arg(long, value_name = "FILE")]
-    audit: Option<PathBuf>,
     /// Keeps responses in this file [default: in memory, until the server ends].
     #[arg(long, value_name = "FILE")]
     store: Option<PathBuf>,
@@ -91,23 +83,29 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE")]
     script: Option<PathBuf>,
     #[command(flatten)]
+    prefixes: PrefixOptions,
+    #[command(flatten)]
     compute: ComputeOptions,
 }
 
 /// How far back a conversation can go without being computed anew: the reasoning and the answer of a turn, as a rule.
 const REWIND_TOKENS: usize = 2048;
 
+/// Megabytes of beginnings of conversations that are kept in memory, where no folder is named.
+const PREFIX_CACHE_SIZE: u64 = 512;
+
 /// Runs `ossicle serve` until Ctrl-C.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let kernels = arguments.compute.kernels()?;
     let script = arguments.script.as_deref().map(read_script).transpose()?;
-    let policy = policy(arguments)?;
-    let read = |path: &PathBuf| std::fs::read_to_string(path).with_context(|| path.display().to_string());
-    let model_policy = arguments.policy.as_ref().map(read).transpose()?;
+    let options = &arguments.policy;
+    let gate = options.program().map(|program| Arc::new(program) as Arc<dyn Gate>);
+    let policy = Policy { gate, audit: options.audit()?.map(Arc::new) };
+    let model_policy = options.words()?;
     let new_box: NewInterpreter = Arc::new(|| Box::new(Sandbox::new(Limits::default())));
     let python = arguments.python.then(|| Sandbox::check().map(|()| new_box)).transpose().context("--python")?;
     let browser = arguments.browser.as_deref().map(browser).transpose()?;
-    with_model_or_toy(arguments.model.as_deref(), |opened| {
+    with_model_or_toy(arguments.model.as_deref(), &arguments.compute.adapters, |opened| {
         let address = SocketAddr::new(arguments.host, arguments.port);
         let name = || default_name(opened.model.config(), &opened.checkpoint.paths()[0]);
         let settings = Settings {
@@ -141,8 +139,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             logits_rows: 1 + DRAFT_TOKENS.min(context_tokens.saturating_sub(1)),
             rewind_tokens: REWIND_TOKENS.min(context_tokens),
             precision: arguments.compute.precision(),
+            adapter_rank: opened.adapter_rank(),
             ..default
         };
+        let prefix_cache = arguments.prefixes.open(&opened, session.precision, PREFIX_CACHE_SIZE)?;
         let threads = Threads::new(arguments.compute.threads());
         with_tokenizer(&opened, |tokenizer| {
             let url = format!("http://{}", server.address()?);
@@ -153,8 +153,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
                 kernels,
                 threads: &threads,
                 session,
+                adapters: opened.adapters,
                 sessions: arguments.sessions.into(),
                 queue: arguments.queue.into(),
+                prefix_cache,
                 script,
             })?;
             Ok(())
@@ -162,27 +164,25 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     })
 }
 
-fn browser(searx: &str) -> Result<NewWeb> {
-    let web = OpenWeb::new(searx).map_err(|error| anyhow!("--browser: {error}"))?;
+fn browser(engine: &str) -> Result<NewWeb> {
+    let engine = SearchEngine::from_environment(engine).map_err(|error| anyhow!("--browser: {error}"))?;
+    let web = OpenWeb::new(engine);
     Ok(Arc::new(move || Box::new(web.clone())))
 }
 
-fn policy(arguments: &Arguments) -> Result<Policy> {
-    let time = Duration::from_secs(arguments.gate_seconds);
-    let gate =
-        arguments.gate.as_ref().map(|program| Arc::new(ProgramGate::new(program.clone(), time)) as Arc<dyn Gate>);
-    let audit = match &arguments.audit {
-        Some(path) => Some(Arc::new(AuditLog::open(path).with_context(|| path.display().to_string())?)),
-        None => None,
-    };
-    Ok(Policy { gate, audit })
-}
-
-/// Published sizes by their names, others by that of their file.
+/// By the repository that it was fetched from, the size that was published, or the name of its file; the vendor's models that judge
+/// by a policy are as large as the others, and are known by the latter.
 fn default_name(config: &Config, path: &Path) -> String {
-    match (config.layers, config.hidden) {
-        (24, 2880) => "gpt-oss-20b".to_owned(),
-        (36, 2880) => "gpt-oss-120b".to_owned(),
+    let parts = || path.components().rev().filter_map(|part| part.as_os_str().to_str());
+    if let Some((_, name)) = parts().find_map(|part| part.strip_prefix("models--")?.split_once("--")) {
+        return name.to_owned();
+    }
+    let judges = parts().take(2).any(|part| part.contains("safeguard"));
+    match (config.layers, config.hidden, judges) {
+        (24, 2880, false) => "gpt-oss-20b".to_owned(),
+        (24, 2880, true) => "gpt-oss-safeguard-20b".to_owned(),
+        (36, 2880, false) => "gpt-oss-120b".to_owned(),
+        (36, 2880, true) => "gpt-oss-safeguard-120b".to_owned(),
         _ => path.file_stem().map_or_else(|| "model".to_owned(), |stem| stem.to_string_lossy().into_owned()),
     }
 }

@@ -1,6 +1,5 @@
-//! What `ossicle run` and `ossicle chat` share: options, the conversation's memory, and printing.
+//! What `ossicle run` and `ossicle chat` share: options, the conversation's memory, and answers.
 
-use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -16,10 +15,15 @@ use ossicle_core::harmony::conversation::{
     Tool,
 };
 use ossicle_core::harmony::render::Renderer;
+use ossicle_core::kernels::Kernels;
+use ossicle_core::model::Model;
 use ossicle_core::sampling::{SamplerConfig, TokenMask};
 use ossicle_core::schema::Unsupported;
-use ossicle_core::transformer::{DRAFT_TOKENS, Session, SessionConfig};
-use ossicle_host::browser::{Browser, OpenWeb};
+use ossicle_core::tokenizer::Tokenizer;
+use ossicle_core::transformer::{DRAFT_TOKENS, Progress, Session, SessionConfig};
+use ossicle_host::browser::{Browser, Citations, OpenWeb, Pages, SearchEngine};
+use ossicle_host::policy::{Gate, Held, Next, Subject};
+use ossicle_host::prefix_cache::{Due, PrefixCache};
 use ossicle_host::python::{Interpreter, Limits, Sandbox};
 use ossicle_host::schema::{self, Arena};
 use ossicle_host::{Memory, Threads};
@@ -28,6 +32,9 @@ use serde_json::Value;
 #[cfg(feature = "grammar")]
 use crate::grammar;
 use crate::open::{ComputeOptions, Opened, explain, with_tokenizer};
+use crate::policy::{Guard, ModelGate, PolicyOptions};
+use crate::prefix::PrefixOptions;
+use crate::shown::{Shown, is_told};
 
 /// How to talk.
 #[derive(Args)]
@@ -43,7 +50,7 @@ pub struct TalkOptions {
     reasoning_tokens: Option<usize>,
     /// Shows the reasoning too. It was never trained to be safe to show to end users.
     #[arg(long)]
-    show_reasoning: bool,
+    pub show_reasoning: bool,
     /// Who the model is, in the system message, instead of the default.
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
@@ -57,8 +64,9 @@ pub struct TalkOptions {
     /// Lets the model run Python, in a box without network and files (bubblewrap, on Linux).
     #[arg(long)]
     python: bool,
-    /// Lets the model search the web through the SearXNG at this address, which has to give JSON, and open public pages.
-    #[arg(long, value_name = "URL")]
+    /// Lets the model search the web and open public pages: through exa or you, whose keys are in the environment as EXA_API_KEY
+    /// and YDC_API_KEY, or the SearXNG at an address, which has to give JSON.
+    #[arg(long, value_name = "ENGINE")]
     browser: Option<String>,
     /// A JSON schema that the answer meets.
     #[arg(long, value_name = "FILE")]
@@ -95,7 +103,11 @@ pub struct TalkOptions {
     #[arg(long)]
     seed: Option<u64>,
     #[command(flatten)]
-    compute: ComputeOptions,
+    policy: PolicyOptions,
+    #[command(flatten)]
+    prefixes: PrefixOptions,
+    #[command(flatten)]
+    pub compute: ComputeOptions,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -107,20 +119,35 @@ enum EffortOption {
 
 /// A conversation that can be carried on.
 pub struct Talk<'a, 'r, 'w> {
+    guard: Guard<'a>,
     options: &'a TalkOptions,
     opened: &'a Opened<'a>,
     threads: &'a Threads,
     generation: Generation<'r, 'w>,
+    prefix_cache: Option<PrefixCache>,
+    /// How many messages of the system's and developer's come first.
+    leading: usize,
     recipients: Vec<&'a str>,
     python: Option<Sandbox>,
     browser: Option<Browser<OpenWeb>>,
+    /// What the model has been shown, if it can cite that: what keeps to a schema or a grammar must stay as it is.
+    pages: Option<Pages>,
     masks: Vec<(Constrained<'a>, &'a mut dyn TokenMask)>,
     seed: u64,
     scratch: Vec<u8>,
 }
 
-/// What became of a turn.
-#[derive(Debug, Default)]
+/// Who says something.
+#[derive(Clone, Copy)]
+pub enum Said<'s> {
+    /// The user, this.
+    ByUser(&'s str),
+    /// A tool, this, to this call.
+    ByTool(&'s Call, &'s str),
+}
+
+/// What became of an answer.
+#[derive(Debug)]
 pub struct Answer {
     /// What the user is told.
     pub text: String,
@@ -128,8 +155,38 @@ pub struct Answer {
     pub reasoning: String,
     /// The tools that it called, and with what.
     pub calls: Vec<Call>,
-    /// Why it stopped, and what all turns took.
-    pub stop: Option<(StopReason, Usage)>,
+    /// Why it is over.
+    pub end: End,
+    /// What all turns took.
+    pub usage: Usage,
+}
+
+/// Why an answer is over.
+#[derive(Clone, Debug, PartialEq)]
+pub enum End {
+    /// As the last turn.
+    Turn(StopReason),
+    /// The policy stopped it, for this reason.
+    Policy(String),
+}
+
+impl std::fmt::Display for End {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Turn(reason) => f.write_str(reason_name(*reason)),
+            Self::Policy(reason) => write!(f, "policy: {reason}"),
+        }
+    }
+}
+
+impl End {
+    /// In a word.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Turn(reason) => reason_name(*reason),
+            Self::Policy(_) => "policy",
+        }
+    }
 }
 
 /// A tool is called.
@@ -151,15 +208,6 @@ pub static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 /// How far back a conversation can go without being computed anew: the reasoning and the answer of a turn, as a rule.
 const REWIND_TOKENS: usize = 2048;
 
-/// What may be shown.
-#[derive(Clone, Copy)]
-pub enum Shown<'a> {
-    /// What the model does.
-    Event(&'a Event<'a>),
-    /// What a tool answered.
-    Result(&'a str),
-}
-
 /// Begins a conversation and lends it to `work`.
 pub fn with_talk<T>(
     options: &TalkOptions,
@@ -176,6 +224,7 @@ pub fn with_talk<T>(
         logits_rows: 1 + options.draft_tokens.min(context_tokens.saturating_sub(1)),
         rewind_tokens: REWIND_TOKENS.min(context_tokens),
         precision: options.compute.precision(),
+        adapter_rank: opened.adapter_rank(),
         ..default
     };
     let arena = Bump::new();
@@ -197,8 +246,10 @@ pub fn with_talk<T>(
         tools.iter().map(|tool| &*arena.alloc_str(&format!("{FUNCTIONS}.{}", tool.name))).collect();
     let python = options.python.then(|| Sandbox::check().map(|()| Sandbox::new(Limits::default()))).transpose();
     let python = python.context("--python")?;
-    let web = options.browser.as_deref().map(OpenWeb::new).transpose();
-    let browser = web.map_err(|error| anyhow!("--browser: {error}"))?.map(Browser::new);
+    let engine = options.browser.as_deref().map(SearchEngine::from_environment).transpose();
+    let engine = engine.map_err(|error| anyhow!("--browser: {error}"))?;
+    let browser = engine.map(|engine| Browser::new(OpenWeb::new(engine)));
+    let (words, audit) = (options.policy.words()?, options.policy.audit()?);
     let mut known = Vec::new();
     if browser.is_some() {
         known.push(BROWSER);
@@ -210,11 +261,17 @@ pub fn with_talk<T>(
         recipients.push(PYTHON.name);
     }
     with_tokenizer(opened, |tokenizer| {
-        let mut session_memory = Memory::new(Session::layout(model, &config)?)?;
-        let session = Session::new(session_memory.region(), model, kernels, &config)?;
-        let generation_config = GenerationConfig::default();
-        let mut memory = Memory::new(Generation::layout(&tokenizer, context_tokens, &generation_config)?)?;
-        let generation = Generation::new(memory.region(), session, tokenizer, &generation_config)?;
+        let mut room = Room::new(model, &tokenizer, &config)?;
+        let mut generation = room.begin(model, tokenizer, kernels, &config)?;
+        generation.adapt(opened.adapters)?;
+        let mut room = words.is_some().then(|| Room::new(model, &tokenizer, &config)).transpose()?;
+        let gate: Option<Box<dyn Gate + '_>> = match (words, &mut room) {
+            (Some(words), Some(room)) => {
+                let generation = room.begin(model, tokenizer, kernels, &config)?;
+                Some(Box::new(ModelGate::new(words, &threads, generation)))
+            }
+            _ => options.policy.program().map(|program| Box::new(program) as _),
+        };
         let seed = options.seed.unwrap_or_else(|| {
             let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
             now.map_or(0, |now| now.as_nanos() as u64)
@@ -233,9 +290,25 @@ pub fn with_talk<T>(
                 masks.push((on, schemas.mask(&compiled, index)?));
             }
         }
-        let scratch = Vec::new();
-        let mut talk =
-            Talk { options, opened, threads: &threads, generation, recipients, python, browser, masks, seed, scratch };
+        let is_free = masks.iter().all(|(on, _)| *on != Constrained::Answer);
+        let pages = (browser.is_some() && is_free).then(Pages::default);
+        let prefix_cache = options.prefixes.open(opened, config.precision, 0)?;
+        let mut talk = Talk {
+            guard: Guard::new(gate, audit),
+            options,
+            opened,
+            threads: &threads,
+            generation,
+            prefix_cache,
+            leading: 0,
+            recipients,
+            python,
+            browser,
+            pages,
+            masks,
+            seed,
+            scratch: Vec::new(),
+        };
         let mut system = SystemContent {
             current_date: options.date.as_deref(),
             effort: Some(match options.effort {
@@ -262,10 +335,31 @@ pub fn with_talk<T>(
         let (system, developer) = ([Content::System(system)], [Content::Developer(developer)]);
         let messages = [Message::new(Role::System, &system), Message::new(Role::Developer, &developer)];
         let speaks = options.developer.is_some() || !tools.is_empty() || format.is_some();
-        let wanted = if speaks { 2 } else { 1 };
-        talk.append(&messages[..wanted])?;
+        talk.leading = if speaks { 2 } else { 1 };
+        talk.append(&messages[..talk.leading])?;
         work(&mut talk)
     })
+}
+
+/// Memory of a conversation: its session's, and its own.
+struct Room(Memory, Memory);
+
+impl Room {
+    fn new(model: &Model<'_, '_>, tokenizer: &Tokenizer<'_>, config: &SessionConfig) -> Result<Self> {
+        let layout = Generation::layout(tokenizer, config.context_tokens, &GenerationConfig::default())?;
+        Ok(Self(Memory::new(Session::layout(model, config)?)?, Memory::new(layout)?))
+    }
+
+    fn begin<'r, 'w>(
+        &'r mut self,
+        model: &'r Model<'r, 'w>,
+        tokenizer: Tokenizer<'r>,
+        kernels: Kernels,
+        config: &SessionConfig,
+    ) -> Result<Generation<'r, 'w>> {
+        let session = Session::new(self.0.region(), model, kernels, config)?;
+        Ok(Generation::new(self.1.region(), session, tokenizer, &GenerationConfig::default())?)
+    }
 }
 
 /// The full name of a strict tool, and the schema of its argument.
@@ -303,51 +397,87 @@ impl Talk<'_, '_, '_> {
         Ok(self.generation.append(messages, &mut self.scratch)?)
     }
 
-    /// The user speaks.
-    pub fn say(&mut self, text: &str) -> Result<()> {
-        self.append(&[Message::new(Role::User, &[Content::Text(text)])])
-    }
-
-    /// A tool answers.
-    pub fn tool_answers(&mut self, call: &Call, text: &str) -> Result<()> {
-        let content = [Content::Text(text)];
-        let mut message = Message::new(Role::Tool, &content);
-        message.name = Some(&call.tool);
-        message.recipient = Some(Role::Assistant.name());
-        message.channel = Some(&call.channel);
-        self.append(&[message])
-    }
-
-    /// The model answers, and tools that are at hand answer it, until somebody else has to speak; `print` shows what comes, if
-    /// anything is to be shown.
-    pub fn answer(&mut self, mut print: impl FnMut(Shown<'_>)) -> Result<Answer> {
-        let mut answer = Answer::default();
+    /// Somebody speaks, the model answers, and tools that are at hand answer it, until somebody else has to speak; `print` shows
+    /// what comes, if anything is to be shown. The policy judges all of it.
+    pub fn answer(&mut self, said: Said<'_>, mut print: impl FnMut(&Shown)) -> Result<Answer> {
+        let mut answer = Answer {
+            text: String::new(),
+            reasoning: String::new(),
+            calls: Vec::new(),
+            end: End::Turn(StopReason::Cancelled),
+            usage: Usage::default(),
+        };
         // Once for all turns: Ctrl-C while a tool works ends what follows.
         INTERRUPTED.store(false, Ordering::Relaxed);
+        self.guard.begin();
+        answer.end = match self.hear(said)? {
+            Ok(_) => self.rounds(&mut answer, &mut print)?,
+            Err(end) => end,
+        };
+        self.guard.ended(answer.end.name(), answer.usage);
+        Ok(answer)
+    }
+
+    /// Turns of the model, and what tools that are at hand answer between them.
+    fn rounds(&mut self, answer: &mut Answer, print: &mut dyn FnMut(&Shown)) -> Result<End> {
         loop {
-            self.turn(&mut answer, |event| print(Shown::Event(event)))?;
-            let is_called = matches!(answer.stop, Some((StopReason::ToolCall, _)));
-            let Some(call) = answer.calls.last_mut().filter(|_| is_called) else { return Ok(answer) };
-            let result = match call.tool.split_once('.') {
-                None if call.tool == PYTHON.name => {
-                    let is_cancelled = || INTERRUPTED.load(Ordering::Relaxed);
-                    self.python.as_mut().map(|python| python.run(&call.argument, &is_cancelled))
+            let end = self.turn(answer, print)?;
+            let is_called = end == End::Turn(StopReason::ToolCall);
+            let Some(call) = answer.calls.last_mut().filter(|_| is_called) else { return Ok(end) };
+            let Some(result) = self.carry_out(call) else { return Ok(end) };
+            match self.hear(Said::ByTool(call, &result))? {
+                Ok(result) => {
+                    print(&Shown::Result(result.clone()));
+                    call.result = Some(result);
                 }
-                Some((name, function)) if name == BROWSER.name => {
-                    self.browser.as_mut().map(|browser| browser.call(function, &call.argument))
-                }
-                _ => None,
-            };
-            let Some(result) = result else { return Ok(answer) };
-            print(Shown::Result(&result));
-            call.result = Some(result.clone());
-            let call = call.clone();
-            self.tool_answers(&call, &result)?;
+                Err(end) => return Ok(end),
+            }
+        }
+    }
+
+    /// Takes what somebody says, as far as the policy lets it pass: what that is, or how the answer ends.
+    fn hear(&mut self, said: Said<'_>) -> Result<Result<String, End>> {
+        let (subject, text) = match said {
+            Said::ByUser(text) => (Subject::Prompt(text), text),
+            Said::ByTool(call, text) => (Subject::ToolResult { tool: &call.tool, text }, text),
+        };
+        let text = match self.guard.judge(&subject) {
+            Ok(other) => other.unwrap_or_else(|| text.to_owned()),
+            Err(end) => return Ok(Err(end)),
+        };
+        let content = [Content::Text(&text)];
+        let message = match said {
+            Said::ByUser(_) => Message::new(Role::User, &content),
+            Said::ByTool(call, _) => Message {
+                name: Some(&call.tool),
+                recipient: Some(Role::Assistant.name()),
+                channel: Some(&call.channel),
+                ..Message::new(Role::Tool, &content)
+            },
+        };
+        self.append(&[message])?;
+        if let (Some(pages), Said::ByTool(call, _)) = (&mut self.pages, said)
+            && call.tool.split('.').next() == Some(BROWSER.name)
+        {
+            pages.add(&text);
+        }
+        Ok(Ok(text))
+    }
+
+    /// What a tool that is at hand answers.
+    fn carry_out(&mut self, call: &Call) -> Option<String> {
+        let is_cancelled = || INTERRUPTED.load(Ordering::Relaxed);
+        match call.tool.split_once('.') {
+            None if call.tool == PYTHON.name => Some(self.python.as_mut()?.run(&call.argument, &is_cancelled)),
+            Some((name, function)) if name == BROWSER.name => {
+                Some(self.browser.as_mut()?.call(function, &call.argument, &is_cancelled))
+            }
+            _ => None,
         }
     }
 
     /// The model goes on until it has answered or calls a tool.
-    fn turn(&mut self, answer: &mut Answer, mut print: impl FnMut(&Event<'_>)) -> Result<()> {
+    fn turn(&mut self, answer: &mut Answer, print: &mut dyn FnMut(&Shown)) -> Result<End> {
         let options = self.options;
         let config = TurnConfig {
             sampler: SamplerConfig {
@@ -366,72 +496,113 @@ impl Talk<'_, '_, '_> {
         };
         // Another place in the random numbers for each turn.
         self.seed = self.seed.wrapping_add(1 << 32);
-        let mut take = |event: Event<'_>| {
-            print(&event);
-            match event {
-                Event::MessageBegin { kind: MessageKind::ToolCall, header } => {
-                    answer.calls.push(Call {
-                        tool: header.recipient.unwrap_or_default().to_owned(),
-                        channel: header.channel.unwrap_or(COMMENTARY).to_owned(),
-                        argument: String::new(),
-                        result: None,
-                    });
-                }
-                Event::Delta { kind: MessageKind::ToolCall, text } => {
-                    if let Some(call) = answer.calls.last_mut() {
-                        call.argument.push_str(text);
-                    }
-                }
-                Event::Delta { kind: MessageKind::Reasoning, text } => answer.reasoning.push_str(text),
-                Event::Delta { kind: MessageKind::Answer | MessageKind::Preamble, text } => answer.text.push_str(text),
-                Event::Stop { reason, usage } => {
-                    let before = answer.stop.map(|(_, usage)| usage).unwrap_or_default();
-                    answer.stop = Some((reason, before + usage));
-                }
-                _ => {}
-            }
-        };
+        if let Some(cache) = &mut self.prefix_cache {
+            cache.resume(&mut self.generation);
+        }
+        let mut due = Due::of(&self.generation, self.leading);
+        let (mut held, mut events, mut end) = (Held::default(), Vec::new(), None);
+        let mut telling = Telling { answer, print, pages: self.pages.as_ref(), citations: Citations::default() };
         let masks = self.masks.iter_mut();
         let mut constraints: Vec<_> = masks.map(|(on, mask)| Constraint { on: *on, mask: &mut **mask }).collect();
         let mut turn = Turn::new(&mut self.generation, config)?.with_constraints(&mut constraints)?;
         loop {
-            if INTERRUPTED.load(Ordering::Relaxed) {
-                turn.cancel(&mut self.generation, &mut take);
+            let mut take = |event: Event<'_>| {
+                if let Event::Stop { reason, .. } = event {
+                    end = Some(End::Turn(reason));
+                }
+                events.extend(Shown::of(event));
+            };
+            let step = match INTERRUPTED.load(Ordering::Relaxed) {
+                true => {
+                    turn.cancel(&mut self.generation, &mut take);
+                    Ok(Progress::Done)
+                }
+                false => turn.step(&mut self.generation, self.threads, &mut take),
+            };
+            let progress = step.map_err(|error| explain(error, self.opened))?;
+            for event in events.drain(..) {
+                if !self.guard.judges() {
+                    telling.tell(event);
+                    continue;
+                }
+                let message = match held.take(event) {
+                    Next::Pass(event) => {
+                        telling.tell(event);
+                        continue;
+                    }
+                    Next::Wait => continue,
+                    Next::Judge(message) => message,
+                };
+                match self.guard.judge(&message.subject()) {
+                    Ok(None) => message.release().into_iter().for_each(|event| telling.tell(event)),
+                    Ok(Some(text)) => message.replace(text).into_iter().for_each(|event| telling.tell(event)),
+                    Err(stopped) => {
+                        turn.cancel(&mut self.generation, &mut |_| {});
+                        end = Some(stopped);
+                        break;
+                    }
+                }
+            }
+            if progress == Progress::Done || end.is_some() {
                 break;
             }
-            let step = turn.step(&mut self.generation, self.threads, &mut take);
-            match step.map_err(|error| explain(error, self.opened))? {
-                ossicle_core::transformer::Progress::More => {}
-                ossicle_core::transformer::Progress::Done => break,
+            if let Some(cache) = &mut self.prefix_cache {
+                cache.keep_due(&self.generation, &mut due);
             }
         }
-        Ok(())
+        answer.usage = answer.usage + turn.usage();
+        Ok(end.unwrap_or(End::Turn(StopReason::Cancelled)))
+    }
+}
+
+/// Tells what passes, with what it cites as links.
+struct Telling<'t> {
+    answer: &'t mut Answer,
+    print: &'t mut dyn FnMut(&Shown),
+    pages: Option<&'t Pages>,
+    citations: Citations,
+}
+
+impl Telling<'_> {
+    fn tell(&mut self, event: Shown) {
+        match (event, self.pages) {
+            (Shown::Text { kind, text }, Some(pages)) if is_told(kind) => {
+                let (text, _) = self.citations.take(&text, pages);
+                self.tell_text(kind, text);
+            }
+            (Shown::End(kind), Some(_)) if is_told(kind) => {
+                let rest = self.citations.finish();
+                self.tell_text(kind, rest);
+                (self.print)(&Shown::End(kind));
+            }
+            (Shown::Text { kind, text }, _) => self.tell_text(kind, text),
+            (Shown::Begin { kind: MessageKind::ToolCall, tool, channel }, _) => {
+                (self.print)(&Shown::Begin {
+                    kind: MessageKind::ToolCall,
+                    tool: tool.clone(),
+                    channel: channel.clone(),
+                });
+                let (tool, channel) = (tool.unwrap_or_default(), channel.unwrap_or_else(|| COMMENTARY.to_owned()));
+                self.answer.calls.push(Call { tool, channel, argument: String::new(), result: None });
+            }
+            (event, _) => (self.print)(&event),
+        }
     }
 
-    /// Shows events as they come: the answer on standard output, all else dimmed on standard error.
-    pub fn printer(&self) -> impl FnMut(Shown<'_>) + use<> {
-        let show_reasoning = self.options.show_reasoning;
-        let (dim, plain) = if io::stderr().is_terminal() { ("\x1b[2m", "\x1b[0m") } else { ("", "") };
-        move |shown| {
-            let event = match shown {
-                Shown::Event(event) => event,
-                Shown::Result(text) => return eprintln!("{dim}{}{plain}", text.trim_end()),
-            };
-            match event {
-                Event::Delta { kind: MessageKind::Answer | MessageKind::Preamble, text } => print!("{text}"),
-                Event::MessageEnd { kind: MessageKind::Answer | MessageKind::Preamble, .. } => println!(),
-                Event::Delta { kind: MessageKind::Reasoning, text } if show_reasoning => eprint!("{dim}{text}{plain}"),
-                Event::MessageEnd { kind: MessageKind::Reasoning, .. } if show_reasoning => eprintln!(),
-                Event::MessageBegin { kind: MessageKind::ToolCall, header } => {
-                    eprint!("{dim}[{}] ", header.recipient.unwrap_or_default());
-                }
-                Event::Delta { kind: MessageKind::ToolCall, text } => eprint!("{text}"),
-                Event::MessageEnd { kind: MessageKind::ToolCall, .. } => eprintln!("{plain}"),
-                _ => {}
-            }
-            // A terminal that is gone is noticed when the line is written.
-            let _ = io::stdout().flush();
+    fn tell_text(&mut self, kind: MessageKind, text: String) {
+        if text.is_empty() {
+            return;
         }
+        match kind {
+            MessageKind::Answer | MessageKind::Preamble => self.answer.text.push_str(&text),
+            MessageKind::Reasoning => self.answer.reasoning.push_str(&text),
+            MessageKind::ToolCall => {
+                if let Some(call) = self.answer.calls.last_mut() {
+                    call.argument.push_str(&text);
+                }
+            }
+        }
+        (self.print)(&Shown::Text { kind, text });
     }
 }
 
@@ -444,5 +615,43 @@ pub fn reason_name(reason: StopReason) -> &'static str {
         StopReason::MaxTokens => "max_tokens",
         StopReason::ContextFull => "context_full",
         StopReason::Cancelled => "cancelled",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ossicle_core::generation::{MessageKind, StopReason, Usage};
+    use ossicle_host::browser::{Citations, Pages};
+
+    use super::{Answer, End, Telling};
+    use crate::shown::Shown;
+
+    #[test]
+    fn what_is_cited_is_told_as_links_but_in_reasoning() {
+        let mut pages = Pages::default();
+        pages.add("[0] Harbour (http://harbour.example/)");
+        let (calls, end) = (Vec::new(), End::Turn(StopReason::Finished));
+        let mut answer = Answer { text: String::new(), reasoning: String::new(), calls, end, usage: Usage::default() };
+        let mut shown = Vec::new();
+        let mut print = |event: &Shown| shown.push(event.clone());
+        let citations = Citations::default();
+        let mut telling = Telling { answer: &mut answer, print: &mut print, pages: Some(&pages), citations };
+        for (kind, parts) in
+            [(MessageKind::Reasoning, ["Said【0†L1】", "."]), (MessageKind::Answer, ["At noon【0†", "L1】, not【"])]
+        {
+            telling.tell(Shown::Begin { kind, tool: None, channel: None });
+            for text in parts {
+                telling.tell(Shown::Text { kind, text: text.into() });
+            }
+            telling.tell(Shown::End(kind));
+        }
+        assert_eq!(answer.reasoning, "Said【0†L1】.");
+        assert_eq!(answer.text, "At noon ([harbour.example](http://harbour.example/)) , not【");
+        assert_eq!(shown.last(), Some(&Shown::End(MessageKind::Answer)));
+        let text = |event: &Shown| match event {
+            Shown::Text { kind: MessageKind::Answer, text } => text.clone(),
+            _ => String::new(),
+        };
+        assert_eq!(shown.iter().map(text).collect::<String>(), answer.text, "all of it is shown");
     }
 }

@@ -33,7 +33,7 @@ pub struct Arguments {
 /// Runs `ossicle tokenize`, from standard input to standard output.
 pub fn run(arguments: &Arguments) -> Result<()> {
     if let Some(path) = &arguments.model {
-        return with_model(path, |opened| with_tokenizer(&opened, |tokenizer| answer(arguments, &tokenizer)));
+        return with_model(path, &[], |opened| with_tokenizer(&opened, |tokenizer| answer(arguments, &tokenizer)));
     }
     let Some(path) = &arguments.vocab else { return answer(arguments, &o200k_harmony()) };
     let text = std::fs::read(path).with_context(|| path.display().to_string())?;

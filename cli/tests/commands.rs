@@ -112,6 +112,26 @@ fn info_says_what_a_model_is_and_what_it_takes() {
 }
 
 #[test]
+fn adapters_count_as_much_as_is_said() {
+    let tokens = Scratch::new("adapted.json");
+    fs::write(tokens.path(), "[1, 2, 3]").expect("a file");
+    let logits = |adapters: &[&str]| {
+        let (out, model) = (Scratch::new("adapted.npy"), tiny());
+        let mut arguments = vec!["logits", "--model", &model, "--tokens", tokens.path(), "--out", out.path()];
+        adapters.iter().for_each(|adapter| arguments.extend(["--adapter", adapter]));
+        succeeds(&arguments, "");
+        fs::read(out.path()).expect("logits")
+    };
+    let [peft, gguf] = ["adapters/attention", "adapters/everything.gguf"].map(data);
+    let scaled = |scale: &str| format!("{peft}:{scale}");
+    assert!(logits(&[]) == logits(&[&scaled("0")]));
+    assert!(logits(&[&scaled("1")]) == logits(&[&peft]) && logits(&[&peft]) != logits(&[]));
+    assert!(logits(&[&peft, &gguf]) != logits(&[&peft]));
+    let wrong = ossicle(&["run", "--adapter", &data("tiny-a"), "Hello"], "");
+    assert!(!wrong.status.success() && String::from_utf8_lossy(&wrong.stderr).contains("adapter_config.json"));
+}
+
+#[test]
 fn logits_are_a_numpy_file_with_a_row_for_each_token() {
     let (tokens, out) = (Scratch::new("tokens.json"), Scratch::new("logits.npy"));
     let manifest: Value =

@@ -17,6 +17,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#ifndef O_BINARY
+#define O_BINARY 0 /* Only Windows reads text unless it is told otherwise. */
+#endif
+
 /* On a device the weights lie in flash and are used in place; here they are read into the arena first. */
 enum { ARENA_SIZE = 64 << 20 };
 static unsigned char arena[ARENA_SIZE];
@@ -61,7 +65,7 @@ static void *take(ossicle_layout layout) {
 
 static ossicle_bytes read_all(const char *path) {
     unsigned char *start = arena + used;
-    const int descriptor = open(path, O_RDONLY);
+    const int descriptor = open(path, O_RDONLY | O_BINARY);
     ssize_t size = descriptor < 0 ? -1 : 1;
     while (size > 0 && used < ARENA_SIZE) {
         size = read(descriptor, arena + used, ARENA_SIZE - used);

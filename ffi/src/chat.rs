@@ -6,11 +6,13 @@ use std::boxed::Box;
 use std::path::Path;
 use std::string::String;
 
+use ::ossicle_host::policy::Subject;
 use ::ossicle_host::{Checkpoint, Memory, harmony};
 use ossicle_core::generation::Generation;
 use ossicle_core::harmony::conversation::Message;
 use ossicle_core::harmony::render::Renderer;
 
+use crate::chat_host::{self, Guard, ossicle_chat_host};
 use crate::checkpoint::{Opened, open, path_of};
 use crate::event::ossicle_event;
 use crate::generation::{
@@ -21,9 +23,10 @@ use crate::input::{Versioned, demand_output, ossicle_text};
 use crate::message::{
     OSSICLE_ROLE_DEVELOPER, OSSICLE_ROLE_SYSTEM, OSSICLE_ROLE_USER, ossicle_developer, ossicle_message, ossicle_system,
 };
+use crate::model::ossicle_model;
 use crate::object::{Opaque, boxed, exclusive, unboxed};
 use crate::session::{ossicle_session_config, ossicle_session_layout, ossicle_session_new};
-use crate::status::{Failure, OSSICLE_ERROR_RENDER, OSSICLE_OK, call, ossicle_error};
+use crate::status::{Failure, OSSICLE_ERROR_RENDER, OSSICLE_MORE, OSSICLE_OK, call, ossicle_error};
 use crate::system::{Pool, lent, made, told};
 use crate::tokenizer::ossicle_tokenizer;
 use crate::turn::{begin_after, ossicle_turn, ossicle_turn_config, ossicle_turn_layout, ossicle_turn_next};
@@ -63,9 +66,13 @@ pub struct ossicle_chat {
 }
 
 pub(crate) struct Chat {
-    generation: *mut ossicle_generation,
-    host: ossicle_host,
-    turn: *mut ossicle_turn,
+    pub generation: *mut ossicle_generation,
+    pub host: ossicle_host,
+    pub turn: *mut ossicle_turn,
+    /// What the host lends to answers.
+    pub lent: Option<ossicle_chat_host>,
+    /// Of the answer under way, if the host lends anything to it.
+    pub guard: Option<Guard>,
     turn_memory: Option<Memory>,
     _memory: [Memory; 2],
     _pool: Box<Pool>,
@@ -153,6 +160,8 @@ pub unsafe extern "C" fn ossicle_chat_open(
             generation,
             host: lent(&pool),
             turn: ptr::null_mut(),
+            lent: None,
+            guard: None,
             turn_memory: None,
             _memory: [session_memory, memory],
             _pool: pool,
@@ -164,7 +173,7 @@ pub unsafe extern "C" fn ossicle_chat_open(
     })
 }
 
-fn empty_message() -> ossicle_message {
+pub(crate) fn empty_message() -> ossicle_message {
     ossicle_message { struct_size: size_of::<ossicle_message>() as u32, ..ossicle_message::zero() }
 }
 
@@ -188,6 +197,16 @@ pub unsafe extern "C" fn ossicle_chat_ask(
     call(error, || {
         // SAFETY: as the header says.
         let mut chat = unsafe { exclusive(chat) }?;
+        // SAFETY: as the header says.
+        let said = unsafe { text.read() }?;
+        let mut guard = chat.lent.map(Guard::new);
+        let heard = guard.as_mut().zip(said).map(|(guard, said)| guard.hear(&Subject::Prompt(said)));
+        if heard == Some(None) {
+            (chat.turn, chat.turn_memory, chat.guard) = (ptr::null_mut(), None, guard);
+            return Ok(OSSICLE_OK);
+        }
+        let heard = heard.flatten();
+        let text = heard.as_deref().map_or(text, ossicle_text::of);
         let (generation, mut turn) = (chat.generation, ptr::null_mut());
         let message = ossicle_message { role: OSSICLE_ROLE_USER, text, ..empty_message() };
         let ask = |state: &mut State| match text.start.is_null() {
@@ -204,7 +223,7 @@ pub unsafe extern "C" fn ossicle_chat_ask(
             },
         )?;
         chat.turn_memory = Some(memory);
-        chat.turn = turn;
+        (chat.turn, chat.guard) = (turn, guard);
         Ok(OSSICLE_OK)
     })
 }
@@ -215,7 +234,8 @@ pub unsafe extern "C" fn ossicle_chat_ask(
 ///
 /// Returns OSSICLE_MORE with an event, and OSSICLE_OK without, once the answer is over and all events have been taken.
 /// Memory: the event and its texts are part of the chat, until the next call with it.
-/// Errors: OSSICLE_ERROR_STATE if nothing was asked; as ossicle_turn_step.
+/// Errors: OSSICLE_ERROR_STATE if nothing was asked; as ossicle_turn_step; OSSICLE_ERROR_CAPACITY if what a tool of the host
+/// answers finds no room: the answer is over then.
 /// Threads: one at a time.
 /// Since: 0.1.
 #[unsafe(no_mangle)]
@@ -225,8 +245,15 @@ pub unsafe extern "C" fn ossicle_chat_next(
     error: *mut ossicle_error,
 ) -> i32 {
     call(error, || {
+        demand_output(event)?;
         // SAFETY: as the header says.
-        let chat = unsafe { exclusive(chat) }?;
+        let mut chat = unsafe { exclusive(chat) }?;
+        if chat.guard.is_some() {
+            let Some(found) = chat_host::next(&mut chat, error)? else { return Ok(OSSICLE_OK) };
+            // SAFETY: a place for the result, by the check above.
+            unsafe { event.write(found) };
+            return Ok(OSSICLE_MORE);
+        }
         if chat.turn.is_null() {
             return Err(ossicle_core::error::Error::State("something to have been asked").into());
         }
@@ -287,6 +314,26 @@ pub unsafe extern "C" fn ossicle_chat_tokenizer(
         let chat = unsafe { exclusive(chat) }?;
         // SAFETY: a place for the result, by the check above.
         unsafe { tokenizer.write(chat.opened.tokenizer) };
+        Ok(OSSICLE_OK)
+    })
+}
+
+/// The model of a chat: for its adapters.
+///
+/// `model`: gets it.
+///
+/// Memory: it is part of the chat.
+/// Errors: none of its own.
+/// Threads: one at a time.
+/// Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ossicle_chat_model(chat: *mut ossicle_chat, model: *mut *const ossicle_model) -> i32 {
+    call(ptr::null_mut(), || {
+        demand_output(model)?;
+        // SAFETY: as the header says.
+        let chat = unsafe { exclusive(chat) }?;
+        // SAFETY: a place for the result, by the check above.
+        unsafe { model.write(chat.opened.model) };
         Ok(OSSICLE_OK)
     })
 }

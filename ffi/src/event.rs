@@ -20,7 +20,8 @@ pub const OSSICLE_EVENT_DELTA: u32 = 2;
 pub const OSSICLE_EVENT_MESSAGE_END: u32 = 3;
 /// The model wrote something out of order, of which the best was made: problem, position, count.
 pub const OSSICLE_EVENT_DIAGNOSTIC: u32 = 4;
-/// The turn is over: reason, and the four numbers of tokens. The last event of a turn.
+/// The turn is over: reason, and the four numbers of tokens. The last event of a turn. Of a chat, with what all turns of the
+/// answer took; text, if the policy stopped it.
 pub const OSSICLE_EVENT_STOP: u32 = 5;
 /// A token was drawn: drawn, top, top_count. Only if the turn's configuration asks for it.
 pub const OSSICLE_EVENT_TOKEN: u32 = 6;
@@ -48,6 +49,8 @@ pub const OSSICLE_STOP_MAX_TOKENS: u32 = 4;
 pub const OSSICLE_STOP_CONTEXT_FULL: u32 = 5;
 /// ossicle_turn_cancel.
 pub const OSSICLE_STOP_CANCELLED: u32 = 6;
+/// The policy of an ossicle_chat_host; the text of the event is its reason.
+pub const OSSICLE_STOP_POLICY: u32 = 7;
 
 /// `<|end|>`.
 pub const OSSICLE_END_END: u32 = 1;
@@ -115,7 +118,7 @@ pub struct ossicle_event {
 }
 
 impl ossicle_event {
-    const ZERO: Self = Self {
+    pub(crate) const ZERO: Self = Self {
         kind: 0,
         message: 0,
         role: 0,
@@ -351,7 +354,7 @@ impl Queue {
     }
 }
 
-fn kind_number(kind: MessageKind) -> u32 {
+pub(crate) fn kind_number(kind: MessageKind) -> u32 {
     match kind {
         MessageKind::Reasoning => OSSICLE_MESSAGE_REASONING,
         MessageKind::Preamble => OSSICLE_MESSAGE_PREAMBLE,

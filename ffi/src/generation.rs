@@ -234,7 +234,7 @@ pub unsafe extern "C" fn ossicle_generation_save(
     })
 }
 
-/// Makes a conversation that was saved the whole conversation: with the same model and precision, with any kernels and threads,
+/// Makes a conversation that was saved the whole conversation: with the same model, precision and adapters, with any kernels and threads,
 /// and in any size that it fits in. A turn that is under way is over.
 ///
 /// `bytes`: what ossicle_generation_save wrote.
@@ -254,6 +254,72 @@ pub unsafe extern "C" fn ossicle_generation_restore(
         // SAFETY: as the header says.
         let (mut state, bytes) = unsafe { (exclusive(generation)?, bytes.read()?.unwrap_or_default()) };
         state.generation.restore(bytes)?;
+        Ok(OSSICLE_OK)
+    })
+}
+
+/// Makes the conversation of another generation the whole conversation, with all that its session has taken in: to try several ways on from
+/// there. The model and the precision are the same, the size any that it fits in. A turn that is under way here is over; of one there,
+/// this conversation has what was said so far. Neither notices what becomes of the other.
+///
+/// `origin`: the other generation.
+///
+/// Memory: nothing is kept.
+/// Errors: OSSICLE_ERROR_STATE if the model or the precision is another; OSSICLE_ERROR_CAPACITY if there is not enough room;
+/// OSSICLE_ERROR_BUSY if the two are one. The conversation is as before.
+/// Threads: one at a time, with the other generation too.
+/// Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ossicle_generation_fork(
+    generation: *mut ossicle_generation,
+    origin: *const ossicle_generation,
+    error: *mut ossicle_error,
+) -> i32 {
+    call(error, || {
+        // SAFETY: as the header says.
+        let (mut state, origin) = unsafe { (exclusive(generation)?, exclusive(origin)?) };
+        state.generation.fork_from(&origin.generation)?;
+        Ok(OSSICLE_OK)
+    })
+}
+
+/// Goes back to where the conversation had only its first messages. A turn that is under way is over. What the session no
+/// longer holds from there, the next turn computes again.
+///
+/// `messages`: how many stay.
+///
+/// Errors: OSSICLE_ERROR_STATE if not so many are finished. The conversation is as before.
+/// Threads: one at a time.
+/// Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ossicle_generation_rewind(
+    generation: *mut ossicle_generation,
+    messages: u32,
+    error: *mut ossicle_error,
+) -> i32 {
+    call(error, || {
+        // SAFETY: as the header says.
+        unsafe { exclusive(generation) }?.generation.rewind(messages as usize)?;
+        Ok(OSSICLE_OK)
+    })
+}
+
+/// How many messages of the conversation are finished: those that were given, without reasoning that was dropped, and the
+/// model's own.
+///
+/// `messages`: gets the number.
+///
+/// Errors: none of its own.
+/// Threads: one at a time.
+/// Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ossicle_generation_messages(generation: *const ossicle_generation, messages: *mut u32) -> i32 {
+    call(ptr::null_mut(), || {
+        demand_output(messages)?;
+        // SAFETY: as the header says.
+        let found = unsafe { exclusive(generation) }?.generation.boundaries().len() - 1;
+        // SAFETY: a place for the result, by the check above.
+        unsafe { messages.write(found as u32) };
         Ok(OSSICLE_OK)
     })
 }

@@ -5,10 +5,11 @@
 //!
 //! * [`version`], [`status`], [`input`]: numbers, errors, and the small structs that all calls share.
 //! * [`hooks`]: what the host may lend: threads, a clock, a log. [`read`]: files through the host's own reader.
-//! * [`model`], [`tokenizer`], [`session`], [`sampler`]: one object of the core each.
+//! * [`model`], [`tokenizer`], [`session`], [`adapter`], [`sampler`]: one object of the core each.
 //! * [`message`], [`harmony`], [`event`]: conversations as C structs, to tokens and back.
 //! * [`generation`], [`turn`]: a conversation, and one answer. [`schema`], [`constraint`]: what that has to meet.
-//! * [`system`], [`checkpoint`], [`chat`]: with an operating system: memory and threads, a path, a conversation in one call.
+//! * [`system`], [`checkpoint`], [`chat`], [`chat_host`]: with an operating system: memory and threads, a path, a conversation in one
+//!   call, its policy and its tools.
 //!
 //! [`object`] places objects into the caller's memory and tells them from anything else that a pointer may point to.
 //!
@@ -42,6 +43,8 @@ pub mod tokenizer;
 
 pub mod session;
 
+pub mod adapter;
+
 pub mod sampler;
 
 pub mod message;
@@ -66,6 +69,9 @@ pub mod checkpoint;
 
 #[cfg(feature = "host")]
 pub mod chat;
+
+#[cfg(feature = "host")]
+pub mod chat_host;
 
 #[cfg(not(feature = "host"))]
 mod panic;

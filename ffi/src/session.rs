@@ -59,6 +59,9 @@ pub struct ossicle_session_config {
     /// OSSICLE_CPU_* that the caller knows the processor to have, added up. An operating system says them, and so does an x86
     /// processor itself; 0 is never wrong.
     pub cpu: u64,
+    /// The largest rank of the adapters that it can be given (ossicle_adapter_rank); 0 if it gets none. It takes 4 bytes for each,
+    /// for each token of a batch and each expert that works on it.
+    pub adapter_rank: u32,
 }
 
 // SAFETY: pointers that may be null, and numbers.
@@ -86,6 +89,7 @@ pub(crate) unsafe fn config_of(
         logits_rows: or(config.logits_rows, default.logits_rows),
         rewind_tokens: or(config.rewind_tokens, default.rewind_tokens),
         precision,
+        adapter_rank: config.adapter_rank as usize,
     };
     let mut features = CpuFeatures::NONE;
     for (bit, feature) in [(OSSICLE_CPU_DOTPROD, CpuFeatures::DOTPROD), (OSSICLE_CPU_I8MM, CpuFeatures::I8MM)] {
@@ -292,7 +296,7 @@ pub unsafe extern "C" fn ossicle_session_save(
     })
 }
 
-/// The session holds what another held when it was saved: of the same model and precision, with any kernels and threads, and
+/// The session holds what another held when it was saved: of the same model, precision and adapters, with any kernels and threads, and
 /// of any size that fits in here. It goes on with the same bits.
 ///
 /// `bytes`: what ossicle_session_save wrote.
@@ -312,6 +316,30 @@ pub unsafe extern "C" fn ossicle_session_restore(
         // SAFETY: as the header says.
         let (mut session, bytes) = unsafe { (exclusive(session)?, bytes.read()?.unwrap_or_default()) };
         session.restore(bytes)?;
+        Ok(OSSICLE_OK)
+    })
+}
+
+/// The session holds what another holds, of the same model, precision and adapters and of any size that fits in here; it goes on with the
+/// same bits, and neither notices the other. A batch under way in the other is no part of it.
+///
+/// `origin`: the other session.
+///
+/// Memory: nothing is kept.
+/// Errors: OSSICLE_ERROR_STATE if a batch is under way here, or if the model or the precision is another; OSSICLE_ERROR_CAPACITY if
+/// the context is too small; OSSICLE_ERROR_BUSY if the two are one. The session is as before.
+/// Threads: one at a time, with the other session too.
+/// Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ossicle_session_fork(
+    session: *mut ossicle_session,
+    origin: *const ossicle_session,
+    error: *mut ossicle_error,
+) -> i32 {
+    call(error, || {
+        // SAFETY: as the header says.
+        let (mut session, origin) = unsafe { (exclusive(session)?, exclusive(origin)?) };
+        session.fork_from(&origin)?;
         Ok(OSSICLE_OK)
     })
 }

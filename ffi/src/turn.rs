@@ -27,6 +27,12 @@ pub(crate) struct State {
     queue: Queue,
     over: bool,
     generation: *mut ossicle_generation,
+    /// What the turn was begun with.
+    #[cfg(feature = "host")]
+    config: TurnConfig<'static>,
+    /// Which the turn has.
+    #[cfg(feature = "host")]
+    constraints: *mut [Constraint<'static>],
 }
 
 impl Opaque for ossicle_turn {
@@ -221,14 +227,44 @@ pub(crate) unsafe fn begin_after(
         let (config, constraints, queue) = unsafe { carve(&mut Carver::placing(behind)?, config, vocabulary) }?;
         config.check(!constraints.is_empty())?;
         prepare(&mut owner)?;
-        let turn = Turn::new(&mut owner.generation, config)?.with_constraints(constraints)?;
-        Ok(State { turn, queue, over: false, generation })
+        let constraints = &raw mut *constraints;
+        // SAFETY: they were just made, and nothing else uses them while the turn is there.
+        let turn = Turn::new(&mut owner.generation, config)?.with_constraints(unsafe { &mut *constraints })?;
+        Ok(State {
+            turn,
+            queue,
+            over: false,
+            generation,
+            #[cfg(feature = "host")]
+            config,
+            #[cfg(feature = "host")]
+            constraints,
+        })
     };
     // SAFETY: as the caller promises.
     let made = unsafe { place::<ossicle_turn>(region, region_size, make) }?;
     // SAFETY: a place for the result, by the check above.
     unsafe { turn.write(made) };
     Ok(OSSICLE_OK)
+}
+
+/// Begins the next turn of an answer in the place of one that is over, with the same configuration but for the random numbers.
+///
+/// # Safety
+/// As the header says of the turn.
+#[cfg(feature = "host")]
+pub(crate) unsafe fn go_on(turn: *mut ossicle_turn) -> Result<()> {
+    // SAFETY: as the caller promises.
+    let mut both = unsafe { Both::of(turn) }?;
+    let Both { turn, generation } = &mut both;
+    let State { turn, over, config, constraints, .. } = &mut **turn;
+    // Another place in the random numbers, far from what a turn can use.
+    config.sampler.seed = config.sampler.seed.wrapping_add(1 << 32);
+    let next = Turn::new(&mut generation.generation, *config)?;
+    // SAFETY: the turn that had them is over and goes.
+    *turn = next.with_constraints(unsafe { &mut **constraints })?;
+    *over = false;
+    Ok(())
 }
 
 /// A turn and its generation, in use.

@@ -48,6 +48,7 @@ fuzz_target!(|bytes: &[u8]| {
             logits_rows: 1,
             rewind_tokens: 0,
             precision,
+            adapter_rank: 0,
         };
         let layout = Session::layout(&model, &config).expect("settings within the model's context");
         if layout.size > SIZE_MAX {

@@ -3,9 +3,11 @@ use std::fmt;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use memmap2::Mmap;
 use ossicle_core::error::{Error, FileError};
+use ossicle_core::file::snapshot::Checksum;
 use ossicle_core::model::Files;
 
 /// The files of a checkpoint, mapped into memory. Nothing is read until it is used.
@@ -111,6 +113,20 @@ impl Checkpoint {
         &self.paths
     }
 
+    /// A number that changes when a file of the checkpoint does: from the sizes of the files and the times when they were last changed.
+    ///
+    /// # Errors
+    /// [`OpenError::Io`] if the operating system does not say.
+    pub fn stamp(&self) -> Result<u64, OpenError> {
+        let mut sum = Checksum::EMPTY;
+        if let Contents::Embedded(bytes) = self.contents {
+            bytes.iter().for_each(|byte| sum.add((*byte).into()));
+            return Ok(sum.value());
+        }
+        self.paths.iter().try_for_each(|path| add_stamp(&mut sum, path))?;
+        Ok(sum.value())
+    }
+
     /// Reads the headers; `bytes` is what [`Checkpoint::bytes`] gave.
     ///
     /// # Errors
@@ -137,15 +153,24 @@ impl Checkpoint {
     }
 }
 
-fn has_extension(path: &Path, extension: &str) -> bool {
+pub(crate) fn has_extension(path: &Path, extension: &str) -> bool {
     path.extension().is_some_and(|found| found.eq_ignore_ascii_case(extension))
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, OpenError> {
+/// Adds the size of a file and when it was changed.
+pub(crate) fn add_stamp(sum: &mut Checksum, path: &Path) -> Result<(), OpenError> {
+    let refused = |error| OpenError::Io { path: path.into(), error };
+    let metadata = fs::metadata(path).map_err(refused)?;
+    let changed = metadata.modified().map_err(refused)?.duration_since(UNIX_EPOCH).unwrap_or_default();
+    [metadata.len(), changed.as_secs(), changed.subsec_nanos().into()].into_iter().for_each(|word| sum.add(word));
+    Ok(())
+}
+
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, OpenError> {
     fs::read(path).map_err(|error| OpenError::Io { path: path.into(), error })
 }
 
-fn map(path: &Path) -> Result<Mmap, OpenError> {
+pub(crate) fn map(path: &Path) -> Result<Mmap, OpenError> {
     let file = File::open(path).map_err(|error| OpenError::Io { path: path.into(), error })?;
     map_file(&file, path)
 }

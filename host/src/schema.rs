@@ -2,14 +2,17 @@
 //!
 //! An [`Arena`] holds what a request takes, and frees it all at once.
 
+use std::alloc::Layout as BlockLayout;
+use std::mem::MaybeUninit;
+
 use bumpalo::Bump;
 use ossicle_core::error::{Error, Result};
 use ossicle_core::generation::{Constrained, Constraint};
 use ossicle_core::region::Layout;
 use ossicle_core::schema::{JsonPath, Schema, SchemaMask, TokenIndex, Unsupported};
 use ossicle_core::tokenizer::Tokenizer;
-use std::alloc::Layout as BlockLayout;
-use std::mem::MaybeUninit;
+
+use crate::vocabulary::o200k_token_index;
 
 /// Memory for schemas and masks.
 #[derive(Default)]
@@ -31,11 +34,15 @@ impl Arena {
         Ok(unsafe { std::slice::from_raw_parts_mut(start.as_ptr().cast(), layout.size) })
     }
 
-    /// The index of a vocabulary. Once for a model: it takes some time.
+    /// The index of a vocabulary, once for a model. If its tokens are those of o200k_harmony, it is part of the program; any other takes
+    /// some time.
     ///
     /// # Errors
     /// [`Error::RegionTooSmall`] if there is no memory.
     pub fn index<'a>(&'a self, tokenizer: Tokenizer<'a>) -> Result<TokenIndex<'a>> {
+        if let Ok(index) = TokenIndex::open(o200k_token_index(), tokenizer) {
+            return Ok(index);
+        }
         TokenIndex::new(self.region(TokenIndex::layout(&tokenizer)?)?, tokenizer)
     }
 

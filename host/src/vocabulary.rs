@@ -19,6 +19,13 @@ struct Aligned<T: ?Sized>(T);
 
 static O200K: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/o200k.index")));
 
+static O200K_TOKENS: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/o200k.tokens")));
+
+/// What masks of schemas need to know of o200k_harmony, as [`TokenIndex::open`](ossicle_core::schema::TokenIndex::open) takes it.
+pub fn o200k_token_index() -> &'static [u8] {
+    &O200K_TOKENS.0
+}
+
 /// The tokenizer of gpt-oss, o200k_harmony, over tables that are part of the program.
 ///
 /// # Panics

@@ -4,12 +4,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ossicle_core::harmony::builtin::{BROWSER, PYTHON};
-use ossicle_host::browser::{Browser, Web};
+use ossicle_host::browser::{Browser, Pages, Web};
 use ossicle_host::python::Interpreter;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::answer::{End, Pages};
+use crate::answer::End;
 use crate::error::ApiError;
+use crate::request::Item;
 use crate::settings::Settings;
 use crate::worker::Wanted;
 
@@ -25,6 +26,19 @@ pub type BoxedWeb = Box<dyn Web + Send>;
 /// Makes the web of a conversation.
 pub type NewWeb = Arc<dyn Fn() -> BoxedWeb + Send + Sync>;
 
+/// The pages that the model has been shown in these items.
+pub fn shown(items: &[Item]) -> Pages {
+    let mut pages = Pages::default();
+    for item in items {
+        if let Item::CallOutput { recipient, parts } = item
+            && recipient.split('.').next() == Some(BROWSER.name)
+        {
+            parts.iter().for_each(|text| pages.add(text));
+        }
+    }
+    pages
+}
+
 /// The tools of one conversation that the server carries out.
 pub struct BuiltIn {
     python: Option<BoxedInterpreter>,
@@ -38,17 +52,23 @@ impl BuiltIn {
         Self { python, browser: settings.browser.as_ref().map(|new| Browser::after(new(), shown.next_cursor())) }
     }
 
-    /// Carries out a call of the model. Ends early, with whatever text, once it is not wanted any more.
-    /// The browser sees these domains, or any if there are none.
-    pub fn call(&mut self, (recipient, argument): (&str, &str), domains: &[String], wanted: &Wanted) -> String {
+    /// Carries out a call of the model: what it is answered with, and the addresses that a search found. Ends early, with whatever
+    /// text, once it is not wanted any more. The browser sees these domains, or any if there are none.
+    pub fn call(
+        &mut self,
+        (recipient, argument): (&str, &str),
+        domains: &[String],
+        wanted: &Wanted,
+    ) -> (String, Vec<String>) {
         let (name, function) = recipient.split_once('.').unwrap_or((recipient, ""));
         match (&mut self.python, &mut self.browser) {
-            (Some(python), _) if name == PYTHON.name => python.run(argument, &|| wanted.end().is_some()),
+            (Some(python), _) if name == PYTHON.name => (python.run(argument, &|| wanted.end().is_some()), Vec::new()),
             (_, Some(browser)) if name == BROWSER.name => {
                 browser.restrict_to(domains.to_vec());
-                browser.call(function, argument)
+                let text = browser.call(function, argument, &|| wanted.end().is_some());
+                (text, browser.found().to_vec())
             }
-            _ => format!("Error: there is no {recipient}"),
+            _ => (format!("Error: there is no {recipient}"), Vec::new()),
         }
     }
 
@@ -63,6 +83,7 @@ pub struct Shelf {
     /// The oldest first.
     kept: Mutex<Vec<Kept>>,
     running: Arc<Semaphore>,
+    browsing: Arc<Semaphore>,
 }
 
 /// The tools of a conversation that may go on.
@@ -76,21 +97,26 @@ struct Kept {
 
 /// Most conversations whose tools are kept.
 const MOST_KEPT: usize = 16;
-/// Most calls that are carried out at a time.
+/// Most calls of Python that are carried out at a time.
 const MOST_RUNNING: usize = 8;
+/// And of the browser, which waits for others and computes little.
+const MOST_BROWSING: usize = 32;
 /// How soon whoever waits for its turn notices that the answer is not wanted any more.
 const NOTICE: Duration = Duration::from_millis(50);
 
 impl Default for Shelf {
     fn default() -> Self {
-        Self { kept: Mutex::default(), running: Arc::new(Semaphore::new(MOST_RUNNING)) }
+        let semaphore = |most| Arc::new(Semaphore::new(most));
+        Self { kept: Mutex::default(), running: semaphore(MOST_RUNNING), browsing: semaphore(MOST_BROWSING) }
     }
 }
 
 impl Shelf {
-    /// Waits until a call may be carried out; it may until the permit is dropped. Or how the answer ended meanwhile.
-    pub async fn permit(&self, wanted: &Wanted) -> Result<OwnedSemaphorePermit, End> {
-        let mut turn = std::pin::pin!(Arc::clone(&self.running).acquire_owned());
+    /// Waits until a call of `recipient` may be carried out; it may until the permit is dropped. Or how the answer ended
+    /// meanwhile.
+    pub async fn permit(&self, recipient: &str, wanted: &Wanted) -> Result<OwnedSemaphorePermit, End> {
+        let permits = if recipient == PYTHON.name { &self.running } else { &self.browsing };
+        let mut turn = std::pin::pin!(Arc::clone(permits).acquire_owned());
         loop {
             match tokio::time::timeout(NOTICE, &mut turn).await {
                 Ok(permit) => return permit.map_err(|_| End::Failed(ApiError::unavailable())),
@@ -172,8 +198,9 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
+    use ossicle_host::browser::Pages;
+
     use super::{BuiltIn, MOST_KEPT, NewInterpreter, Shelf};
-    use crate::answer::Pages;
     use crate::settings::Settings;
 
     fn tools() -> BuiltIn {

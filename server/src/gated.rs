@@ -2,16 +2,14 @@
 
 use std::sync::Arc;
 
-use ossicle_core::generation::MessageKind;
+use ossicle_core::generation::{MessageKind, Usage};
 use ossicle_core::harmony::conversation::Role;
-use ossicle_host::policy::{AuditLog, Gate, Subject, Verdict};
-use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
+use ossicle_host::policy::{AuditLog, Gate, Origin, Part, Subject, Told, Verdict};
 
-use crate::answer::AnswerEvent;
+use crate::answer::{AnswerEvent, End};
+use crate::judge::ModelGate;
 use crate::request::{Item, Task};
-use crate::seal::hex;
-use crate::service::now;
+use crate::worker::Wanted;
 
 /// The policy, and the log of what it decided.
 #[derive(Clone, Default)]
@@ -22,40 +20,77 @@ pub struct Policy {
     pub audit: Option<Arc<AuditLog>>,
 }
 
-impl Policy {
-    /// Judges and logs.
-    pub fn judge(&self, (request, owner): (&str, &str), subject: &Subject<'_>) -> Verdict {
-        let Some(gate) = &self.gate else { return Verdict::Allow };
-        let verdict = gate.judge(subject);
-        let digest = |text: &str| hex(&Sha256::digest(text));
-        let text = subject.text();
-        let mut entry = json!({
-            "what": "judged", "subject": subject.name(), "tool": subject.tool(), "bytes": text.len(),
-            "sha256": digest(text), "verdict": verdict.name(),
-        });
-        match &verdict {
-            Verdict::Allow => {}
-            Verdict::Replace(text) => entry["replacement_sha256"] = digest(text).into(),
-            Verdict::Stop(reason) => entry["reason"] = (&**reason).into(),
-        }
-        self.log((request, owner), entry);
-        verdict
+/// Who judges.
+#[derive(Clone)]
+enum Judge {
+    /// Somebody else.
+    Gate(Arc<dyn Gate>),
+    /// The served model.
+    Model(Arc<ModelGate>),
+}
+
+/// The policy at work.
+#[derive(Clone)]
+pub struct Guard {
+    judge: Option<Judge>,
+    audit: Option<Arc<AuditLog>>,
+}
+
+/// The answer that something is judged for.
+#[derive(Clone, Copy)]
+pub struct Answer<'a> {
+    /// What the log says of it.
+    pub origin: Origin<'a>,
+    /// Whether it is to go on.
+    pub wanted: &'a Wanted,
+    /// Whether it has its place: then there is always room to judge for it.
+    pub has_begun: bool,
+}
+
+impl Guard {
+    /// The policy, or where it has no gate, that by which the model judges.
+    pub fn new(policy: Policy, model: Option<ModelGate>) -> Self {
+        let judge = policy.gate.map(Judge::Gate).or(model.map(|model| Judge::Model(Arc::new(model))));
+        Self { judge, audit: policy.audit }
     }
 
-    /// Adds an entry about a request to the log.
-    pub fn log(&self, (request, owner): (&str, &str), entry: Value) {
-        let Some(audit) = &self.audit else { return };
-        let mut all = json!({ "time": now(), "request": request, "client": owner });
-        if let (Some(all), Value::Object(entry)) = (all.as_object_mut(), entry) {
-            all.extend(entry);
+    /// Whether anything is judged.
+    pub fn judges(&self) -> bool {
+        self.judge.is_some()
+    }
+
+    /// Judges and logs: the text that passes in the place of this one, if another does; or how the answer ends, if it is stopped,
+    /// not wanted any more, or cannot be judged now.
+    pub fn judge(&self, answer: Answer<'_>, subject: &Subject<'_>) -> Result<Option<String>, End> {
+        let verdict = match &self.judge {
+            None => return Ok(None),
+            Some(Judge::Gate(gate)) => gate.judge(subject, &|| answer.wanted.end().is_some()),
+            Some(Judge::Model(model)) => model.judge(subject, answer.wanted, answer.has_begun).map_err(End::Failed)?,
+        };
+        if let Some(end) = answer.wanted.end() {
+            return Err(end);
         }
-        if let Err(error) = audit.write(&all) {
+        self.log(|audit| audit.judged(answer.origin, subject, &verdict));
+        match verdict {
+            Verdict::Allow => Ok(None),
+            Verdict::Replace(text) => Ok(Some(text)),
+            Verdict::Stop(reason) => Err(End::Filtered(reason)),
+        }
+    }
+
+    /// Logs how an answer ended.
+    pub fn ended(&self, origin: Origin<'_>, end: &End, usage: Usage) {
+        self.log(|audit| audit.ended(origin, end.name(), usage));
+    }
+
+    fn log(&self, write: impl FnOnce(&AuditLog) -> std::io::Result<()>) {
+        if let Some(Err(error)) = self.audit.as_deref().map(write) {
             eprintln!("ossicle: the audit log cannot be written: {error}");
         }
     }
 
-    /// Judges what users and tools say in a task, and replaces what is to be replaced. The reason, if it must not go on.
-    pub fn judge_task(&self, request: (&str, &str), task: &mut Task) -> Result<(), String> {
+    /// Judges what users and tools say in a task, and replaces what is to be replaced; or how the answer ends.
+    pub fn judge_task(&self, answer: Answer<'_>, task: &mut Task) -> Result<(), End> {
         for item in &mut task.items {
             let (parts, tool) = match item {
                 Item::Message { role: Role::User, parts, .. } => (parts, None),
@@ -67,10 +102,8 @@ impl Policy {
                     Some(tool) => Subject::ToolResult { tool, text },
                     None => Subject::Prompt(text),
                 };
-                match self.judge(request, &subject) {
-                    Verdict::Allow => {}
-                    Verdict::Replace(other) => *text = other,
-                    Verdict::Stop(reason) => return Err(reason),
+                if let Some(other) = self.judge(answer, &subject)? {
+                    *text = other;
                 }
             }
         }
@@ -78,64 +111,18 @@ impl Policy {
     }
 }
 
-/// A message that is held until it has been judged.
-#[derive(Debug, Default)]
-pub struct Held {
-    events: Vec<AnswerEvent>,
-    kind: Option<MessageKind>,
-    tool: String,
-    text: String,
-}
-
-/// What is to be done with an event.
-pub enum Next {
-    /// It passes.
-    Pass(AnswerEvent),
-    /// It waits for the rest of its message.
-    Wait,
-    /// The message is complete and has to be judged.
-    Judge(Held),
-}
-
-impl Held {
-    /// Takes an event. Reasoning passes: it is not for end users anyway.
-    pub fn take(&mut self, event: AnswerEvent) -> Next {
-        match &event {
-            AnswerEvent::MessageBegin { kind: MessageKind::Reasoning, .. } => {
-                *self = Self::default();
-                return Next::Pass(event);
-            }
-            AnswerEvent::MessageBegin { kind, recipient } => {
-                let tool = recipient.clone().unwrap_or_default();
-                *self = Self { kind: Some(*kind), tool, ..Self::default() };
-            }
-            AnswerEvent::Delta(text) if self.kind.is_some() => self.text.push_str(text),
-            AnswerEvent::Token { .. } | AnswerEvent::MessageEnd if self.kind.is_some() => {}
-            _ => return Next::Pass(event),
-        }
-        let is_whole = event == AnswerEvent::MessageEnd;
-        self.events.push(event);
-        if is_whole { Next::Judge(std::mem::take(self)) } else { Next::Wait }
-    }
-
-    /// What is judged.
-    pub fn subject(&self) -> Subject<'_> {
-        match self.kind {
-            Some(MessageKind::ToolCall) => Subject::ToolCall { tool: &self.tool, argument: &self.text },
-            _ => Subject::Answer(&self.text),
+impl Told for AnswerEvent {
+    fn part(&self) -> Part<'_> {
+        match self {
+            Self::MessageBegin { kind, recipient } => Part::Begin { kind: *kind, tool: recipient.as_deref() },
+            Self::Delta(text) => Part::Text(text),
+            Self::Token { .. } => Part::Detail,
+            Self::MessageEnd => Part::End,
+            Self::Begin | Self::ToolBegin | Self::ToolResult { .. } | Self::Stop { .. } => Part::Other,
         }
     }
 
-    /// The events of the message as it was.
-    pub fn release(self) -> Vec<AnswerEvent> {
-        self.events
-    }
-
-    /// The events of the message with another text.
-    pub fn replace(self, text: String) -> Vec<AnswerEvent> {
-        let mut events: Vec<_> = self.events.into_iter().take(1).collect();
-        events.extend((!text.is_empty()).then_some(AnswerEvent::Delta(text)));
-        events.push(AnswerEvent::MessageEnd);
-        events
+    fn text(_: MessageKind, text: String) -> Self {
+        Self::Delta(text)
     }
 }

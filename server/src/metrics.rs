@@ -16,8 +16,10 @@ pub struct Metrics {
     pub failed: AtomicU64,
     /// Tokens of prompts.
     pub input_tokens: AtomicU64,
-    /// Of these, those that a session held already.
+    /// Of these, those that were not computed again.
     pub cached_tokens: AtomicU64,
+    /// Of these, those that came from the cache of prefixes.
+    pub restored_tokens: AtomicU64,
     /// Tokens written.
     pub output_tokens: AtomicU64,
     /// Requests that wait now.
@@ -37,6 +39,12 @@ impl Metrics {
             ("requests_failed_total", "counter", "Requests that failed", &self.failed),
             ("input_tokens_total", "counter", "Tokens of prompts", &self.input_tokens),
             ("cached_tokens_total", "counter", "Tokens of prompts that were not computed again", &self.cached_tokens),
+            (
+                "restored_tokens_total",
+                "counter",
+                "Tokens of prompts that a cache of prefixes had",
+                &self.restored_tokens,
+            ),
             ("output_tokens_total", "counter", "Tokens written", &self.output_tokens),
             ("requests_waiting", "gauge", "Requests in the queue", &self.waiting),
             ("requests_running", "gauge", "Requests being answered", &self.running),

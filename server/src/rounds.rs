@@ -3,8 +3,10 @@
 
 use ossicle_core::generation::{MessageKind, Usage};
 use ossicle_core::harmony::conversation::{COMMENTARY, FINAL, Role};
+use ossicle_host::browser::Pages;
 
-use crate::answer::{AnswerEvent, Pages};
+use crate::answer::AnswerEvent;
+use crate::builtin::shown;
 use crate::request::{Item, Task, ToolKind};
 
 /// A task, and what has become of it in rounds that are over.
@@ -62,7 +64,7 @@ impl Rounds {
 
     /// The pages that the model has been shown.
     pub fn pages(&self) -> Pages {
-        Pages::of(&self.task.items)
+        shown(&self.task.items)
     }
 
     /// The domains that the browser may see.

@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use ossicle_host::policy::{Gate, Subject, Verdict};
+use ossicle_host::policy::{Held, Next, Origin, Subject};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::answer::{AnswerEvent, End, Presentation, ResponseAnswer, ServerEvent};
 use crate::builtin::{BuiltIn, Shelf};
 use crate::error::ApiError;
-use crate::gated::{Held, Next, Policy};
+use crate::gated::{Answer, Guard};
 use crate::judge::ModelGate;
 use crate::metrics::Metrics;
 use crate::request::{BuiltInTools, Context, Request, Task, previous_response_id};
@@ -48,6 +48,7 @@ pub struct Service {
     pub shelf: Shelf,
     /// Set when answers under way have to end.
     pub is_stopping: Arc<AtomicBool>,
+    guard: Guard,
     commands: std::sync::mpsc::Sender<Command>,
     store: Arc<Store>,
     under_way: Mutex<UnderWay>,
@@ -69,17 +70,34 @@ struct Calls {
     has_begun: bool,
 }
 
+/// An answer's id, and who asked for it.
+#[derive(Clone)]
+struct Asked {
+    id: String,
+    owner: Arc<str>,
+}
+
+impl Asked {
+    fn origin(&self) -> Origin<'_> {
+        Origin { request: &self.id, client: Some(&self.owner) }
+    }
+
+    fn answer<'a>(&'a self, wanted: &'a Wanted, has_begun: bool) -> Answer<'a> {
+        Answer { origin: self.origin(), wanted, has_begun }
+    }
+}
+
 /// Events of an answer, in the order in which they come. Dropped, the answer ends.
 pub struct Events {
     receiver: mpsc::Receiver<AnswerEvent>,
     wanted: Wanted,
-    policy: Policy,
+    guard: Guard,
     /// How the answer goes on after the model has called a tool that the server has.
     calls: Option<Calls>,
     /// The request and whose it is, for the log.
-    request: (String, Arc<str>),
+    request: Asked,
     /// A message that has to be judged when it is whole.
-    held: Held,
+    held: Held<AnswerEvent>,
     /// Events that have been judged.
     ready: VecDeque<AnswerEvent>,
 }
@@ -97,11 +115,7 @@ impl Events {
     pub async fn next(&mut self) -> AnswerEvent {
         let event = self.next_of_answer().await;
         if let AnswerEvent::Stop { end, usage } = &event {
-            let entry = json!({
-                "what": "ended", "end": end.name(), "input_tokens": usage.input_tokens,
-                "output_tokens": usage.output_tokens,
-            });
-            self.policy.log((&self.request.0, &self.request.1), entry);
+            self.guard.ended(self.request.origin(), end, *usage);
         }
         event
     }
@@ -118,7 +132,7 @@ impl Events {
                 calls.is_due = false;
                 let usage = calls.rounds.usage();
                 return match self.carry_out().await {
-                    Ok(text) => AnswerEvent::ToolResult(text),
+                    Ok(result) => result,
                     Err(end) => AnswerEvent::Stop { end, usage },
                 };
             }
@@ -145,35 +159,35 @@ impl Events {
 
     /// Carries out the call that the round ended with, and begins the next. What it was answered with, or why there is no
     /// further round.
-    async fn carry_out(&mut self) -> std::result::Result<String, End> {
+    async fn carry_out(&mut self) -> std::result::Result<AnswerEvent, End> {
         let Some(calls) = &mut self.calls else { return Err(End::Completed) };
         let Some((recipient, argument)) = calls.rounds.call() else { return Err(End::Completed) };
         let (recipient, argument) = (recipient.to_owned(), argument.to_owned());
         let shelf = &calls.service.shelf;
-        let permit = shelf.permit(&self.wanted).await?;
-        let kept = || shelf.take(&self.request.1, calls.previous.as_deref()?);
+        let permit = shelf.permit(&recipient, &self.wanted).await?;
+        let kept = || shelf.take(&self.request.owner, calls.previous.as_deref()?);
         let tools = calls.tools.take().or_else(kept);
         let mut tools = tools.unwrap_or_else(|| BuiltIn::new(&calls.service.settings, &calls.rounds.pages()));
         let domains = calls.rounds.domains().to_vec();
-        let (policy, request, wanted) = (self.policy.clone(), self.request.clone(), self.wanted.clone());
+        let (guard, request, wanted) = (self.guard.clone(), self.request.clone(), self.wanted.clone());
         let called = blocking(move || {
-            let text = tools.call((&recipient, &argument), &domains, &wanted);
+            let (text, sources) = tools.call((&recipient, &argument), &domains, &wanted);
             // Only now, even if nobody waits for it any more.
             drop(permit);
             let subject = Subject::ToolResult { tool: &recipient, text: &text };
-            let verdict = match wanted.end() {
-                None => Ok(policy.judge((&request.0, &request.1), &subject)),
+            let judged = match wanted.end() {
+                None => guard.judge(request.answer(&wanted, true), &subject),
                 Some(end) => Err(end),
             };
-            Ok((tools, text, verdict))
+            let passed = judged.map(|other| match other {
+                None => (text, sources),
+                Some(other) => (other, Vec::new()),
+            });
+            Ok((tools, passed))
         });
-        let (tools, mut text, verdict) = called.await.map_err(End::Failed)?;
+        let (tools, passed) = called.await.map_err(End::Failed)?;
         calls.tools = Some(tools);
-        match verdict? {
-            Verdict::Allow => {}
-            Verdict::Replace(other) => text = other,
-            Verdict::Stop(reason) => return Err(End::Filtered(reason)),
-        }
+        let (text, sources) = passed?;
         let task = calls.rounds.next(text.clone());
         let (events, receiver) = mpsc::channel(EVENTS_BEHIND);
         let job = Job { task, events, wanted: self.wanted.clone(), is_continued: true };
@@ -186,7 +200,7 @@ impl Events {
             _ => End::Failed(error),
         })?;
         self.receiver = receiver;
-        Ok(text)
+        Ok(AnswerEvent::ToolResult { text, sources })
     }
 
     /// The same, of this round alone.
@@ -195,7 +209,7 @@ impl Events {
             let event = match self.ready.pop_front() {
                 Some(event) => event,
                 None => match self.receive().await {
-                    event if self.policy.gate.is_none() => event,
+                    event if !self.guard.judges() => event,
                     event => match self.held.take(event) {
                         Next::Pass(event) => event,
                         Next::Wait => continue,
@@ -215,17 +229,18 @@ impl Events {
         self.receiver.recv().await.unwrap_or_else(gone)
     }
 
-    async fn judge(&mut self, message: Held) {
-        let (policy, request) = (self.policy.clone(), self.request.clone());
+    async fn judge(&mut self, message: Held<AnswerEvent>) {
+        let (guard, request, wanted) = (self.guard.clone(), self.request.clone(), self.wanted.clone());
         let judged = blocking(move || {
-            let verdict = policy.judge((&request.0, &request.1), &message.subject());
-            Ok((message, verdict))
+            let judged = guard.judge(request.answer(&wanted, true), &message.subject());
+            Ok(judged.map(|other| match other {
+                None => message.release(),
+                Some(text) => message.replace(text),
+            }))
         });
-        match judged.await {
-            Ok((message, Verdict::Allow)) => self.ready.extend(message.release()),
-            Ok((message, Verdict::Replace(text))) => self.ready.extend(message.replace(text)),
-            Ok((_, Verdict::Stop(reason))) => self.stop(End::Filtered(reason)).await,
-            Err(error) => self.stop(End::Failed(error)).await,
+        match judged.await.map_err(End::Failed).flatten() {
+            Ok(events) => self.ready.extend(events),
+            Err(end) => self.stop(end).await,
         }
     }
 
@@ -250,11 +265,11 @@ impl Service {
     ) -> std::result::Result<Self, redb::Error> {
         let seal = Arc::new(Seal::new(&store.key()?));
         let is_stopping = Arc::<AtomicBool>::default();
-        let judge =
-            |policy| -> Arc<dyn Gate> { Arc::new(ModelGate::new(policy, commands.clone(), Arc::clone(&is_stopping))) };
-        settings.policy.gate = settings.policy.gate.or(settings.model_policy.take().map(judge));
+        let model = settings.model_policy.take().map(|policy| ModelGate::new(policy, commands.clone()));
+        let guard = Guard::new(std::mem::take(&mut settings.policy), model);
         Ok(Self {
             settings,
+            guard,
             metrics,
             seal,
             begun: now(),
@@ -280,28 +295,30 @@ impl Service {
             deadline: self.settings.answer_time.map(|time| Instant::now() + time),
             is_stopping: Arc::clone(&self.is_stopping),
         };
-        let policy = self.settings.policy.clone();
+        let guard = self.guard.clone();
         let mut answer = Events {
             receiver,
             wanted: wanted.clone(),
-            policy: policy.clone(),
+            guard: guard.clone(),
             calls: None,
-            request: (id.to_owned(), Arc::clone(owner)),
+            request: Asked { id: id.to_owned(), owner: Arc::clone(owner) },
             held: Held::default(),
             ready: VecDeque::new(),
         };
-        if policy.gate.is_some() {
-            let request = answer.request.clone();
-            let verdict;
-            (task, verdict) = blocking(move || {
-                let verdict = policy.judge_task((&request.0, &request.1), &mut task);
-                Ok((task, verdict))
-            })
-            .await?;
-            if let Err(reason) = verdict {
-                let _ = events.try_send(AnswerEvent::Stop { end: End::Filtered(reason), usage: Default::default() });
-                return Ok(answer);
-            }
+        if guard.judges() {
+            let (request, wanted) = (answer.request.clone(), wanted.clone());
+            let judged = blocking(move || {
+                let judged = guard.judge_task(request.answer(&wanted, false), &mut task);
+                Ok(judged.map(|()| task))
+            });
+            task = match judged.await? {
+                Ok(task) => task,
+                Err(End::Failed(error)) => return Err(error),
+                Err(end) => {
+                    let _ = events.try_send(AnswerEvent::Stop { end, usage: Default::default() });
+                    return Ok(answer);
+                }
+            };
         }
         if task.tools.list.iter().any(|tool| tool.kind.is_built_in()) {
             answer.calls = Some(Calls {

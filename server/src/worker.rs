@@ -1,7 +1,8 @@
 //! The thread that owns the model and its sessions.
 //!
 //! Requests wait in one queue, in their order. As many as there are sessions are answered at a time; each in turn gets the
-//! time of a token or a batch. A request goes to the free session that holds most of its beginning already.
+//! time of a token or a batch. A request goes to the free session that spares most of its beginning, together with what the cache of
+//! prefixes has of it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,16 +15,17 @@ use ossicle_core::error::Error;
 use ossicle_core::generation::{
     Constrained, Constraint, Event, Generation, GenerationConfig, StopReason, Turn, TurnConfig, Usage,
 };
-use ossicle_core::harmony::conversation::Role;
+use ossicle_core::harmony::conversation::{Message, Role};
 use ossicle_core::harmony::render::{Ending, Renderer};
 use ossicle_core::kernels::Kernels;
-use ossicle_core::model::Model;
+use ossicle_core::model::{Adapter, Model};
 use ossicle_core::parallel::Parallel;
 use ossicle_core::sampling::{LogProbability, SamplerConfig};
 use ossicle_core::schema::TokenIndex;
 use ossicle_core::tokenizer::vocabulary::TOKEN_BYTES_MAX;
 use ossicle_core::tokenizer::{Specials, Tokenizer};
 use ossicle_core::transformer::{Progress, Session, SessionConfig};
+use ossicle_host::prefix_cache::{Due, PrefixCache};
 use ossicle_host::schema::Arena;
 use ossicle_host::{Memory, harmony};
 use self_cell::self_cell;
@@ -49,10 +51,14 @@ pub struct Engine<'a> {
     pub threads: &'a dyn Parallel,
     /// How large each session is.
     pub session: SessionConfig,
+    /// The adapters that each session has, and what each counts.
+    pub adapters: &'a [(Adapter<'a>, f32)],
     /// How many requests are answered at a time. Each takes the memory of a session.
     pub sessions: usize,
     /// How many more may wait.
     pub queue: usize,
+    /// Where beginnings of conversations are kept that no session has any more.
+    pub prefix_cache: Option<PrefixCache>,
     /// What the model says in place of what it would: a test double.
     pub script: Option<Script>,
 }
@@ -120,6 +126,8 @@ struct Waiting {
 struct Slot<'r, 'w, 'a> {
     generation: Generation<'r, 'w>,
     running: Option<Running<'a>>,
+    /// What is still to be kept of its conversation.
+    due: Due,
     /// When it was last given work, counted in requests.
     used: u64,
 }
@@ -172,9 +180,10 @@ pub fn work(mut engine: Engine<'_>, commands: Receiver<Command>, metrics: &Metri
     let arena = Arena::new();
     let mut slots = Vec::new();
     for (session_memory, memory) in &mut memories {
-        let session = Session::new(session_memory.region(), engine.model, engine.kernels, &engine.session)?;
+        let mut session = Session::new(session_memory.region(), engine.model, engine.kernels, &engine.session)?;
+        session.adapt(engine.adapters)?;
         let generation = Generation::new(memory.region(), session, engine.tokenizer, &config)?;
-        slots.push(Slot { generation, running: None, used: 0 });
+        slots.push(Slot { generation, running: None, due: Due::default(), used: 0 });
     }
     let mut index = None;
     let mut queue = VecDeque::new();
@@ -193,14 +202,17 @@ pub fn work(mut engine: Engine<'_>, commands: Receiver<Command>, metrics: &Metri
                     let _ = reply.send(prompt(&engine, &task).map(|(tokens, _)| tokens.len()));
                 }
                 Err(TryRecvError::Empty) => break,
-                Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return Ok(()),
+                Ok(Command::Stop) | Err(TryRecvError::Disconnected) => {
+                    leave(&mut engine, &mut slots);
+                    return Ok(());
+                }
             }
             if is_idle || since.elapsed() > HEARING {
                 break;
             }
         }
         give_up(&mut queue, metrics);
-        while let Some(slot) = free_slot(&slots, &queue) {
+        while let Some(slot) = free_slot(&engine, &slots, &queue) {
             let Some(waiting) = queue.pop_front() else { break };
             pace.requests += 1;
             slots[slot].used = pace.requests;
@@ -211,7 +223,7 @@ pub fn work(mut engine: Engine<'_>, commands: Receiver<Command>, metrics: &Metri
             begin(&mut engine, &mut slots[slot], waiting, (schemas, index), metrics);
         }
         for slot in &mut slots {
-            advance(&engine, slot, &mut pace, metrics);
+            advance(&mut engine, slot, &mut pace, metrics);
         }
         metrics.waiting.store(queue.len() as u64, Ordering::Relaxed);
         let running = slots.iter().filter(|slot| slot.running.is_some()).count();
@@ -423,15 +435,26 @@ fn today() -> String {
     time::OffsetDateTime::now_utc().date().to_string()
 }
 
-/// The free session that holds most of the beginning of the next request; among equals the one unused for longest.
-fn free_slot(slots: &[Slot<'_, '_, '_>], queue: &VecDeque<Waiting>) -> Option<usize> {
-    let waiting = queue.front()?;
-    let shared = |slot: &Slot<'_, '_, '_>| {
-        let held = slot.generation.tokens().iter().zip(&waiting.tokens);
-        held.take_while(|(held, wanted)| held == wanted).count()
-    };
+/// The free session that spares most of the next request; among equals the one unused for longest, so that a conversation
+/// keeps its session where the cache will do as well.
+fn free_slot(engine: &Engine<'_>, slots: &[Slot<'_, '_, '_>], queue: &VecDeque<Waiting>) -> Option<usize> {
+    let wanted = &queue.front()?.tokens;
     let free = slots.iter().enumerate().filter(|(_, slot)| slot.running.is_none());
-    free.max_by_key(|(_, slot)| (shared(slot), u64::MAX - slot.used)).map(|(index, _)| index)
+    let cached = engine.prefix_cache.as_ref().map_or(0, |cache| cache.longest(wanted));
+    free.max_by_key(|(_, slot)| (shared(slot, wanted).max(cached), u64::MAX - slot.used)).map(|(index, _)| index)
+}
+
+/// How many tokens a session's conversation has in common with the beginning of others.
+fn shared(slot: &Slot<'_, '_, '_>, wanted: &[u32]) -> usize {
+    let held = slot.generation.tokens().iter().zip(wanted);
+    held.take_while(|(held, wanted)| held == wanted).count()
+}
+
+/// Before the sessions end, what they have is kept, if the cache goes on.
+fn leave(engine: &mut Engine<'_>, slots: &mut [Slot<'_, '_, '_>]) {
+    if let Some(cache) = engine.prefix_cache.as_mut().filter(|cache| cache.outlasts_process()) {
+        slots.iter_mut().for_each(|slot| cache.keep_last(&slot.generation, &mut slot.due));
+    }
 }
 
 fn begin<'a>(
@@ -441,7 +464,7 @@ fn begin<'a>(
     (schemas, index): (Vec<Enforced>, Option<TokenIndex<'a>>),
     metrics: &Metrics,
 ) {
-    let Waiting { job, from, .. } = waiting;
+    let Waiting { job, tokens, from } = waiting;
     let failed = |job: &Job, error: Error| {
         let end = End::Failed(ApiError::server(error.to_string()));
         let _ = job.events.try_send(AnswerEvent::Stop { end, usage: Usage::default() });
@@ -450,11 +473,19 @@ fn begin<'a>(
     let date = today();
     let messages = messages(&arena, &job.task, &date, from);
     let renderer = Renderer::new(&engine.tokenizer, *slot.generation.special());
+    if let Some(cache) = &mut engine.prefix_cache
+        && slot.due.prompt().is_some_and(|end| shared(slot, &tokens) < end)
+    {
+        cache.keep_last(&slot.generation, &mut slot.due);
+    }
     let written =
         renderer.scratch_size(messages).and_then(|size| slot.generation.replace(messages, &mut vec![0; size]));
     if let Err(error) = written {
         return failed(&job, error);
     }
+    let restored = engine.prefix_cache.as_mut().map_or(0, |cache| cache.resume(&mut slot.generation));
+    let is_leading = |message: &&Message<'_>| matches!(message.role, Role::System | Role::Developer);
+    slot.due = Due::of(&slot.generation, messages.iter().take_while(is_leading).count());
     let mut beginning = Vec::new();
     if let Some(text) = engine.script.as_mut().and_then(|script| script(&job.task)) {
         engine.tokenizer.encode(&text, Specials::All, |token| beginning.push(token));
@@ -482,6 +513,7 @@ fn begin<'a>(
             let usage = running.with_dependent(|_, turn| turn.usage());
             metrics.input_tokens.fetch_add(usage.input_tokens as u64, Ordering::Relaxed);
             metrics.cached_tokens.fetch_add(usage.cached_tokens as u64, Ordering::Relaxed);
+            metrics.restored_tokens.fetch_add(restored as u64, Ordering::Relaxed);
             let _ = events.try_send(AnswerEvent::Begin);
             slot.running = Some(running);
         }
@@ -543,8 +575,8 @@ impl Plan<'_> {
 }
 
 /// Gives a session the time of a token or a batch.
-fn advance(engine: &Engine<'_>, slot: &mut Slot<'_, '_, '_>, pace: &mut Pace, metrics: &Metrics) {
-    let Slot { generation, running, .. } = slot;
+fn advance(engine: &mut Engine<'_>, slot: &mut Slot<'_, '_, '_>, pace: &mut Pace, metrics: &Metrics) {
+    let Slot { generation, running, due, .. } = slot;
     let Some(active) = running else { return };
     let tokenizer = engine.tokenizer;
     let is_over = active.with_dependent_mut(|plan, turn| {
@@ -568,7 +600,11 @@ fn advance(engine: &Engine<'_>, slot: &mut Slot<'_, '_, '_>, pace: &mut Pace, me
         }
         for _ in 0..engine.model.config().layers + 2 {
             match turn.step(generation, engine.threads, &mut emit) {
-                Ok(Progress::More) => {}
+                Ok(Progress::More) => {
+                    if let Some(cache) = &mut engine.prefix_cache {
+                        cache.keep_due(generation, due);
+                    }
+                }
                 Ok(Progress::Done) => return true,
                 Err(error) => {
                     let end = End::Failed(ApiError::server(error.to_string()));

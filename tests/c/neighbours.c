@@ -59,6 +59,58 @@ static void on_threads(void *(*work)(void *), speaker *speakers) {
         CHECK(pthread_join(threads[index], NULL) == 0);
 }
 
+/* What came of one conversation, once it goes back and on again, is what its fork has. */
+static void fork_and_rewind(speaker *speaker, engine *fork) {
+    engine *origin = &speaker->engine;
+    const ossicle_turn_config config = {.struct_size = sizeof config, .max_tokens = 20};
+    const uint32_t *tokens = NULL, *forked = NULL;
+    size_t count = 0, forked_count = 0;
+    uint32_t messages = 0;
+    CHECK(ossicle_generation_rewind(fork->generation, 0, &error) == OSSICLE_OK);
+    CHECK(ossicle_generation_messages(fork->generation, &messages) == OSSICLE_OK && messages == 0);
+    CHECK(ossicle_generation_fork(origin->generation, origin->generation, &error) == OSSICLE_ERROR_BUSY);
+    CHECK(ossicle_generation_fork(fork->generation, origin->generation, &error) == OSSICLE_OK);
+    CHECK(ossicle_generation_messages(origin->generation, &messages) == OSSICLE_OK && messages >= 1);
+    CHECK(ossicle_generation_rewind(origin->generation, messages + 1, &error) == OSSICLE_ERROR_STATE);
+    CHECK(ossicle_generation_rewind(origin->generation, 1, &error) == OSSICLE_OK);
+    speaker->turn = turn_of(origin, &config);
+    speaker->status = OSSICLE_MORE;
+    finish(speaker);
+    CHECK(ossicle_generation_tokens(origin->generation, &tokens, &count) == OSSICLE_OK);
+    CHECK(ossicle_generation_tokens(fork->generation, &forked, &forked_count) == OSSICLE_OK);
+    CHECK(count == forked_count && memcmp(tokens, forked, count * sizeof *tokens) == 0);
+}
+
+/* The logits of a session and of its fork are the same. */
+static void fork_sessions(ossicle_bytes file) {
+    const ossicle_session_config sizes = {.struct_size = sizeof sizes, .context_tokens = 400};
+    const uint32_t tokens[4] = {1, 2, 3, 4};
+    engine engine = engine_on(file);
+    ossicle_session *sessions[2];
+    const float *logits[2];
+    size_t count[2];
+    ossicle_layout layout;
+    CHECK(ossicle_session_layout(engine.model, &sizes, &layout, &error) == OSSICLE_OK);
+    for (int index = 0; index < 2; index++) {
+        engine.regions[2 + index] = region_of(layout);
+        CHECK(ossicle_session_new(engine.model, engine.regions[2 + index], layout.size, &sizes, &sessions[index],
+                                  &error)
+              == OSSICLE_OK);
+    }
+    CHECK(ossicle_session_fork(sessions[0], sessions[0], &error) == OSSICLE_ERROR_BUSY);
+    CHECK(ossicle_session_start(sessions[0], tokens, 3, OSSICLE_LOGITS_NONE, &error) == OSSICLE_OK);
+    CHECK(ossicle_session_fork(sessions[0], sessions[1], &error) == OSSICLE_ERROR_STATE);
+    CHECK(ossicle_session_step(sessions[0], NULL, UINT64_MAX, &error) == OSSICLE_OK);
+    CHECK(ossicle_session_fork(sessions[1], sessions[0], &error) == OSSICLE_OK);
+    for (int index = 0; index < 2; index++) {
+        CHECK(ossicle_session_start(sessions[index], tokens + 3, 1, OSSICLE_LOGITS_LAST, &error) == OSSICLE_OK);
+        CHECK(ossicle_session_step(sessions[index], NULL, UINT64_MAX, &error) == OSSICLE_OK);
+        CHECK(ossicle_session_logits(sessions[index], &logits[index], &count[index]) == OSSICLE_OK);
+    }
+    CHECK(count[0] == count[1] && memcmp(logits[0], logits[1], count[0] * sizeof **logits) == 0);
+    engine_end(&engine);
+}
+
 /* Two sessions of one model, each on a thread of its own. */
 static void share(ossicle_bytes file) {
     engine engine = engine_on(file);
@@ -87,6 +139,7 @@ static void share(ossicle_bytes file) {
     for (int index = 0; index < 2; index++)
         CHECK(ossicle_generation_tokens(speakers[index].engine.generation, &tokens[index], &count[index]) == OSSICLE_OK);
     CHECK(count[0] == count[1] && memcmp(tokens[0], tokens[1], count[0] * sizeof **tokens) == 0);
+    fork_and_rewind(&speakers[0], &speakers[1].engine);
     for (int index = 0; index < 2; index++)
         engine_end(&speakers[index].engine);
     engine_end(&engine);
@@ -113,6 +166,7 @@ int main(int argc, char **argv) {
         end(&speakers[1]);
     }
     share(files[0]);
+    fork_sessions(files[0]);
     for (int index = 0; index < 2; index++) {
         free(speakers[index].expected);
         free((void *)(uintptr_t)files[index].start);

@@ -31,8 +31,14 @@ static void nothing_at_all(void) {
     REFUSED(ossicle_session_rewind(NULL, 0, NULL));
     REFUSED(ossicle_session_save(NULL, NULL, 0, NULL));
     REFUSED(ossicle_session_restore(NULL, (ossicle_bytes){NULL, 0}, NULL));
+    REFUSED(ossicle_session_fork(NULL, NULL, NULL));
     REFUSED(ossicle_session_position(NULL, NULL));
     REFUSED(ossicle_session_logits(NULL, NULL, NULL));
+    REFUSED(ossicle_adapter_layout(NULL, NULL, NULL, NULL));
+    REFUSED(ossicle_adapter_new(NULL, NULL, 0, NULL, NULL, NULL));
+    REFUSED(ossicle_adapter_rank(NULL, NULL));
+    REFUSED(ossicle_session_adapt(NULL, NULL, 0, NULL));
+    REFUSED(ossicle_generation_adapt(NULL, NULL, 0, NULL));
     REFUSED(ossicle_sampler_layout(NULL, NULL, NULL));
     REFUSED(ossicle_sampler_new(NULL, 0, NULL, NULL, NULL));
     REFUSED(ossicle_sampler_sample(NULL, NULL, 0, NULL, 0, NULL, NULL));
@@ -49,6 +55,9 @@ static void nothing_at_all(void) {
     REFUSED(ossicle_generation_replace(NULL, NULL, 0, NULL));
     REFUSED(ossicle_generation_save(NULL, NULL, 0, NULL));
     REFUSED(ossicle_generation_restore(NULL, (ossicle_bytes){NULL, 0}, NULL));
+    REFUSED(ossicle_generation_fork(NULL, NULL, NULL));
+    REFUSED(ossicle_generation_rewind(NULL, 0, NULL));
+    REFUSED(ossicle_generation_messages(NULL, NULL));
     REFUSED(ossicle_generation_tokens(NULL, NULL, NULL));
     REFUSED(ossicle_generation_position(NULL, NULL));
     REFUSED(ossicle_turn_layout(NULL, NULL, NULL));
@@ -78,6 +87,8 @@ static void nothing_at_all(void) {
     REFUSED(ossicle_chat_next(NULL, NULL, NULL));
     REFUSED(ossicle_chat_parts(NULL, NULL, NULL, NULL));
     REFUSED(ossicle_chat_tokenizer(NULL, NULL));
+    REFUSED(ossicle_chat_model(NULL, NULL));
+    REFUSED(ossicle_chat_lend(NULL, NULL, NULL));
     /* Closing what is not there is allowed, as with free. */
     CHECK(ossicle_threads_close(NULL) == OSSICLE_OK);
     CHECK(ossicle_checkpoint_close(NULL) == OSSICLE_OK);
@@ -102,6 +113,7 @@ static void nowhere_to_go(ossicle_bytes file) {
     REFUSED(ossicle_session_new(engine.model, NULL, 0, NULL, NULL, &error));
     REFUSED(ossicle_session_position(engine.session, NULL));
     REFUSED(ossicle_session_logits(engine.session, NULL, &size));
+    REFUSED(ossicle_session_fork(engine.session, NULL, &error));
     REFUSED(ossicle_generation_layout(engine.session, engine.tokenizer, NULL, NULL, &error));
     REFUSED(ossicle_generation_layout(engine.session, NULL, NULL, &(ossicle_layout){0}, &error));
     engine_end(&engine);
@@ -113,6 +125,8 @@ static void nowhere_to_go(ossicle_bytes file) {
     REFUSED(ossicle_generation_tokens(engine.generation, &tokens, NULL));
     REFUSED(ossicle_generation_tokens(engine.generation, NULL, &size));
     REFUSED(ossicle_generation_position(engine.generation, NULL));
+    REFUSED(ossicle_generation_messages(engine.generation, NULL));
+    REFUSED(ossicle_generation_fork(engine.generation, NULL, &error));
     REFUSED(ossicle_turn_new(engine.generation, NULL, 0, NULL, NULL, &error));
     REFUSED(ossicle_turn_event(turn, NULL));
     REFUSED(ossicle_turn_next(turn, NULL, NULL, &error));

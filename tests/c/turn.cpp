@@ -76,6 +76,10 @@ int main(int argc, char **argv) {
     ossicle::chat chat = ossicle::chat::open(argv[1]).value();
     config.max_tokens = 5;
     bool stopped = false;
+    auto host = ossicle::defaults<ossicle_chat_host>();
+    host.policy = [](void *, const ossicle_subject *, ossicle_text *) -> std::uint32_t { return OSSICLE_VERDICT_ALLOW; };
+    if (chat.lend(host).status != OSSICLE_OK)
+        return 8;
     auto answer = chat.ask("And now?", &config).value();
     for (const ossicle::event event : answer)
         stopped |= event.is_stop();

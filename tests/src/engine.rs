@@ -11,7 +11,14 @@ use ossicle_host::{Checkpoint, Memory};
 
 /// A session's size in tests: short batches, logits of each token.
 pub fn config(context_tokens: usize, batch_tokens: usize, precision: Precision) -> SessionConfig {
-    SessionConfig { context_tokens, batch_tokens, logits_rows: batch_tokens, rewind_tokens: 64, precision }
+    SessionConfig {
+        context_tokens,
+        batch_tokens,
+        logits_rows: batch_tokens,
+        rewind_tokens: 64,
+        precision,
+        adapter_rank: 0,
+    }
 }
 
 /// For claims that are not about kernels.

@@ -74,6 +74,7 @@ pub const SESSION: SessionConfig = SessionConfig {
     logits_rows: 9,
     rewind_tokens: 300,
     precision: Precision::Standard,
+    adapter_rank: 0,
 };
 
 /// A conversation on tiny-a.
@@ -101,8 +102,18 @@ pub fn with_generation_of<T>(
     let source = vocabulary::gguf(tokens, types.expect("types"));
     let mut memory = Memory::new(Tokenizer::layout(&source).expect("a layout")).expect("memory");
     let tokenizer = Tokenizer::new(&source, memory.region()).expect("a tokenizer");
-    let mut session_memory = Memory::new(Session::layout(&model, config).expect("a layout")).expect("memory");
-    let session = Session::new(session_memory.region(), &model, kernels, config).expect("a session");
+    with_generation_on((&model, tokenizer), (kernels, config), history, work)
+}
+
+/// A conversation on a model that is open already.
+pub fn with_generation_on<'a, T>(
+    (model, tokenizer): (&'a Model<'a, '_>, Tokenizer<'a>),
+    (kernels, config): (Kernels, &SessionConfig),
+    history: History,
+    work: impl FnOnce(&mut Generation<'_, '_>) -> T,
+) -> T {
+    let mut session_memory = Memory::new(Session::layout(model, config).expect("a layout")).expect("memory");
+    let session = Session::new(session_memory.region(), model, kernels, config).expect("a session");
     let context_tokens = config.context_tokens;
     let config = GenerationConfig { messages: 64, history };
     let mut memory =

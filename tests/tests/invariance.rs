@@ -90,8 +90,7 @@ fn the_size_of_the_session_does_not_matter() {
         for (context_tokens, batch_tokens, rewind_tokens) in
             [(tokens.len(), 10, 0), (tokens.len() + 1, 10, 1), (1000, 17, 300), (100_000, 128, 5000)]
         {
-            let config =
-                SessionConfig { context_tokens, batch_tokens, logits_rows: batch_tokens, rewind_tokens, precision };
+            let config = SessionConfig { rewind_tokens, ..config(context_tokens, batch_tokens, precision) };
             let found = with_session(model, fastest(), &config, |session| all_logits(session, tokens, &Alone));
             assert_same(&format!("{config:?}"), &found, &expected);
         }

@@ -2,7 +2,7 @@
 //! exactly a snapshot for this place is refused and changes nothing.
 
 use ossicle_core::error::{Error, FileError};
-use ossicle_core::generation::{Generation, TurnConfig};
+use ossicle_core::generation::{Generation, Turn, TurnConfig};
 use ossicle_core::harmony::conversation::Content;
 use ossicle_core::harmony::history::History;
 use ossicle_core::kernels::Kernels;
@@ -13,7 +13,7 @@ use ossicle_host::Threads;
 use ossicle_tests::engine::{all_logits, config, fastest, with_model, with_session};
 use ossicle_tests::fixtures::{Fixture, data};
 use ossicle_tests::numbers::Numbers;
-use ossicle_tests::turns::{self, SESSION, begin, turn, user};
+use ossicle_tests::turns::{self, SESSION, Told, begin, turn, user};
 
 fn saved(session: &Session<'_, '_>) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -150,6 +150,59 @@ fn what_is_not_this_sessions_snapshot_is_refused_and_changes_nothing() {
     });
 }
 
+#[test]
+fn a_fork_goes_on_as_its_origin_would_and_neither_notices_the_other() {
+    let fixture = Fixture::load("tiny-a");
+    let tokens = &fixture.sequence("s300").tokens;
+    for precision in [Precision::Standard, Precision::Precise] {
+        for position in [0, 1, 130, 260] {
+            with_model(&fixture.gguf, |model| {
+                with_session(model, fastest(), &config(300, 40, precision), |origin| {
+                    all_logits(origin, &tokens[..position], &Alone);
+                    let before = saved(origin);
+                    let smaller = SessionConfig { rewind_tokens: 0, ..config(310, 7, precision) };
+                    with_session(model, Kernels::portable(), &smaller, |fork| {
+                        all_logits(fork, &tokens[200..250], &Alone);
+                        fork.fork_from(origin).expect("the same model");
+                        assert_eq!((fork.position(), fork.logits()), (position, &[][..]));
+                        let found = all_logits(fork, &tokens[position..position + 30], &Alone);
+                        assert!(saved(origin) == before, "the origin is as it was");
+                        all_logits(origin, &tokens[..30], &Alone);
+                        fork.rewind(0).expect("the start is always there");
+                        let expected = all_logits(fork, &tokens[..position + 30], &Alone);
+                        assert!(found == expected[position * model.config().vocabulary..]);
+                    });
+                });
+            });
+        }
+    }
+}
+
+#[test]
+fn a_fork_is_of_the_same_model_and_precision_and_fits() {
+    let fixture = Fixture::load("tiny-a");
+    let tokens = &fixture.sequence("s64").tokens;
+    with_model(&fixture.gguf, |model| {
+        with_session(model, fastest(), &config(64, 64, Precision::Standard), |session| {
+            all_logits(session, &tokens[..9], &Alone);
+            let before = saved(session);
+            let mut refuse = |origin: &Session<'_, '_>, error: Error| {
+                assert_eq!(session.fork_from(origin), Err(error));
+                assert!(saved(session) == before);
+            };
+            let state = Error::State("a session of the same model, precision and adapters");
+            with_session(model, fastest(), &config(64, 64, Precision::Precise), |origin| refuse(origin, state));
+            with_model(&fixture.gguf, |twin| {
+                with_session(twin, fastest(), &config(64, 64, Precision::Standard), |origin| refuse(origin, state));
+            });
+            with_session(model, fastest(), &config(300, 64, Precision::Standard), |origin| {
+                all_logits(origin, &fixture.sequence("s300").tokens[..65], &Alone);
+                refuse(origin, Error::Capacity { what: "tokens in the context", need: 65, have: 64 });
+            });
+        });
+    });
+}
+
 fn fixture_bytes() -> Vec<u8> {
     std::fs::read(data().join("tiny-a/gguf/tiny-a.gguf")).expect("the fixture")
 }
@@ -239,5 +292,125 @@ fn a_damaged_conversation_is_refused_and_changes_nothing() {
             refuse(&changed);
             refuse(&bytes[..at]);
         }
+    });
+}
+
+#[test]
+fn a_conversation_forks_even_within_a_turn() {
+    let config = |seed, max_tokens| TurnConfig {
+        sampler: SamplerConfig { seed, ..SamplerConfig::default() },
+        max_tokens,
+        ..TurnConfig::default()
+    };
+    let go_on = |generation: &mut Generation<'_, '_>| {
+        generation.append(&[user(&[Content::Text("And then?")])], &mut [0; 4096]).expect("room");
+        (turn(generation, config(9, 40)), generation.tokens().to_vec())
+    };
+    for steps in [0, 40, 160, 1000] {
+        with_generation(|origin| {
+            begin(origin);
+            let mut under_way = Turn::new(origin, config(4, 60)).expect("a turn");
+            let mut told = Told::default();
+            for _ in 0..steps {
+                under_way.step(origin, &Alone, &mut |event| told.take(event)).expect("finite numbers");
+            }
+            let bytes = saved_conversation(origin);
+            let parts = (origin.session().model(), *origin.tokenizer());
+            turns::with_generation_on(parts, (fastest(), &SESSION), History::Documented, |fork| {
+                begin(fork);
+                fork.fork_from(origin).expect("the same model");
+                assert!(saved_conversation(fork) == bytes);
+                let forked = go_on(fork);
+                assert!(saved_conversation(origin) == bytes, "the origin is as it was");
+                under_way.run(origin, &Alone, &mut |event| told.take(event)).expect("it goes on");
+                origin.restore(&bytes).expect("its own snapshot");
+                assert!(go_on(origin) == forked);
+            });
+        });
+    }
+}
+
+#[test]
+fn a_conversation_goes_back_to_any_of_its_messages() {
+    let config = TurnConfig { max_tokens: 40, ..TurnConfig::default() };
+    with_generation(|generation| {
+        begin(generation);
+        for _ in 0..3 {
+            turn(generation, config);
+            generation.append(&[user(&[Content::Text("And then?")])], &mut [0; 4096]).expect("room");
+        }
+        let (tokens, boundaries) = (generation.tokens().to_vec(), generation.boundaries().collect::<Vec<_>>());
+        assert_eq!(boundaries.last(), Some(&tokens.len()));
+        let state = Error::State("as many messages as are finished");
+        assert_eq!(generation.rewind(boundaries.len()), Err(state));
+        let bytes = saved_conversation(generation);
+        for (messages, end) in boundaries.iter().enumerate() {
+            generation.restore(&bytes).expect("its own snapshot");
+            // Not only from the end, but also out of the next turn.
+            turn(generation, TurnConfig { max_tokens: 7, ..config });
+            generation.rewind(messages).expect("so many messages");
+            assert_eq!(generation.tokens(), &tokens[..*end]);
+            assert_eq!(generation.boundaries().collect::<Vec<_>>(), boundaries[..=messages]);
+            let mut told = turn(generation, config);
+            told.stop = None;
+            let found = (told, generation.tokens().to_vec());
+            // The same in a session that can hardly go back, and so computes again.
+            let session = SessionConfig { rewind_tokens: 0, ..SESSION };
+            let expected = turns::with_generation((fastest(), &session), History::Documented, |other| {
+                other.restore(&bytes).expect("a snapshot of this conversation");
+                other.rewind(messages).expect("so many messages");
+                assert!(other.session().position() == 0 || messages > 1);
+                let mut told = turn(other, config);
+                told.stop = None;
+                (told, other.tokens().to_vec())
+            });
+            assert!(found == expected, "{messages}");
+        }
+    });
+}
+
+#[test]
+fn a_prefix_spares_what_was_computed_and_changes_nothing_else() {
+    let config = TurnConfig { max_tokens: 40, ..TurnConfig::default() };
+    with_generation(|generation| {
+        begin(generation);
+        let ends: Vec<_> = generation.boundaries().skip(1).collect();
+        let (mut expected, mut prefixes) = (turn(generation, config), Vec::new());
+        for end in &ends {
+            let mut bytes = Vec::new();
+            generation.save_prefix(*end, &mut |part| bytes.extend_from_slice(part)).expect("it was taken in");
+            assert!(bytes.len() < saved_conversation(generation).len());
+            prefixes.push(bytes);
+        }
+        let far = generation.save_prefix(generation.tokens().len() + 1, &mut |_| unreachable!("nothing is written"));
+        assert!(matches!(far, Err(Error::State(_))), "{far:?}");
+        let expected_tokens = generation.tokens().to_vec();
+        for (bytes, end) in prefixes.iter().zip(&ends) {
+            with_generation(|fresh| {
+                assert_eq!(fresh.restore_prefix(bytes), Ok(false), "it has no such tokens");
+                begin(fresh);
+                assert_eq!(fresh.restore_prefix(bytes), Ok(true));
+                assert_eq!(fresh.restore_prefix(bytes), Ok(false), "it holds them already");
+                let found = turn(fresh, config);
+                assert_eq!(found.usage().cached_tokens, *end);
+                expected.stop = found.stop;
+                assert!(found == expected && fresh.tokens() == expected_tokens);
+            });
+        }
+        // Damaged ones change nothing.
+        with_generation(|fresh| {
+            begin(fresh);
+            let before = saved_conversation(fresh);
+            let mut numbers = Numbers::seeded(7);
+            for _ in 0..500 {
+                let mut changed = prefixes[0].clone();
+                let at = numbers.below(changed.len());
+                changed[at] ^= 1 << numbers.below(8);
+                refused(fresh.restore_prefix(&changed).map(|_| ()));
+                refused(fresh.restore_prefix(&changed[..at]).map(|_| ()));
+                refused(fresh.restore_prefix(&before).map(|_| ()));
+            }
+            assert!(saved_conversation(fresh) == before);
+        });
     });
 }

@@ -18,6 +18,7 @@ use clap::{Args, ValueEnum};
 use ossicle_core::model::Model;
 use ossicle_host::{Checkpoint, Memory};
 
+use crate::hub;
 use rows::Format;
 use source::Source;
 use target::part_of;
@@ -26,7 +27,7 @@ use vocabulary::Vocabulary;
 /// Arguments of `ossicle convert`.
 #[derive(Args)]
 pub struct Arguments {
-    /// The checkpoint: a GGUF file, a safetensors file or index, or a folder of these.
+    /// The checkpoint: a GGUF file, a safetensors file or index, a folder of these, or a repository that was pulled.
     input: PathBuf,
     /// A GGUF file to write, if its name ends in .gguf; else a folder for Hugging Face's layout.
     output: PathBuf,
@@ -64,7 +65,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         to_gguf || arguments.dense.is_none(),
         "--dense: expected a GGUF file to write; in the others they are BF16"
     );
-    let checkpoint = Checkpoint::open(&arguments.input)?;
+    let checkpoint = Checkpoint::open(&hub::resolve(&arguments.input)?)?;
     let bytes = checkpoint.bytes();
     let files = checkpoint.files(&bytes)?;
     let mut source = Source::new(&files).map_err(|error| error.context(arguments.input.display().to_string()))?;
@@ -96,12 +97,17 @@ fn write_gguf(
         DenseOption::Bf16 => Format::Bf16,
         DenseOption::Q8_0 => Format::Q8_0,
     });
-    let input = fs::canonicalize(&arguments.input)?;
-    let name = input.file_stem().map_or("gpt-oss".into(), |name| name.to_string_lossy());
-    let target = gguf::target(source, vocabulary, &name, dense, part)?;
+    let target = gguf::target(source, vocabulary, &name_of(&arguments.input), dense, part)?;
     source.demand_all_used()?;
     target.write()?;
     open_again(&Checkpoint::of_file(&File::open(part)?)?)
+}
+
+/// What the model is called: as its file or folder, or its repository.
+fn name_of(input: &Path) -> String {
+    let path = fs::canonicalize(input).unwrap_or(input.into());
+    let name = if path.is_file() { path.file_stem() } else { path.file_name() };
+    name.map_or("gpt-oss".into(), |name| name.to_string_lossy().into_owned())
 }
 
 fn write_folder(

@@ -5,6 +5,7 @@ use crate::harmony::SpecialTokens;
 use crate::harmony::conversation::Message;
 use crate::harmony::history::{Facts, Filter, History};
 use crate::harmony::render::{Renderer, has_function_tools};
+use crate::model::Adapter;
 use crate::region::{Carver, Layout};
 use crate::tokenizer::Tokenizer;
 use crate::transformer::{Logits, Session, SessionConfig};
@@ -152,6 +153,21 @@ impl<'r, 'w> Generation<'r, 'w> {
         &self.session
     }
 
+    /// Goes on with these adapters, as [`Session::adapt`] says; the conversation stays, and is computed anew in the next turn,
+    /// unless they are the same as before. A turn under way is over.
+    ///
+    /// # Errors
+    /// As [`Session::adapt`]; [`Error::Capacity`] if what the model was saying cannot be ended for want of room.
+    pub fn adapt(&mut self, adapters: &[(Adapter<'r>, f32)]) -> Result<()> {
+        self.close()?;
+        self.version += 1;
+        self.session.adapt(adapters)?;
+        if self.session.position() == 0 {
+            (self.taken_in, self.reached) = (0, 0);
+        }
+        Ok(())
+    }
+
     /// The tokenizer.
     pub fn tokenizer(&self) -> &Tokenizer<'r> {
         &self.tokenizer
@@ -197,6 +213,28 @@ impl<'r, 'w> Generation<'r, 'w> {
         // Tokens that the session holds beyond the new end are gone from it too.
         self.rewind_to(self.len);
         written
+    }
+
+    /// Where each finished message begins among the tokens, in order, and at last where the latest ends.
+    pub fn boundaries(&self) -> impl ExactSizeIterator<Item = usize> {
+        let end = self.open.map_or(self.len, |open| open.begin);
+        (0..self.messages_len + 1).map(move |index| self.finished().get(index).map_or(end, |message| message.begin))
+    }
+
+    /// Goes back to where the conversation had only its first `messages` messages. A turn under way is over. If the windowed layers
+    /// no longer hold what is visible from there, the next turn computes it again.
+    ///
+    /// # Errors
+    /// [`Error::State`] if it has not so many. All is as before.
+    pub fn rewind(&mut self, messages: usize) -> Result<()> {
+        let end = self.boundaries().nth(messages).ok_or(Error::State("as many messages as are finished"))?;
+        self.forget_drafts();
+        self.version += 1;
+        self.open = None;
+        (self.len, self.messages_len) = (end, messages);
+        self.rewind_to(end);
+        self.drafter.cut(end);
+        Ok(())
     }
 
     fn write(
@@ -339,11 +377,16 @@ impl<'r, 'w> Generation<'r, 'w> {
     /// # Panics
     /// If there is no room for so many.
     pub(super) fn begin_anew(&mut self, tokens: impl ExactSizeIterator<Item = u32>) {
-        self.version += 1;
         self.drafter.cut(0);
         self.open = None;
         (self.len, self.messages_len) = (tokens.len(), 0);
         self.tokens[..self.len].iter_mut().zip(tokens).for_each(|(place, token)| *place = token);
+        self.taken_in_anew();
+    }
+
+    /// The session was given what it holds, and no turn that was under way goes on.
+    pub(super) fn taken_in_anew(&mut self) {
+        self.version += 1;
         self.taken_in = self.session.position();
         self.reached = self.taken_in;
     }

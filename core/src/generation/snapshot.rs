@@ -2,7 +2,7 @@
 //!
 //! Behind the header of every [snapshot](crate::file::snapshot): how many tokens, finished messages and messages under way (0 or 1);
 //! the tokens; for each message where it begins and what decides whether it stays; then the session's part, for as many of the
-//! tokens as it has taken in.
+//! tokens as it has taken in. Of a prefix: how many tokens; the tokens; the session's part for all of them.
 
 use crate::error::{Error, Result};
 use crate::file::snapshot::{Reader, Writer};
@@ -11,6 +11,7 @@ use crate::harmony::history::Facts;
 use super::conversation::{Generation, Open};
 
 const KIND: [u8; 8] = *b"talk\0\0\0\0";
+const PREFIX: [u8; 8] = *b"prefix\0\0";
 
 /// Behind the header of a message under way there are facts.
 const FACTS: u64 = 1 << 4;
@@ -31,6 +32,75 @@ impl Generation<'_, '_> {
         writer.finish();
     }
 
+    /// Writes the first `position` tokens and what the session has computed of them, in pieces: as little as it takes to go on behind
+    /// them, so that whoever restores it cannot go back.
+    ///
+    /// # Errors
+    /// [`Error::State`] if the session has not taken in so many, [`Error::Rewind`] if it could not go back there. Nothing is
+    /// written then.
+    pub fn save_prefix(&self, position: usize, write: &mut dyn FnMut(&[u8])) -> Result<()> {
+        if position > self.taken_in() {
+            return Err(Error::State("a position up to which all is taken in"));
+        }
+        self.session.demand_reach(position)?;
+        let mut writer = Writer::new(PREFIX, write);
+        writer.words([position as u64]);
+        writer.bytes(self.tokens()[..position].iter().map(|token| token.to_le_bytes()));
+        writer.align();
+        self.session.save_prefix(position, &mut writer);
+        writer.finish();
+        Ok(())
+    }
+
+    /// Spares the session what was computed of a saved prefix, if the conversation begins with its tokens and the session
+    /// holds fewer. A turn under way is over.
+    ///
+    /// Returns whether it did so.
+    ///
+    /// # Errors
+    /// [`Error::File`] if `bytes` are no saved prefix, not as they were written, or of another model or precision. All is
+    /// as before.
+    pub fn restore_prefix(&mut self, bytes: &[u8]) -> Result<bool> {
+        let mut reader = Reader::new(PREFIX, bytes)?;
+        let len = reader.within(0, reader.size(), "a count of tokens")?;
+        let tokens = reader.take(len, 4)?.as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes));
+        reader.align();
+        if len <= self.taken_in() || !self.tokens().get(..len).is_some_and(|own| own.iter().copied().eq(tokens)) {
+            return Ok(false);
+        }
+        self.forget_drafts();
+        self.session.restore_from(&mut reader, len)?;
+        self.taken_in_anew();
+        Ok(true)
+    }
+
+    /// Makes the conversation of another generation with the same model, precision and adapters this one's too, with all that its session has
+    /// taken in. A turn under way here is over; one there stays, and of it this conversation has what was said so far. Neither
+    /// notices what becomes of the other.
+    ///
+    /// # Errors
+    /// [`Error::State`] if the model or the precision is another; [`Error::Capacity`] if there is not enough room. The
+    /// conversation is then as before.
+    pub fn fork_from(&mut self, origin: &Generation<'_, '_>) -> Result<()> {
+        self.demand_room(origin.tokens().len(), origin.finished().len())?;
+        self.forget_drafts();
+        self.session.fork_at(&origin.session, origin.taken_in())?;
+        self.begin_anew(origin.tokens().iter().copied());
+        for message in origin.finished() {
+            self.finish(message.begin, message.facts)?;
+        }
+        self.open = origin.open;
+        Ok(())
+    }
+
+    fn demand_room(&self, tokens: usize, messages: usize) -> Result<()> {
+        let capacity = |what, need: usize, have: usize| {
+            if need <= have { Ok(()) } else { Err(Error::Capacity { what, need, have }) }
+        };
+        capacity("tokens in the context", tokens, self.session.config().context_tokens)?;
+        capacity("messages in the conversation", messages, self.messages_capacity())
+    }
+
     /// Makes a conversation that was saved the whole conversation. A turn under way is over.
     ///
     /// # Errors
@@ -42,11 +112,7 @@ impl Generation<'_, '_> {
         let len = reader.within(0, most, "a count of tokens")?;
         let messages = reader.within(0, most, "a count of messages")?;
         let open = reader.within(0, 1, "at most one message under way")?;
-        let capacity = |what, need: usize, have: usize| {
-            if need <= have { Ok(()) } else { Err(Error::Capacity { what, need, have }) }
-        };
-        capacity("tokens in the context", len, self.session.config().context_tokens)?;
-        capacity("messages in the conversation", messages, self.messages_capacity())?;
+        self.demand_room(len, messages)?;
         let vocabulary = self.session.model().config().vocabulary;
         let tokens = reader.take(len, 4)?.as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes));
         if let Some((index, token)) = tokens.clone().enumerate().find(|(_, token)| *token as usize >= vocabulary) {

@@ -19,6 +19,8 @@ impl CpuFeatures {
     pub const DOTPROD: Self = Self(1 << 9 | Self::NEON.0);
     /// AArch64: products of matrices of bytes (FEAT_I8MM), and what [`Self::DOTPROD`] says.
     pub const I8MM: Self = Self(1 << 10 | Self::DOTPROD.0);
+    /// WebAssembly: vectors of 128 bits.
+    pub const SIMD128: Self = Self(1 << 16);
 
     /// Whether these are all among `self`.
     pub const fn contains(self, others: Self) -> bool {
@@ -30,8 +32,8 @@ impl CpuFeatures {
         Self(self.0 | others.0)
     }
 
-    /// What this processor and its operating system support, as far as it can be asked without the latter: on AArch64 only
-    /// what the library was built for.
+    /// What this processor and its operating system support, as far as it can be asked without the latter: on AArch64 and
+    /// WebAssembly only what the library was built for.
     pub fn detect() -> Self {
         super::architecture::detect()
     }

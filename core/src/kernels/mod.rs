@@ -16,13 +16,15 @@ mod prefetch;
 // Not where floats are kept out of vector registers, as in operating-system kernels.
 #[cfg(any(
     all(target_arch = "x86_64", target_feature = "sse2"),
-    all(target_arch = "aarch64", target_feature = "neon", target_endian = "little")
+    all(target_arch = "aarch64", target_feature = "neon", target_endian = "little"),
+    all(target_arch = "wasm32", target_feature = "simd128")
 ))]
 #[macro_use]
 mod lanes;
 
 #[cfg_attr(all(target_arch = "x86_64", target_feature = "sse2"), path = "x86_64/mod.rs")]
 #[cfg_attr(all(target_arch = "aarch64", target_feature = "neon", target_endian = "little"), path = "aarch64/mod.rs")]
+#[cfg_attr(all(target_arch = "wasm32", target_feature = "simd128"), path = "wasm32/mod.rs")]
 mod architecture;
 
 use core::fmt;

@@ -231,7 +231,7 @@ impl Model<'_, '_> {
 }
 
 /// So many are in a block of any number format.
-const FIRST_VALUES: usize = 32;
+pub(super) const FIRST_VALUES: usize = 32;
 
 impl Tensor<'_> {
     fn refuse(&self, problem: TensorProblem) -> Error {

@@ -24,8 +24,6 @@ pub struct State {
     pub open: u16,
     /// How many characters can follow at most; [`OPEN_MAX`] for that many or more.
     pub most: u16,
-    /// Whether a text can be completed after any number of characters of [`WORDS`].
-    pub words: bool,
 }
 
 /// As many characters as a token may have.
@@ -42,38 +40,22 @@ pub struct Edge {
 /// All characters besides control characters, line separators and surrogates.
 const ORDINARY: [[u32; 2]; 3] = [[0x20, 0x2027], [0x202A, 0xD7FF], [0xE000, LAST]];
 
-/// Letters and digits of ASCII, and all other characters besides white space.
-pub const WORDS: [[u32; 2]; 13] = [
-    [0x30, 0x39],
-    [0x41, 0x5A],
-    [0x61, 0x7A],
-    [0x80, 0x9F],
-    [0xA1, 0x167F],
-    [0x1681, 0x1FFF],
-    [0x200B, 0x2027],
-    [0x202A, 0x202E],
-    [0x2030, 0x205E],
-    [0x2060, 0x2FFF],
-    [0x3001, 0xD7FF],
-    [0xE000, 0xFEFE],
-    [0xFF00, LAST],
-];
-
 /// Whether there is an edge for each character of these ranges.
-fn cover(edges: &[Edge], ranges: &[[u32; 2]]) -> bool {
+pub fn cover<'e>(edges: impl Iterator<Item = &'e Edge> + Clone, ranges: &[[u32; 2]]) -> bool {
+    let mut edges = edges.peekable();
     ranges.iter().all(|[low, high]| {
-        let from = edges.partition_point(|edge| edge.high < *low);
-        let covered = edges[from..].iter().try_fold(*low, |next, edge| match edge.low <= next {
-            true if edge.high >= *high => Err(true),
-            true => Ok(edge.high + 1),
-            false => Err(false),
-        });
-        covered == Err(true)
+        let mut next = *low;
+        while let Some(edge) = edges.peek()
+            && edge.low <= next
+        {
+            if edge.high >= *high {
+                return true;
+            }
+            next = next.max(edge.high + 1);
+            edges.next();
+        }
+        false
     })
-}
-
-fn meets(edge: &Edge, ranges: &[[u32; 2]]) -> bool {
-    ranges.iter().any(|[low, high]| edge.low <= *high && edge.high >= *low)
 }
 
 /// Many automata side by side. From every state a text that ends can be completed.
@@ -397,10 +379,9 @@ impl<'r> Workshop<'r> {
             let own = &drafts.edges[first as usize..];
             let this = self.pending[at];
             let is_free = label != NONE && matches!(own, [Edge { low: 0, high: LAST, target }] if *target == this);
-            let open = if cover(own, &ORDINARY) { OPEN_MAX } else { 0 };
+            let open = if cover(own.iter(), &ORDINARY) { OPEN_MAX } else { 0 };
             let most = if own.iter().any(|edge| edge.target == this) { OPEN_MAX } else { 0 };
-            let words = cover(own, &WORDS);
-            let state = State { first, count: own.len() as u32, label, is_free, open, most, words };
+            let state = State { first, count: own.len() as u32, label, is_free, open, most };
             if !drafts.states.push(state) {
                 return Err(TOO_MANY);
             }
@@ -413,9 +394,8 @@ impl<'r> Workshop<'r> {
                 let old = drafts.states[state];
                 let open = edges.iter().map(|edge| target(edge).open).min().map_or(0, |open| open + 1).min(old.open);
                 let most = edges.iter().map(|edge| target(edge).most + 1).max().unwrap_or(0).min(OPEN_MAX);
-                let words = old.words && edges.iter().all(|edge| target(edge).words || !meets(edge, &WORDS));
-                changed |= open != old.open || most > old.most || words != old.words;
-                drafts.states[state] = State { open, most: most.max(old.most), words, ..old };
+                changed |= open != old.open || most > old.most;
+                drafts.states[state] = State { open, most: most.max(old.most), ..old };
             }
         }
         Ok(self.pending.first().copied().unwrap_or(NONE))

@@ -249,20 +249,40 @@ impl<'r> Machine<'r> {
         at..end
     }
 
-    /// The byte that follows, if it can be only one. `None` also where too many would have to be tried.
-    pub fn only_byte(&mut self, program: &Program<'_>, set: Range<usize>) -> Option<u8> {
-        const TRIED_MAX: usize = 16;
-        let of_text = |thread: &Thread| match (program.nodes.get(thread.node as usize), thread.phase) {
+    /// Whether a byte is among those that can come at the places of a set, at the most: to step over the others takes longer.
+    pub fn can_begin(&self, program: &Program<'_>, set: Range<usize>, byte: u8) -> bool {
+        // Between strings: white space, brackets, the beginnings of values, and what numbers are made of.
+        let is_between = matches!(byte, b'\t' | b'\n' | b' ' | b'"' | b'+'..=b'.' | b'0'..=b':' | b'[' | b']' | b'{' | b'}')
+            || matches!(byte, b'E' | b'e' | b'f' | b'n' | b't');
+        self.threads[set].iter().any(|thread| match (program.nodes.get(thread.node as usize), thread.phase) {
+            (Some(Node::String(_)), Phase::Begin) => byte == b'"',
+            (Some(Node::String(_)), _) => byte >= 0x20,
+            (Some(Node::Literal(..)), _) | (Some(Node::Object(_)), Phase::Name) => {
+                self.only_of(program, thread) == Some(byte)
+            }
+            (Some(_), _) => is_between,
+            (None, _) => false,
+        })
+    }
+
+    /// The byte that follows within a text that is given.
+    fn only_of(&self, program: &Program<'_>, thread: &Thread) -> Option<u8> {
+        match (program.nodes.get(thread.node as usize), thread.phase) {
             (Some(Node::Literal(first, size)), _) => program.text(*first, *size).get(thread.place as usize).copied(),
             (Some(Node::Object(index)), Phase::Name) => {
                 let property = &program.properties_of(&program.objects[*index as usize])[thread.place as usize];
                 program.text(property.first, property.size).get(thread.held as usize).copied()
             }
             _ => None,
-        };
+        }
+    }
+
+    /// The byte that follows, if it can be only one. `None` also where too many would have to be tried.
+    pub fn only_byte(&mut self, program: &Program<'_>, set: Range<usize>) -> Option<u8> {
+        const TRIED_MAX: usize = 16;
         let threads = &self.threads[set.clone()];
-        let first = threads.first().and_then(of_text);
-        if first.is_some() && threads.iter().all(|thread| of_text(thread) == first) {
+        let first = threads.first().and_then(|thread| self.only_of(program, thread));
+        if first.is_some() && threads.iter().all(|thread| self.only_of(program, thread) == first) {
             return first;
         }
         if threads.len() > TRIED_MAX {
@@ -271,7 +291,8 @@ impl<'r> Machine<'r> {
         let len = self.threads.len();
         let mut only = None;
         for byte in (0x20..=0xF4).chain([b'\n', b'\t']) {
-            let leads_on = !self.step(program, set.clone(), byte).is_empty();
+            let leads_on =
+                self.can_begin(program, set.clone(), byte) && !self.step(program, set.clone(), byte).is_empty();
             self.threads.truncate(len);
             if leads_on && only.replace(byte).is_some() {
                 return None;
@@ -583,7 +604,7 @@ fn character_range(held: u32, left: u32, size: u32) -> Option<(u32, u32)> {
 }
 
 /// What may follow a backslash, besides `u`, and what it stands for.
-const ESCAPES: [(u8, u32); 8] =
+pub const ESCAPES: [(u8, u32); 8] =
     [(b'"', 0x22), (b'\\', 0x5C), (b'/', 0x2F), (b'b', 8), (b'f', 12), (b'n', 10), (b'r', 13), (b't', 9)];
 
 /// A hash of a thread.

@@ -3,10 +3,12 @@
 use core::mem::MaybeUninit;
 
 use super::Schema;
+use super::characters::{COMMON, Characters, DIGITS, covered, reach};
 use super::dfa::{NONE, OPEN_MAX, State};
-use super::index::{LENGTHS, Sorted, TokenIndex};
+use super::index::{LENGTHS, TokenIndex};
 use super::machine::{Machine, Phase, Thread, hash};
 use super::program::{COUNT_MAX, Node, Program, Strings};
+use super::sorted::Sorted;
 use super::table::mix;
 use crate::error::Result;
 use crate::region::{Carver, Layout};
@@ -14,7 +16,9 @@ use crate::sampling::TokenMask;
 use crate::tokenizer::vocabulary::TOKEN_BYTES_MAX;
 
 /// Masks that are kept, by the state that they belong to.
-const CACHED: usize = 16;
+const CACHED: usize = 8;
+/// So many tokens are tried one by one.
+const OTHERS_MAX: usize = 1500;
 /// How far is looked ahead for text that is sure to come.
 const SURE_MAX: usize = 64;
 
@@ -42,7 +46,7 @@ type Found<'f> = dyn FnMut(u32, &[u8], &mut [u32]) + 'f;
 type Parts<'r> = (Machine<'r>, &'r mut [[u64; 2]], &'r mut [u32]);
 
 impl<'r> SchemaMask<'r> {
-    /// The memory that [`SchemaMask::new`] needs: some 750 KB with the vocabulary of gpt-oss.
+    /// The memory that [`SchemaMask::new`] needs: some 550 KB with the vocabulary of gpt-oss.
     ///
     /// # Errors
     /// [`crate::error::Error::RegionTooSmall`] if it is more than an address space.
@@ -138,112 +142,161 @@ impl<'r> SchemaMask<'r> {
     /// Fills `mask`.
     fn compute(&mut self, mask: &mut [u32]) {
         mask.fill(0);
-        // Strings where any text may follow are dealt with one by one; all other threads together, behind them.
+        // Threads whose tokens are known are dealt with one by one; all others together, behind them.
         let threads = self.current;
-        let is_plain = |thread: &Thread, program: &Program<'_>| match program.nodes.get(thread.node as usize) {
-            Some(Node::String(index)) if thread.phase == Phase::Body => match program.strings[*index as usize] {
-                Strings { automaton: NONE, .. } => true,
-                Strings { words, .. } => {
-                    let state = program.states[thread.place as usize];
-                    words == 0 && (is_open(&state) || state.words)
-                }
-            },
-            _ => false,
-        };
-        for index in 0..threads {
-            let thread = self.machine.threads[index];
-            if is_plain(&thread, &self.program) {
-                self.add_string(thread, mask);
-            }
-        }
         let begin = self.machine.threads.len();
         for index in 0..threads {
             let thread = self.machine.threads[index];
-            if !is_plain(&thread, &self.program) {
+            let is_done = match self.program.nodes.get(thread.node as usize) {
+                Some(Node::String(index)) if thread.phase == Phase::Body => {
+                    let strings = self.program.strings[*index as usize];
+                    match strings.automaton {
+                        NONE => self.add_free(&strings, thread, mask),
+                        _ => self.add_matching(&strings, thread, mask),
+                    }
+                }
+                _ => false,
+            };
+            if !is_done {
                 let _ = self.machine.threads.push(thread);
             }
         }
-        self.walk(self.index.all, begin, &mut |id, _, mask| allow(mask, id), mask);
+        let found = &mut |id: u32, _: &[u8], mask: &mut [u32]| allow(mask, id);
+        self.add_numerals(begin, mask);
+        for byte in 0..=u8::MAX {
+            if self.machine.can_begin(&self.program, begin..self.machine.threads.len(), byte) {
+                self.walk(self.index.beginning_with(byte), begin, found, mask);
+            }
+        }
         self.machine.threads.truncate(threads);
     }
 
-    /// The tokens that may follow within a string where any text may, and those that close it.
-    fn add_string(&mut self, thread: Thread, mask: &mut [u32]) {
-        let Some(Node::String(index)) = self.program.nodes.get(thread.node as usize) else { return };
-        let strings = self.program.strings[*index as usize];
-        let behind = self.machine.threads.len();
-        if strings.automaton != NONE {
-            let state = self.program.states[thread.place as usize];
-            let open = state.open;
-            if !is_open(&state) {
-                return self.add_words(thread, mask);
+    /// The tokens that may follow within a string of any text.
+    fn add_free(&mut self, strings: &Strings, thread: Thread, mask: &mut [u32]) -> bool {
+        let begin = self.machine.threads.len();
+        self.index.add_inside(if strings.max == COUNT_MAX { COUNT_MAX } else { strings.max - thread.count }, mask);
+        let resumed = self.machine.resumed(thread.parent, 0);
+        let _ = self.machine.threads.push(resumed);
+        let mut close = |id: u32, quoted: &[u8], mask: &mut [u32]| {
+            // The quote is none of the characters.
+            let characters = quoted.iter().filter(|byte| !matches!(byte, 0x80..0xC0)).count().saturating_sub(1);
+            if (strings.min..=strings.max).contains(&(thread.count + characters as u32)) {
+                allow(mask, id);
             }
-            let longer = self.index.add_plain(if open == OPEN_MAX { COUNT_MAX } else { open.into() }, mask);
-            let longer = if state.most == open && open < OPEN_MAX { &[] } else { longer };
-            let one_by_one = longer.iter().map(|(_, id)| id).chain(self.index.closing.ids).chain(self.index.separating);
-            for id in one_by_one {
-                let _ = self.machine.threads.push(thread);
-                self.try_token(*id, behind, mask);
+        };
+        self.walk(self.index.closing, begin, &mut close, mask);
+        self.machine.threads.truncate(begin);
+        let _ = self.machine.threads.push(thread);
+        self.walk(self.index.escaped, begin, &mut |id, _, mask| allow(mask, id), mask);
+        self.machine.threads.truncate(begin);
+        true
+    }
+
+    /// The tokens that may follow within a string that is to match, if many are known together.
+    fn add_matching(&mut self, strings: &Strings, thread: Thread, mask: &mut [u32]) -> bool {
+        let begin = self.machine.threads.len();
+        let state = self.program.states[thread.place as usize];
+        let found = &mut |id: u32, _: &[u8], mask: &mut [u32]| allow(mask, id);
+        let _ = self.machine.threads.push(thread);
+        if strings.words == 0 && is_open(&state) {
+            let open = if state.open == OPEN_MAX { COUNT_MAX } else { state.open.into() };
+            let longer = self.index.add_plain(open, mask);
+            if state.most > state.open {
+                for id in longer {
+                    self.try_token(id, begin, mask);
+                }
+            }
+        } else if let Some((set, characters)) = self.reach(strings, thread, OTHERS_MAX) {
+            self.index.add_common(characters, set, mask);
+            for id in self.index.holding_others(set, strings.alphabet) {
+                self.try_token(id, begin, mask);
+            }
+            for (all, tokens, counts) in self.index.mixed() {
+                if all & !set == 0 && all != 0 {
+                    let tokens = tokens.ids.iter().zip(counts);
+                    let short = tokens.filter(|(_, count)| u32::from(**count) <= characters);
+                    short.for_each(|(id, _)| allow(mask, *id));
+                } else if all & !strings.alphabet == 0 {
+                    self.walk(tokens, begin, found, mask);
+                }
+            }
+            let spaced = self.machine.step(&self.program, begin..begin + 1, b' ');
+            let spaced = self.machine.threads[spaced].first().copied();
+            self.machine.threads.truncate(begin + 1);
+            match spaced.map(|spaced| self.reach(strings, spaced, 0)) {
+                Some(Some((set, characters))) => self.index.add_spaced(characters, set, mask),
+                Some(None) => self.walk(self.index.beginning_with(b' '), begin, found, mask),
+                None => {}
             }
         } else {
-            let left = if strings.max == COUNT_MAX { COUNT_MAX } else { strings.max - thread.count };
-            self.index.add_plain(left, mask);
-            for id in self.index.separating {
-                let _ = self.machine.threads.push(thread);
-                self.try_token(*id, behind, mask);
-            }
-            let resumed = self.machine.resumed(thread.parent, 0);
-            let _ = self.machine.threads.push(resumed);
-            let mut close = |id: u32, quoted: &[u8], mask: &mut [u32]| {
-                // The quote is none of the characters.
-                let characters = quoted.iter().filter(|byte| !matches!(byte, 0x80..0xC0)).count() - 1;
-                if (strings.min..=strings.max).contains(&(thread.count + characters as u32)) {
-                    allow(mask, id);
-                }
-            };
-            self.walk(self.index.closing, behind, &mut close, mask);
-            self.machine.threads.truncate(behind);
+            self.machine.threads.truncate(begin);
+            return false;
         }
-        let _ = self.machine.threads.push(thread);
-        self.walk(self.index.escaping, behind, &mut |id, _, mask| allow(mask, id), mask);
-        self.machine.threads.truncate(behind);
-    }
-
-    /// The tokens that may follow within a string where any words may, and those that close it.
-    fn add_words(&mut self, thread: Thread, mask: &mut [u32]) {
-        let add =
-            |mask: &mut [u32], tokens: &[u32]| mask.iter_mut().zip(tokens).for_each(|(word, tokens)| *word |= tokens);
-        let begin = self.machine.threads.len();
-        let _ = self.machine.threads.push(thread);
-        add(mask, self.index.words);
-        self.walk(self.index.others, begin, &mut |id, _, mask| allow(mask, id), mask);
-        self.machine.threads.truncate(begin + 1);
-        let behind = self.machine.step(&self.program, begin..begin + 1, b' ');
-        let behind =
-            self.machine.threads[behind].first().map(|thread| self.program.states[thread.place as usize].words);
-        self.machine.threads.truncate(begin + 1);
-        match behind {
-            Some(true) => add(mask, self.index.spaced),
-            Some(false) => {
-                let spaced = self.index.all.beginning_with(b' ', &self.index.tokenizer);
-                self.walk(spaced, begin, &mut |id, _, mask| allow(mask, id), mask);
-            }
-            None => {}
-        }
+        self.walk(self.index.special, begin, found, mask);
         self.machine.threads.truncate(begin);
+        true
     }
 
-    /// Adds a token if the threads from `begin` on can take it, and forgets them.
+    /// Characters of which any may follow at a place in a string, whichever they are, and how many of them at most; if no more than so
+    /// many tokens hold others of the pattern's that are common.
+    fn reach(&self, strings: &Strings, thread: Thread, others_max: usize) -> Option<(Characters, u32)> {
+        let automata = self.program.automata();
+        let takes = |state: u32, count: u32| self.program.can_complete(strings, state, thread.count + count);
+        let alive = automata.edges_of(thread.place).iter().filter(|edge| takes(edge.target, 1));
+        let is_steady = strings.words == 0 || strings.max == COUNT_MAX && thread.count >= strings.min;
+        // All that may come; or only what leads where most does.
+        let heaviest = alive.clone().max_by_key(|edge| edge.high - edge.low)?.target;
+        let sets = [covered(alive.clone()), covered(alive.filter(|edge| edge.target == heaviest))];
+        let are_few = |set: &Characters| self.index.holding_others(*set, strings.alphabet).nth(others_max).is_none();
+        sets.into_iter().filter(|set| set & COMMON != 0).filter(are_few).find_map(|set| {
+            let limit = self.index.longest();
+            let (count, is_end) = reach(&automata, thread.place, set, limit, is_steady, takes);
+            is_end.then_some((set, count))
+        })
+    }
+
+    /// The tokens of digits only.
+    fn add_numerals(&mut self, begin: usize, mask: &mut [u32]) {
+        let end = self.machine.threads.len();
+        let numerals = self.index.numerals;
+        let mut first = 0;
+        while let Some(digit) = numerals.ids.get(first).and_then(|id| self.index.tokenizer.token_bytes(*id)?.first()) {
+            let next = numerals.next(first, 0);
+            let same = numerals.part(first..next);
+            let behind = if self.machine.can_begin(&self.program, begin..end, *digit) {
+                self.machine.step(&self.program, begin..end, *digit)
+            } else {
+                end..end
+            };
+            // Mostly any digits may follow, as many as a token has.
+            let most = self.index.numeral_max.saturating_sub(1);
+            let is_open = |thread: &Thread| {
+                matches!(self.program.nodes.get(thread.node as usize), Some(Node::Number(_)))
+                    && reach(&self.program.automata(), thread.place, DIGITS, most, true, |_, _| true).0 >= most
+            };
+            let (any, are_open) = (!behind.is_empty(), self.machine.threads[behind].iter().any(is_open));
+            self.machine.threads.truncate(end);
+            if are_open {
+                same.ids.iter().for_each(|id| allow(mask, *id));
+            } else if any {
+                self.walk(same, begin, &mut |id, _, mask| allow(mask, id), mask);
+            }
+            first = next;
+        }
+    }
+
+    /// Adds a token if the threads from `begin` on can take it.
     fn try_token(&mut self, id: u32, begin: usize, mask: &mut [u32]) {
         let bytes = self.index.tokenizer.token_bytes(id).unwrap_or_default();
-        let mut set = begin..self.machine.threads.len();
+        let end = self.machine.threads.len();
+        let mut set = begin..end;
         for byte in bytes {
-            set = self.machine.step_to(&self.program, begin, set, *byte);
+            set = self.machine.step_to(&self.program, end, set, *byte);
         }
         if !set.is_empty() {
             allow(mask, id);
         }
-        self.machine.threads.truncate(begin);
+        self.machine.threads.truncate(end);
     }
 
     /// Finds the texts that the threads from `begin` on can take: the token, and its bytes before the text.
@@ -252,28 +305,34 @@ impl<'r> SchemaMask<'r> {
         let mut ends = [0; TOKEN_BYTES_MAX + 2];
         ends[0] = begin;
         ends[1] = self.machine.threads.len();
-        let mut at = 0;
         if ends[1] == begin {
             return;
         }
-        'texts: while at < sorted.ids.len() {
-            let shared = usize::from(sorted.shared[at]);
+        // So many bytes of the last text have led on.
+        let (mut at, mut known) = (0, 0);
+        while at < sorted.ids.len() {
+            let shared = usize::from(sorted.shared[at]).min(known);
             self.machine.threads.truncate(ends[shared + 1]);
+            sorted.ask(&self.index.tokenizer, at);
             let (before, text) = sorted.text(&self.index.tokenizer, at);
-            for (depth, byte) in text.iter().enumerate().skip(shared) {
-                let next = self.machine.step(&self.program, ends[depth]..ends[depth + 1], *byte);
+            known = shared;
+            for byte in &text[shared.min(text.len())..] {
+                let next = self.machine.step(&self.program, ends[known]..ends[known + 1], *byte);
                 if next.is_empty() {
-                    // No text that goes on like this can be taken.
-                    let behind = &sorted.shared[at + 1..];
-                    let others = behind.iter().position(|shared| usize::from(*shared) <= depth);
-                    at += 1 + others.unwrap_or(behind.len());
-                    continue 'texts;
+                    break;
                 }
-                ends[depth + 2] = next.end;
+                known += 1;
+                ends[known + 1] = next.end;
             }
-            found(sorted.ids[at], before, mask);
-            at += 1;
+            if known == text.len() {
+                found(sorted.ids[at], before, mask);
+                at += 1;
+            } else {
+                // No text that goes on like this can be taken.
+                at = sorted.next(at, known);
+            }
         }
+        self.machine.threads.truncate(ends[1]);
     }
 }
 

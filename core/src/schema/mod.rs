@@ -7,6 +7,7 @@
 //! Properties come in the order of the schema, others after them. What of JSON Schema is enforced is in
 //! `docs/structured.md`; what cannot be is refused, or ignored if the caller asks for that.
 
+mod characters;
 mod compile;
 mod dfa;
 mod format;
@@ -16,7 +17,9 @@ mod mask;
 mod number;
 mod program;
 mod regex;
+mod sorted;
 mod table;
+mod tokens;
 
 use core::fmt;
 use core::mem::MaybeUninit;

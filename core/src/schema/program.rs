@@ -1,5 +1,6 @@
 //! What a schema is compiled to.
 
+use super::characters::Characters;
 use super::dfa::{Automata, Edge, NONE, State};
 
 /// How deep arrays and objects may be nested in what is written.
@@ -33,6 +34,8 @@ pub enum Node {
 pub struct Strings {
     /// The automaton of the decoded text; [`NONE`] for any.
     pub automaton: u32,
+    /// All characters of its edges.
+    pub alphabet: Characters,
     /// Characters.
     pub min: u32,
     /// Characters; [`COUNT_MAX`] for any number.
@@ -43,6 +46,13 @@ pub struct Strings {
     pub base: u32,
     /// Words for each state.
     pub words: u32,
+}
+
+impl Strings {
+    /// Those of an automaton, of any length.
+    pub const fn matching(automaton: u32) -> Self {
+        Self { automaton, alphabet: 0, min: 0, max: COUNT_MAX, lengths: 0, base: 0, words: 0 }
+    }
 }
 
 /// Arrays.

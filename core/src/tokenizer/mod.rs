@@ -110,6 +110,13 @@ impl<'r> Tokenizer<'r> {
         self.tables.token(id)
     }
 
+    /// Asks for what [`Tokenizer::token_bytes`] reads, in two steps with time between them: one token comes later than the other.
+    #[inline]
+    pub(crate) fn ask_token(&self, later: u32, sooner: u32) {
+        self.tables.ask_place(later as usize);
+        self.tables.ask_bytes(sooner as usize);
+    }
+
     /// Whether a token is special.
     pub fn is_special(&self, id: u32) -> bool {
         self.tables.is_special(id)

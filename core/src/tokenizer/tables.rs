@@ -178,10 +178,7 @@ impl<'r> Tables<'r> {
             bytemuck::cast_slice(self.long),
             bytemuck::cast_slice(self.pairs.table),
         ];
-        for section in sections {
-            write(section);
-            write(&[0; ALIGN][..section.len().next_multiple_of(ALIGN) - section.len()]);
-        }
+        write_sections(&sections, write);
     }
 
     /// Takes tables as [`Tables::save`] wrote them, without a copy.
@@ -348,8 +345,14 @@ impl<'r> Tables<'r> {
     #[inline]
     pub fn ask_offset(&self, slot: usize) -> usize {
         let id = first_long(self.long, slot);
-        prefetch(self.offsets, id);
+        self.ask_place(id);
         id
+    }
+
+    /// Asks for where the bytes of a token are.
+    #[inline]
+    pub fn ask_place(&self, id: usize) {
+        prefetch(self.offsets, id);
     }
 
     /// See [`Tables::ask_long`].
@@ -418,14 +421,22 @@ pub fn name(bytes: &[u8], start: u32, size: u32) -> &[u8] {
     bytes.get(start as usize..).and_then(|bytes| bytes.get(..size as usize)).unwrap_or(&[])
 }
 
+/// Writes sections one behind the other, each from a multiple of [`ALIGN`] on.
+pub(crate) fn write_sections(sections: &[&[u8]], write: &mut dyn FnMut(&[u8])) {
+    for section in sections {
+        write(section);
+        write(&[0; ALIGN][..section.len().next_multiple_of(ALIGN) - section.len()]);
+    }
+}
+
 /// Cuts the sections of a saved index, in the order and with the alignment in which a carver gave them.
-struct Cutter<'r> {
-    index: &'r [u8],
-    at: usize,
+pub(crate) struct Cutter<'r> {
+    pub index: &'r [u8],
+    pub at: usize,
 }
 
 impl<'r> Cutter<'r> {
-    fn cut<T: bytemuck::AnyBitPattern>(&mut self, len: usize) -> Result<&'r [T]> {
+    pub fn cut<T: bytemuck::AnyBitPattern>(&mut self, len: usize) -> Result<&'r [T]> {
         let section = len
             .checked_mul(size_of::<T>())
             .and_then(|size| self.index.get(self.at..)?.get(..size))
@@ -436,7 +447,7 @@ impl<'r> Cutter<'r> {
         Ok(elements)
     }
 
-    fn wrong(&self, expected: &'static str, found: u64) -> Error {
+    pub fn wrong(&self, expected: &'static str, found: u64) -> Error {
         FileError { file: 0, offset: self.at as u64, expected, found }.into()
     }
 }

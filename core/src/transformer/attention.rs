@@ -1,8 +1,9 @@
 use crate::kernels::{ATTENTION_TOKENS, Kernels};
-use crate::model::{Config, Layer};
+use crate::model::{self, Config, Layer};
 use crate::parallel::{Groups, Parallel, Stage, Tile, for_each_tile};
 
 use super::activations::{Activations, all_finite, rms_norm};
+use super::adaptation::Adaptation;
 use super::kv_cache::{KvCache, Place};
 use super::linear::project;
 use super::rope::Rotations;
@@ -32,6 +33,7 @@ impl Attention<'_> {
         (parallel, kernels): (&dyn Parallel, Kernels),
         config: &Config,
         (place, layer): (Place, &Layer<'_>),
+        adaptation: &mut Adaptation<'_>,
         position: usize,
         residual: &mut [f32],
     ) {
@@ -47,7 +49,10 @@ impl Attention<'_> {
 
         parallel.begin(Stage::QueryKeyValue);
         let out = Tile::new(self.query_key_value, tokens, row);
-        project(parallel, kernels, &layer.query_key_value, &self.normalized.inputs(0), out);
+        let inputs = self.normalized.inputs(0);
+        project(parallel, kernels, &layer.query_key_value, &inputs, out);
+        let at = (place.number, model::Place::QueryKeyValue);
+        adaptation.add((parallel, kernels), at, &[0, tokens], |_| (inputs, None), (self.query_key_value, row));
 
         parallel.begin(Stage::Cache);
         for (token, row) in self.query_key_value.chunks_mut(row).take(tokens).enumerate() {
@@ -83,7 +88,10 @@ impl Attention<'_> {
         parallel.begin(Stage::AttentionOutput);
         self.context.fill(parallel, kernels, tokens, |_, _| {});
         let out = Tile::new(self.output, tokens, hidden);
-        project(parallel, kernels, &layer.attention_output, &self.context.inputs(0), out);
+        let inputs = self.context.inputs(0);
+        project(parallel, kernels, &layer.attention_output, &inputs, out);
+        let at = (place.number, model::Place::AttentionOutput);
+        adaptation.add((parallel, kernels), at, &[0, tokens], |_| (inputs, None), (self.output, hidden));
         for (residual, output) in residual.iter_mut().zip(&*self.output) {
             *residual += output;
         }

@@ -72,11 +72,12 @@ impl<'r> KvCache<'r> {
         let heads = &mut self.heads[layer.number * self.kv_heads..][..self.kv_heads];
         let rows = keys.chunks(self.head_dim).zip(values.chunks(self.head_dim));
         for (head, (key, value)) in heads.iter_mut().zip(rows) {
+            let (key, value) = (key.iter().copied(), value.iter().copied());
             match head {
                 HeadCache::F16 { keys, values } => {
-                    write(keys, values, slot, key, value, |x| to_f16(*x));
+                    write((keys, values), slot, self.head_dim, key.map(to_f16), value.map(to_f16));
                 }
-                HeadCache::F32 { keys, values } => write(keys, values, slot, key, value, |x| *x),
+                HeadCache::F32 { keys, values } => write((keys, values), slot, self.head_dim, key, value),
             }
         }
         self.written = self.written.max(position + 1);
@@ -164,13 +165,39 @@ impl<'r> KvCache<'r> {
                 let (slot, at) = (position % slots, index * head_dim);
                 match head {
                     HeadCache::F16 { keys, values } => {
-                        let (key, value) = (&saved_keys.as_chunks().0[at..], &saved_values.as_chunks().0[at..]);
-                        write(keys, values, slot, &key[..head_dim], &value[..head_dim], |x| u16::from_le_bytes(*x));
+                        let [key, value] =
+                            [saved_keys, saved_values].map(|saved| numbers(saved, at, u16::from_le_bytes));
+                        write((keys, values), slot, head_dim, key, value);
                     }
                     HeadCache::F32 { keys, values } => {
-                        let (key, value) = (&saved_keys.as_chunks().0[at..], &saved_values.as_chunks().0[at..]);
-                        write(keys, values, slot, &key[..head_dim], &value[..head_dim], |x| f32::from_le_bytes(*x));
+                        let [key, value] =
+                            [saved_keys, saved_values].map(|saved| numbers(saved, at, f32::from_le_bytes));
+                        write((keys, values), slot, head_dim, key, value);
                     }
+                }
+            }
+        }
+    }
+
+    /// Takes over the keys and values that another cache of the same model and precision has at these positions.
+    pub fn copy(&mut self, layer: Place, positions: Range<usize>, origin: &KvCache<'_>) {
+        let (slots, head_dim) = (self.slots(layer), self.head_dim);
+        let heads = layer.number * self.kv_heads..(layer.number + 1) * self.kv_heads;
+        for (head, from) in self.heads[heads.clone()].iter_mut().zip(&origin.heads[heads]) {
+            for position in positions.clone() {
+                let (slot, there) = (position % slots, position % origin.slots(layer));
+                match (&mut *head, from) {
+                    (HeadCache::F16 { keys, values }, HeadCache::F16 { keys: from_keys, values: from_values }) => {
+                        let (key, value) =
+                            (key_at(from_keys.live(), there, head_dim), value_at(from_values.live(), there, head_dim));
+                        write((keys, values), slot, head_dim, key, value);
+                    }
+                    (HeadCache::F32 { keys, values }, HeadCache::F32 { keys: from_keys, values: from_values }) => {
+                        let (key, value) =
+                            (key_at(from_keys.live(), there, head_dim), value_at(from_values.live(), there, head_dim));
+                        write((keys, values), slot, head_dim, key, value);
+                    }
+                    _ => unreachable!("the precisions are the same"),
                 }
             }
         }
@@ -201,23 +228,39 @@ fn to_f16(x: f32) -> u16 {
     if half.is_infinite() { f16::NAN.to_bits() } else { half.to_bits() }
 }
 
-fn write<S, T: Zeroable + Copy>(
-    keys: &mut Growing<'_, T>,
-    values: &mut Growing<'_, T>,
+fn write<T: Zeroable + Copy>(
+    (keys, values): (&mut Growing<'_, T>, &mut Growing<'_, T>),
     slot: usize,
-    key: &[S],
-    value: &[S],
-    convert: impl Fn(&S) -> T,
+    head_dim: usize,
+    key: impl Iterator<Item = T>,
+    value: impl Iterator<Item = T>,
 ) {
-    let head_dim = key.len();
     let keys = keys.grow((slot / KEY_TILE + 1) * KEY_TILE * head_dim);
-    for (d, key) in key.iter().enumerate() {
-        keys[(slot / KEY_TILE * head_dim + d) * KEY_TILE + slot % KEY_TILE] = convert(key);
+    for (d, number) in key.take(head_dim).enumerate() {
+        keys[key_index(slot, d, head_dim)] = number;
     }
     let values = values.grow((slot + 1) * head_dim);
-    for (out, value) in values[slot * head_dim..][..head_dim].iter_mut().zip(value) {
-        *out = convert(value);
+    for (out, number) in values[slot * head_dim..][..head_dim].iter_mut().zip(value) {
+        *out = number;
     }
+}
+
+/// Where dimension `d` of a key is.
+fn key_index(slot: usize, d: usize, head_dim: usize) -> usize {
+    (slot / KEY_TILE * head_dim + d) * KEY_TILE + slot % KEY_TILE
+}
+
+fn key_at<T: Copy>(keys: &[T], slot: usize, head_dim: usize) -> impl Iterator<Item = T> {
+    (0..head_dim).map(move |d| keys[key_index(slot, d, head_dim)])
+}
+
+fn value_at<T: Copy>(values: &[T], slot: usize, head_dim: usize) -> impl Iterator<Item = T> {
+    values[slot * head_dim..][..head_dim].iter().copied()
+}
+
+/// Numbers of saved bytes, from the one with this index on.
+fn numbers<T, const N: usize>(saved: &[u8], from: usize, number: impl Fn([u8; N]) -> T) -> impl Iterator<Item = T> {
+    saved.as_chunks().0[from..].iter().map(move |bytes| number(*bytes))
 }
 
 fn save<T: Copy, const N: usize>(
@@ -229,10 +272,9 @@ fn save<T: Copy, const N: usize>(
     writer: &mut Writer<'_>,
 ) {
     for slot in slots.clone() {
-        let key = (0..head_dim).map(|d| keys[(slot / KEY_TILE * head_dim + d) * KEY_TILE + slot % KEY_TILE]);
-        writer.bytes(key.map(&bytes));
+        writer.bytes(key_at(keys, slot, head_dim).map(&bytes));
     }
     for slot in slots {
-        writer.bytes(values[slot * head_dim..][..head_dim].iter().map(|value| bytes(*value)));
+        writer.bytes(value_at(values, slot, head_dim).map(&bytes));
     }
 }

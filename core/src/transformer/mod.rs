@@ -2,6 +2,7 @@
 //! the [experts](moe), then the logits. A [`Session`] is one timeline of tokens through it.
 
 mod activations;
+mod adaptation;
 mod attention;
 mod kv_cache;
 mod linear;
@@ -10,4 +11,5 @@ mod rope;
 mod session;
 mod snapshot;
 
+pub use adaptation::ADAPTERS_MAX;
 pub use session::{DRAFT_TOKENS, FEW_LOGITS, Logits, Precision, Progress, Session, SessionConfig};

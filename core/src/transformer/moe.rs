@@ -1,10 +1,11 @@
 use crate::error::Result;
 use crate::kernels::{Kernels, exp};
-use crate::model::{Config, Layer};
+use crate::model::{Config, Layer, Place};
 use crate::parallel::{Groups, Parallel, Stage, Tile, for_each_block, for_each_tile};
 use crate::region::Carver;
 
 use super::activations::{Activations, all_finite, rms_norm};
+use super::adaptation::Adaptation;
 use super::linear::{piece, project, project_tile};
 use super::session::Precision;
 
@@ -55,7 +56,8 @@ impl<'r> Experts<'r> {
         &mut self,
         (parallel, kernels): (&dyn Parallel, Kernels),
         config: &Config,
-        layer: &Layer<'_>,
+        (number, layer): (usize, &Layer<'_>),
+        adaptation: &mut Adaptation<'_>,
         residual: &mut [f32],
     ) {
         let Config { hidden, intermediate, experts, experts_per_token, .. } = *config;
@@ -67,7 +69,10 @@ impl<'r> Experts<'r> {
             rms_norm(&residual[token * hidden..][..hidden], &layer.mlp_norm, config.norm_epsilon, out);
         });
         let out = Tile::new(self.router_logits, tokens, experts);
-        project(parallel, kernels, &layer.router, &self.normalized.inputs(0), out);
+        let inputs = self.normalized.inputs(0);
+        project(parallel, kernels, &layer.router, &inputs, out);
+        let at = (number, Place::Router);
+        adaptation.add((parallel, kernels), at, &[0, tokens], |_| (inputs, None), (self.router_logits, experts));
         for token in 0..tokens {
             let choices = token * experts_per_token..(token + 1) * experts_per_token;
             let logits = &self.router_logits[token * experts..][..experts];
@@ -84,6 +89,10 @@ impl<'r> Experts<'r> {
             let tokens = &self.token_of[bounds[expert]..bounds[expert + 1]];
             project_tile(kernels, &layer.gate_up.expert(expert, experts), &inputs, Some(tokens), first, &mut tile);
         });
+        let token_of = &*self.token_of;
+        let inputs_of = |expert: usize| (inputs, Some(&token_of[bounds[expert]..bounds[expert + 1]]));
+        let out = (&mut *self.gate_up, 2 * intermediate);
+        adaptation.add((parallel, kernels), (number, Place::GateUp), bounds, inputs_of, out);
 
         parallel.begin(Stage::Activation);
         let gate_up = &*self.gate_up;
@@ -102,6 +111,8 @@ impl<'r> Experts<'r> {
             let inputs = self.activated.inputs(bounds[expert]);
             project_tile(kernels, &layer.down.expert(expert, experts), &inputs, None, first, &mut tile);
         });
+        let inputs_of = |expert: usize| (self.activated.inputs(bounds[expert]), None);
+        adaptation.add((parallel, kernels), (number, Place::Down), bounds, inputs_of, (self.down, hidden));
 
         parallel.begin(Stage::Combine);
         let (down, weights, job_of) = (&*self.down, &*self.weights, &*self.job_of);

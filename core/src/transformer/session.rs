@@ -1,12 +1,14 @@
 use core::mem::MaybeUninit;
 
 use crate::error::{Error, Result};
+use crate::file::snapshot::Checksum;
 use crate::kernels::Kernels;
-use crate::model::{Config, Model};
+use crate::model::{Adapter, Config, Model};
 use crate::parallel::{Parallel, Stage, Tile};
 use crate::region::{Carver, Layout, List};
 
 use super::activations::{Activations, all_finite, rms_norm};
+use super::adaptation::{ADAPTERS_MAX, Adaptation};
 use super::attention::Attention;
 use super::kv_cache::{KvCache, Place};
 use super::linear::{project_matrix, project_rows};
@@ -36,6 +38,8 @@ pub struct SessionConfig {
     pub rewind_tokens: usize,
     /// How exact the arithmetic is.
     pub precision: Precision,
+    /// The largest rank of an adapter that it can be given; 0 if it gets none.
+    pub adapter_rank: usize,
 }
 
 /// Of how many tokens at most [`Session::start_few`] computes the logits. Above that, the time is not worth sparing.
@@ -53,6 +57,7 @@ impl Default for SessionConfig {
             logits_rows: 1 + DRAFT_TOKENS,
             rewind_tokens: 256,
             precision: Precision::Standard,
+            adapter_rank: 0,
         }
     }
 }
@@ -111,6 +116,7 @@ pub struct Session<'r, 'w> {
     residual: &'r mut [f32],
     attention: Attention<'r>,
     experts: Experts<'r>,
+    adaptation: Adaptation<'r>,
     /// [logits_rows][hidden].
     normalized: Activations<'r>,
     /// [logits_rows][vocabulary].
@@ -175,6 +181,49 @@ impl<'r, 'w> Session<'r, 'w> {
     /// The model that the session runs.
     pub fn model(&self) -> &'r Model<'r, 'w> {
         self.model
+    }
+
+    /// Goes on with these adapters, each counting as much as is said: those given before are put away. The session is empty
+    /// afterwards, unless they are the same as before: what it holds depends on them.
+    ///
+    /// # Errors
+    /// [`Error::State`] if a batch is under way; [`Error::Capacity`] if there are more than [`ADAPTERS_MAX`], or the rank of one is
+    /// above that of the configuration; [`Error::Setting`] if one was opened for another model, or counts with what is not a
+    /// finite number. The session is as before.
+    pub fn adapt(&mut self, adapters: &[(Adapter<'r>, f32)]) -> Result<()> {
+        self.demand_rest()?;
+        if adapters.len() > ADAPTERS_MAX {
+            return Err(Error::Capacity { what: "adapters", need: adapters.len(), have: ADAPTERS_MAX });
+        }
+        for (adapter, weight) in adapters {
+            let setting = |expected| Err(Error::Setting { name: "adapters", expected });
+            if adapter.rank() > self.config.adapter_rank {
+                let (need, have) = (adapter.rank(), self.config.adapter_rank);
+                return Err(Error::Capacity { what: "rank of adapters", need, have });
+            }
+            if !adapter.fits(self.model) {
+                return setting("adapters that were opened for this model");
+            }
+            if !weight.is_finite() {
+                return setting("finite numbers that adapters count with");
+            }
+        }
+        let before = self.fingerprint();
+        self.adaptation.adapters = core::array::from_fn(|index| adapters.get(index).copied());
+        if self.fingerprint() != before {
+            self.go_to(0);
+        }
+        Ok(())
+    }
+
+    /// A number that another model, or the same with other adapters, hardly has.
+    pub fn fingerprint(&self) -> u64 {
+        let adapters = self.adaptation.adapters.iter().flatten();
+        adapters.fold(self.model.fingerprint(), |fingerprint, (adapter, weight)| {
+            let mut sum = Checksum::EMPTY;
+            [fingerprint, adapter.fingerprint(), weight.to_bits().into()].into_iter().for_each(|word| sum.add(word));
+            sum.value()
+        })
     }
 
     /// Begins a batch: `tokens` follow those that the session holds.
@@ -252,8 +301,8 @@ impl<'r, 'w> Session<'r, 'w> {
             let layer = self.model.layer(batch.layer);
             let place = Place { number: batch.layer, windowed: config.is_windowed(batch.layer) };
             let tools = (parallel, self.kernels);
-            self.attention.forward(tools, config, (place, layer), self.position, residual);
-            self.experts.forward(tools, config, layer, residual);
+            self.attention.forward(tools, config, (place, layer), &mut self.adaptation, self.position, residual);
+            self.experts.forward(tools, config, (batch.layer, layer), &mut self.adaptation, residual);
             self.demand_finite(batch, batch.tokens * config.hidden)?;
             batch.layer += 1;
             self.batch = Some(batch);
@@ -349,6 +398,13 @@ impl<'r, 'w> Session<'r, 'w> {
     /// layers no longer hold what is visible from there. The session is as before.
     pub fn rewind(&mut self, position: usize) -> Result<()> {
         self.demand_rest()?;
+        self.demand_reach(position)?;
+        self.go_to(position);
+        Ok(())
+    }
+
+    /// The session could go back to this position, were no batch under way.
+    pub(crate) fn demand_reach(&self, position: usize) -> Result<()> {
         if position > self.position {
             return Err(Error::State("a position that the session has reached"));
         }
@@ -356,7 +412,6 @@ impl<'r, 'w> Session<'r, 'w> {
         if (1..earliest).contains(&position) {
             return Err(Error::Rewind { earliest });
         }
-        self.go_to(position);
         Ok(())
     }
 
@@ -403,7 +458,7 @@ fn carve<'r, 'w>(
     config: &SessionConfig,
 ) -> Result<Session<'r, 'w>> {
     let numbers = model.config();
-    let SessionConfig { context_tokens, batch_tokens, logits_rows, rewind_tokens, precision } = *config;
+    let SessionConfig { context_tokens, batch_tokens, logits_rows, rewind_tokens, precision, adapter_rank } = *config;
     let setting = |name, value: usize, least: usize| {
         if (least..=numbers.context_tokens).contains(&value) {
             Ok(())
@@ -435,6 +490,7 @@ fn carve<'r, 'w>(
             cache: KvCache::carve(carver, numbers, config)?,
         },
         experts: Experts::carve(carver, numbers, batch_tokens, precision)?,
+        adaptation: Adaptation::carve(carver, numbers, batch_tokens, adapter_rank)?,
         normalized: Activations::carve(carver, logits_rows, numbers.hidden, precision)?,
         logits: carver.filled([logits_rows, numbers.vocabulary], 0.0)?,
         few: carver.list(FEW_LOGITS)?,

@@ -23,7 +23,7 @@ impl Session<'_, '_> {
         writer.finish();
     }
 
-    /// Holds what another session held when it was saved: of the same model and precision, in any layout of its files and of
+    /// Holds what another session held when it was saved: of the same model, precision and adapters, in any layout of its files and of
     /// any size that fits in here. Afterwards [`Session::rewind`] reaches as far back as it did there, or as this session's
     /// size allows.
     ///
@@ -34,16 +34,49 @@ impl Session<'_, '_> {
         self.restore_from(&mut Reader::new(KIND, bytes)?, self.model().config().context_tokens)
     }
 
+    /// Holds what another session of the same model, precision and adapters holds, as far as that fits into this one's size; a batch under
+    /// way there is no part of it. Neither notices what the other does from then on.
+    ///
+    /// # Errors
+    /// [`Error::State`] if a batch is under way here, or if the model, the precision or the adapters are others; [`Error::Capacity`] if the
+    /// context is too small. The session is as before.
+    pub fn fork_from(&mut self, origin: &Session<'_, '_>) -> Result<()> {
+        self.fork_at(origin, origin.position())
+    }
+
+    /// The same of what the other held at a position that it could go back to.
+    pub(crate) fn fork_at(&mut self, origin: &Session<'_, '_>, position: usize) -> Result<()> {
+        self.demand_rest()?;
+        let address = |session: &Session<'_, '_>| core::ptr::from_ref(session.model()).addr();
+        if address(self) != address(origin)
+            || self.fingerprint() != origin.fingerprint()
+            || self.config().precision != origin.config().precision
+        {
+            return Err(Error::State("a session of the same model, precision and adapters"));
+        }
+        self.demand_context(position)?;
+        let first = origin.cache().first_windowed();
+        self.go_to(0);
+        for layer in self.places() {
+            self.cache_mut().copy(layer, held(layer, first, position), origin.cache());
+        }
+        self.hold(first, position);
+        Ok(())
+    }
+
     /// Writes what it held at a position that it could go back to.
     pub(crate) fn save_at(&self, position: usize, writer: &mut Writer<'_>) {
+        self.save_from(self.cache().first_windowed(), position, writer);
+    }
+
+    /// The same, but of windowed layers only what is seen from there on: whoever restores it cannot go back.
+    pub(crate) fn save_prefix(&self, position: usize, writer: &mut Writer<'_>) {
+        self.save_from(self.cache().first_needed(position), position, writer);
+    }
+
+    fn save_from(&self, first: usize, position: usize, writer: &mut Writer<'_>) {
         let cache = self.cache();
-        let first = cache.first_windowed();
-        writer.words([
-            self.model().fingerprint(),
-            precision_word(self.config().precision),
-            position as u64,
-            first as u64,
-        ]);
+        writer.words([self.fingerprint(), precision_word(self.config().precision), position as u64, first as u64]);
         for layer in self.places() {
             cache.save(layer, held(layer, first, position), writer);
         }
@@ -54,7 +87,7 @@ impl Session<'_, '_> {
     pub(crate) fn restore_from(&mut self, reader: &mut Reader<'_>, farthest: usize) -> Result<()> {
         self.demand_rest()?;
         let config = *self.config();
-        reader.expect(self.model().fingerprint(), "a snapshot of this model")?;
+        reader.expect(self.fingerprint(), "a snapshot of this model, with these adapters")?;
         reader.expect(precision_word(config.precision), "a session of the same precision: 0 standard, 1 precise")?;
         let position = reader.within(0, farthest, "a position within the context and the tokens")?;
         let needed = self.cache().first_needed(position);
@@ -64,19 +97,27 @@ impl Session<'_, '_> {
         let rows = places.map(|layer| held(layer, first, position).len()).try_fold(0, usize::checked_add);
         let size = rows.and_then(|rows| rows.checked_mul(row));
         reader.expect_left(size.and_then(|size| size.checked_next_multiple_of(8)))?;
-        if position > config.context_tokens {
-            return Err(Error::Capacity { what: "tokens in the context", need: position, have: config.context_tokens });
-        }
+        self.demand_context(position)?;
         self.go_to(0);
         for layer in self.places() {
             let positions = held(layer, first, position);
             let bytes = reader.take(positions.len(), row)?;
             self.cache_mut().restore(layer, positions, bytes);
         }
+        self.hold(first, position);
+        Ok(())
+    }
+
+    fn demand_context(&self, need: usize) -> Result<()> {
+        let have = self.config().context_tokens;
+        if need <= have { Ok(()) } else { Err(Error::Capacity { what: "tokens in the context", need, have }) }
+    }
+
+    /// All positions up to this one are there, in windowed layers those from `first` on.
+    fn hold(&mut self, first: usize, position: usize) {
         // Of positions that share a place in a shorter ring, the later one was written last.
         self.cache_mut().restored(first, position);
         self.go_to(position);
-        Ok(())
     }
 }
 

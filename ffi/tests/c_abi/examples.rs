@@ -131,6 +131,18 @@ fn a_tool_is_called_and_its_result_taken_up() {
 }
 
 #[test]
+fn a_policy_sees_what_passes_and_a_tool_is_called_by_the_library() {
+    let toy = root().join("cli/data/toy.gguf");
+    let toy = toy.to_str().expect("a path in UTF-8");
+    let output = run_example("examples/c/policy.c", &library().0, &[toy], "");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "Done: I opened the green gate.", "{}", said(&output));
+    let judged = ["prompt: ", "tool call: {", "tool result: {\"ok\":true}", "answer: Done"];
+    assert!(judged.iter().all(|subject| said(&output).contains(&format!("judged: {subject}"))), "{}", said(&output));
+    let stopped = run(Command::new(compile("examples/c/policy.c")).args([toy, "Open the red gate."]));
+    assert_eq!((&*stopped.stdout, said(&stopped).lines().last()), (&b""[..], Some("stopped: the red gate stays shut")));
+}
+
+#[test]
 fn an_answer_is_json_that_meets_its_schema() {
     let toy = root().join("cli/data/toy.gguf");
     let output = run_example("examples/c/structured.c", &library().0, &[toy.to_str().expect("a path in UTF-8")], "");

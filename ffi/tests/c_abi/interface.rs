@@ -16,6 +16,11 @@ fn the_conveniences_of_an_operating_system_work() {
 }
 
 #[test]
+fn policies_and_tools_of_a_host_are_asked_and_obeyed() {
+    run(Command::new(compile("tests/c/chat_host.c")).arg(root().join("cli/data/toy.gguf")));
+}
+
+#[test]
 fn nulls_are_refused_by_every_function() {
     let program = text_of("tests/c/nulls.c");
     let missing: Vec<_> = declared().into_iter().filter(|name| !program.contains(&format!("{name}("))).collect();
@@ -38,6 +43,15 @@ fn answers_and_arguments_keep_to_schemas_and_masks() {
     let other = root().join("tests/data/tiny-b/gguf/tiny-b.gguf");
     run(Command::new(compile("tests/c/structured.c")).arg(model()).arg(other));
     run(Command::new(compile("tests/c/structured.cpp")).arg(model()));
+}
+
+#[test]
+fn adapters_are_characters_of_one_model() {
+    let [gguf, weights, config] =
+        ["everything.gguf", "everything/adapter_model.safetensors", "everything/adapter_config.json"]
+            .map(|name| root().join("tests/data/adapters").join(name));
+    run(checked(&compile("tests/c/adapters.c")).arg(model()).args([&gguf, &weights, &config]));
+    run(Command::new(compile("tests/c/adapters.cpp")).arg(model()).arg(gguf));
 }
 
 #[test]

@@ -1,9 +1,13 @@
 //! The browser that gpt-oss was trained with: `search`, `open` and `find`, over a stack of pages.
 //!
 //! What the model sees of a page is a window of numbered lines; links have numbers, and it cites by the number of the page, its
-//! cursor, and lines. [`Web`] is where searches and pages come from.
+//! cursor, and lines. [`Web`] is where searches and pages come from. [`Citations`] turns what it cites into links.
 
+mod citations;
+mod engine;
+mod open;
 mod page;
+mod public;
 mod web;
 
 use std::fmt::Write;
@@ -15,8 +19,11 @@ use url::Url;
 
 use crate::vocabulary::o200k_harmony;
 
+pub use citations::{Citation, Citations, Pages, Source};
+pub use engine::SearchEngine;
+pub use open::OpenWeb;
 pub use page::{Link, Page};
-pub use web::{Fetched, Hit, OpenWeb, Web};
+pub use web::{Callbacks, Fetched, Hit, Web};
 
 /// A browser of one conversation.
 pub struct Browser<W> {
@@ -25,6 +32,7 @@ pub struct Browser<W> {
     shown: Vec<Option<Arc<Page>>>,
     /// Domains that may be seen, with all below them; none for any.
     domains: Vec<String>,
+    found: Vec<String>,
     tokenizer: Tokenizer<'static>,
 }
 
@@ -45,7 +53,7 @@ const LONGEST: usize = 1024;
 impl<W: Web> Browser<W> {
     /// A browser that has shown nothing.
     pub fn new(web: W) -> Self {
-        Self { web, shown: Vec::new(), domains: Vec::new(), tokenizer: o200k_harmony() }
+        Self { web, shown: Vec::new(), domains: Vec::new(), found: Vec::new(), tokenizer: o200k_harmony() }
     }
 
     /// A browser of a conversation that has been shown pages by another one, up to this cursor: they have to be opened again.
@@ -73,12 +81,19 @@ impl<W: Web> Browser<W> {
         Err(format!("{url}: pages of other domains than {} may not be opened", self.domains.join(", ")))
     }
 
-    /// What a call of `browser.FUNCTION` is answered with; whatever is wrong is said to the model.
-    pub fn call(&mut self, function: &str, arguments: &str) -> String {
+    /// The addresses that the last call found, if it was a search.
+    pub fn found(&self) -> &[String] {
+        &self.found
+    }
+
+    /// What a call of `browser.FUNCTION` is answered with; whatever is wrong is said to the model. It is asked whether it
+    /// `is_cancelled` while the web is waited for, and then nobody waits for the answer any more.
+    pub fn call(&mut self, function: &str, arguments: &str, is_cancelled: &dyn Fn() -> bool) -> String {
+        self.found.clear();
         let result = match serde_json::from_str(arguments) {
             Ok(arguments @ Value::Object(_)) => match function {
-                "search" => self.search(&arguments),
-                "open" => self.open(&arguments),
+                "search" => self.search(&arguments, is_cancelled),
+                "open" => self.open(&arguments, is_cancelled),
                 "find" => self.find(&arguments),
                 _ => Err(format!("there is no browser.{function}; there are search, open and find")),
             },
@@ -87,11 +102,14 @@ impl<W: Web> Browser<W> {
         result.unwrap_or_else(|error| format!("Error: {}", cut(&error)))
     }
 
-    fn search(&mut self, arguments: &Value) -> Result<String, String> {
+    fn search(&mut self, arguments: &Value, is_cancelled: &dyn Fn() -> bool) -> Result<String, String> {
         let Some(query) = arguments["query"].as_str() else { return Err("query: expected a string".into()) };
-        let hits = self.web.search(query)?;
+        let mut hits = self.web.search(query, is_cancelled)?;
+        hits.retain(|hit| self.may_be_seen(&hit.url).is_ok());
+        hits.truncate(HITS);
+        self.found = hits.iter().map(|hit| hit.url.clone()).collect();
         let mut html = String::from("<h1>Search Results</h1><ul>");
-        for Hit { url, title, text } in hits.into_iter().filter(|hit| self.may_be_seen(&hit.url).is_ok()).take(HITS) {
+        for Hit { url, title, text } in hits {
             let (url, title, text) = (escaped(&url), escaped(&title), escaped(&text));
             let _ = write!(html, "<li><a href=\"{url}\">{title}</a> {text}</li>");
         }
@@ -99,12 +117,12 @@ impl<W: Web> Browser<W> {
         self.show(Arc::new(page), 0, 0)
     }
 
-    fn open(&mut self, arguments: &Value) -> Result<String, String> {
+    fn open(&mut self, arguments: &Value, is_cancelled: &dyn Fn() -> bool) -> Result<String, String> {
         let lines = integer(arguments, "num_lines")?.unwrap_or(-1);
         let line = integer(arguments, "loc")?.filter(|line| *line >= 0);
         let is_source = arguments["view_source"] == true;
         let (page, beginning) = match &arguments["id"] {
-            Value::String(url) => (self.fetch(url, is_source)?, 0),
+            Value::String(url) => (self.fetch(url, is_source, is_cancelled)?, 0),
             _ => match integer(arguments, "id")?.filter(|id| *id >= 0) {
                 None => (self.page(arguments)?, 0),
                 Some(id) => {
@@ -114,7 +132,7 @@ impl<W: Web> Browser<W> {
                         0 => format!("there is no link {id}: the page has none"),
                         count => format!("there is no link {id}: the page has those of 0 to {}", count - 1),
                     })? {
-                        Link::Page(url) => (self.fetch(url, is_source)?, 0),
+                        Link::Page(url) => (self.fetch(url, is_source, is_cancelled)?, 0),
                         Link::Place(page, line) => (Arc::clone(page), *line),
                     }
                 }
@@ -162,9 +180,9 @@ impl<W: Web> Browser<W> {
         page.clone().ok_or_else(|| format!("the page of cursor {cursor} was too long ago; it has to be opened again"))
     }
 
-    fn fetch(&mut self, url: &str, is_source: bool) -> Result<Arc<Page>, String> {
+    fn fetch(&mut self, url: &str, is_source: bool, is_cancelled: &dyn Fn() -> bool) -> Result<Arc<Page>, String> {
         self.may_be_seen(url)?;
-        let Fetched { url, text, is_html } = self.web.fetch(url)?;
+        let Fetched { url, text, is_html } = self.web.fetch(url, is_cancelled)?;
         // A redirection may have led elsewhere.
         self.may_be_seen(&url)?;
         let page = if is_html && !is_source { Page::of_html(&url, &text)? } else { Page::of_text(&url, &text) };
@@ -232,7 +250,7 @@ fn escaped(text: &str) -> String {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::{Browser, Fetched, Hit, Web};
+    use super::{Browser, Callbacks, Fetched, Hit, Web};
 
     /// A web of two pages.
     struct Small;
@@ -243,14 +261,14 @@ mod tests {
         <script>never()</script></body></html>";
 
     impl Web for Small {
-        fn search(&mut self, query: &str) -> Result<Vec<Hit>, String> {
+        fn search(&mut self, query: &str, _: &dyn Fn() -> bool) -> Result<Vec<Hit>, String> {
             assert_eq!(query, "boats");
             let hit =
                 |url: &str, title: &str| Hit { url: url.into(), title: title.into(), text: "when <they> leave".into() };
             Ok(vec![hit("http://harbour.example/", "Harbour"), hit("http://isle.example/a", "Isle & more")])
         }
 
-        fn fetch(&mut self, url: &str) -> Result<Fetched, String> {
+        fn fetch(&mut self, url: &str, _: &dyn Fn() -> bool) -> Result<Fetched, String> {
             let page = |text: &str, is_html| Ok(Fetched { url: url.into(), text: text.into(), is_html });
             match url {
                 "http://harbour.example/" => page(HARBOUR, true),
@@ -267,7 +285,7 @@ mod tests {
     }
 
     fn call(browser: &mut Browser<Small>, function: &str, arguments: Value) -> String {
-        browser.call(function, &arguments.to_string())
+        browser.call(function, &arguments.to_string(), &|| false)
     }
 
     #[test]
@@ -279,6 +297,7 @@ mod tests {
              L4: * \u{3010}0\u{2020}Harbour\u{2020}harbour.example\u{3011} when <they> leave\n\
              L5: * \u{3010}1\u{2020}Isle & more\u{2020}isle.example\u{3011} when <they> leave"
         );
+        assert_eq!(browser.found(), ["http://harbour.example/", "http://isle.example/a"]);
         let page = call(&mut browser, "open", json!({ "id": 0 }));
         assert_eq!(
             page,
@@ -333,7 +352,7 @@ mod tests {
         ] {
             assert_eq!(call(&mut browser, function, arguments), format!("Error: {expected}"));
         }
-        assert_eq!(browser.call("open", "not JSON"), "Error: the arguments are not a JSON object");
+        assert_eq!(browser.call("open", "not JSON", &|| false), "Error: the arguments are not a JSON object");
         // A failed call leaves the cursors as they were.
         assert!(call(&mut browser, "open", json!({ "id": 0 })).starts_with("[1]"));
     }
@@ -356,27 +375,17 @@ mod tests {
 
     #[test]
     fn what_was_shown_long_ago_is_forgotten() {
-        /// Each page is as long as may be.
-        struct Long;
-
-        impl Web for Long {
-            fn search(&mut self, _: &str) -> Result<Vec<Hit>, String> {
-                Ok(Vec::new())
-            }
-
-            fn fetch(&mut self, url: &str) -> Result<Fetched, String> {
-                Ok(Fetched { url: url.into(), text: "x\n".repeat(700_000), is_html: false })
-            }
-        }
-
-        let mut browser = Browser::new(Long);
+        // Each page is as long as may be.
+        let fetch = |url: &str| Ok(Fetched { url: url.into(), text: "x\n".repeat(700_000), is_html: false });
+        let mut browser = Browser::new(Callbacks { search: |_: &str| Ok(Vec::new()), fetch });
+        let mut open = |arguments: &str| browser.call("open", arguments, &|| false);
         for cursor in 0..4 {
-            let page = browser.call("open", r#"{"id": "http://long.example/", "num_lines": 1}"#);
+            let page = open(r#"{"id": "http://long.example/", "num_lines": 1}"#);
             assert!(page.starts_with(&format!("[{cursor}]")), "{page}");
         }
-        let again = browser.call("open", r#"{"cursor": 1}"#);
+        let again = open(r#"{"cursor": 1}"#);
         assert_eq!(again, "Error: the page of cursor 1 was too long ago; it has to be opened again");
-        assert!(browser.call("open", r#"{"cursor": 2, "loc": 399999, "num_lines": 1}"#).starts_with("[4]"));
+        assert!(open(r#"{"cursor": 2, "loc": 399999, "num_lines": 1}"#).starts_with("[4]"));
     }
 
     #[test]

@@ -66,7 +66,7 @@ impl ChatAnswer {
             return;
         }
         match event {
-            AnswerEvent::Begin | AnswerEvent::ToolBegin | AnswerEvent::ToolResult(_) => {}
+            AnswerEvent::Begin | AnswerEvent::ToolBegin | AnswerEvent::ToolResult { .. } => {}
             AnswerEvent::Token { drawn, top } => self.tokens.push(log_probability(&drawn, &top)),
             AnswerEvent::MessageBegin { kind, recipient } => {
                 self.kind = Some(kind);

@@ -29,7 +29,12 @@ pub enum AnswerEvent {
     /// The server carries out the call that the message was.
     ToolBegin,
     /// The tool that the message called has answered, and the model goes on.
-    ToolResult(String),
+    ToolResult {
+        /// With this.
+        text: String,
+        /// The addresses that a search found.
+        sources: Vec<String>,
+    },
     /// The answer is over. Nothing comes after it.
     Stop {
         /// How.

@@ -1,12 +1,10 @@
 //! Answers: from what the model does to what the API says about it.
 
 mod chat;
-mod citations;
 mod event;
 mod response;
 
 pub use chat::ChatAnswer;
-pub use citations::Pages;
 pub use event::{AnswerEvent, End, TokenText};
 pub use response::{Presentation, ResponseAnswer, ServerEvent};
 

@@ -1,10 +1,11 @@
 use std::sync::Arc;
 
 use ossicle_core::generation::{MessageKind, Usage};
+use ossicle_host::browser::{Citation, Citations, Pages};
 use serde_json::{Map, Value, json};
 
-use super::citations::{Citation, Citations, Pages};
 use super::event::{AnswerEvent, End, TokenText};
+use crate::builtin::shown;
 use crate::error::ApiError;
 use crate::request::{Format, Request, ToolKind, Tools, recipient};
 use crate::seal::{Seal, new_id};
@@ -21,6 +22,8 @@ pub struct ResponseAnswer {
     /// What the model has been shown, and whether it may cite it: what keeps to a schema must stay as it is.
     pages: Pages,
     cites: bool,
+    /// Whether searches tell what they found.
+    tells_sources: bool,
     output: Vec<Value>,
     open: Option<Open>,
     /// The message is over, but whether it is complete is known when the next event comes.
@@ -59,6 +62,8 @@ struct Open {
     /// Of a call that the server carries out: whether it has been told (of code, its end), and what it was answered with.
     is_told: bool,
     answer: Option<String>,
+    /// The addresses that a search found.
+    sources: Vec<String>,
     log_probabilities: Vec<Value>,
     citations: Citations,
     annotations: Vec<Value>,
@@ -88,8 +93,9 @@ impl ResponseAnswer {
         response.extend(request.echo.clone());
         Self {
             response,
-            pages: Pages::of(&request.task.items),
+            pages: shown(&request.task.items),
             cites: request.task.tools.has(ToolKind::Browser) && request.task.settings.format == Format::Text,
+            tells_sources: request.include_sources,
             tools: request.task.tools.clone(),
             output: Vec::new(),
             open: None,
@@ -137,11 +143,12 @@ impl ResponseAnswer {
         }
         match (&event, &mut self.open) {
             (AnswerEvent::ToolBegin, _) => return self.run(emit),
-            (AnswerEvent::ToolResult(text), Some(open)) => {
+            (AnswerEvent::ToolResult { text, sources }, Some(open)) => {
                 if open.is_search() {
                     self.pages.add(text);
                 }
                 open.answer = Some(text.clone());
+                open.sources.clone_from(sources);
             }
             _ => {}
         }
@@ -156,7 +163,7 @@ impl ResponseAnswer {
                     self.tell_response("response.in_progress", emit);
                 }
             }
-            AnswerEvent::ToolBegin | AnswerEvent::ToolResult(_) => {}
+            AnswerEvent::ToolBegin | AnswerEvent::ToolResult { .. } => {}
             AnswerEvent::Token { drawn, top } => self.tokens.push(log_probability(&drawn, &top)),
             AnswerEvent::MessageBegin { kind, recipient } => self.open(kind, recipient, emit),
             AnswerEvent::Delta(text) => self.delta(text, emit),
@@ -213,6 +220,7 @@ impl ResponseAnswer {
             text: String::new(),
             is_told: false,
             answer: None,
+            sources: Vec::new(),
             log_probabilities: Vec::new(),
             citations: Citations::default(),
             annotations: Vec::new(),
@@ -424,7 +432,11 @@ impl ResponseAnswer {
                     Some(_) => "completed",
                     None => "failed",
                 };
-                let action = self.action(name, &open.text);
+                let mut action = self.action(name, &open.text);
+                if self.tells_sources && action["type"] == "search" {
+                    let source = |url| json!({ "type": "url", "url": url });
+                    action["sources"] = open.sources.iter().map(source).collect();
+                }
                 let mut item = json!({ "id": id, "type": "web_search_call", "status": status, "action": action });
                 if let Some(answer) = &open.answer {
                     // What the model saw, so that it can be told it again.

@@ -185,7 +185,7 @@ fn only_code_that_is_run_is_told_to_run() {
         (of_code, events.last().expect("events")["response"]["output"][0].clone())
     };
     let begun = ".in_progress _code.delta _code.delta _code.done";
-    let result = AnswerEvent::ToolResult("2".into());
+    let result = AnswerEvent::ToolResult { text: "2".into(), sources: Vec::new() };
     let (names, item) = told(vec![AnswerEvent::ToolBegin, result, stop(End::Completed)]);
     assert_eq!(names, format!("{begun} .interpreting .completed"));
     assert_eq!((&item["status"], &item["outputs"][0]["logs"]), (&json!("completed"), &json!("2")));

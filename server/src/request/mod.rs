@@ -142,6 +142,8 @@ pub struct Request {
     pub background: bool,
     /// Whether reasoning comes in encrypted form too.
     pub include_encrypted: bool,
+    /// Whether searches are to tell the addresses that they found.
+    pub include_sources: bool,
     /// Its own input, each item with an id.
     pub input: Vec<Value>,
     /// The fields that the response repeats.
@@ -218,6 +220,7 @@ impl Request {
             store,
             background,
             include_encrypted: include.encrypted,
+            include_sources: include.sources,
             input,
             warnings,
         })
@@ -314,6 +317,7 @@ fn top_p(root: &Field<'_>) -> Result<f32, ApiError> {
 struct Includes {
     encrypted: bool,
     logprobs: bool,
+    sources: bool,
 }
 
 fn includes(field: &Field<'_>, warnings: &mut Warnings) -> Result<Includes, ApiError> {
@@ -322,6 +326,7 @@ fn includes(field: &Field<'_>, warnings: &mut Warnings) -> Result<Includes, ApiE
         match field.required_text()? {
             "reasoning.encrypted_content" => include.encrypted = true,
             "message.output_text.logprobs" => include.logprobs = true,
+            "web_search_call.action.sources" => include.sources = true,
             // Always there.
             "code_interpreter_call.outputs" => {}
             other => warnings.add(format!("include: there is no {other:?} to include")),

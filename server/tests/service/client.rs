@@ -1,8 +1,8 @@
 //! A server with a small random model that says what a script says, and a client of it.
 
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
-use std::path::Path;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use ossicle_core::model::Model;
 use ossicle_core::parallel::{Parallel, Stage};
 use ossicle_core::tokenizer::Tokenizer;
 use ossicle_core::transformer::{Precision, SessionConfig};
+use ossicle_host::prefix_cache::PrefixCache;
 use ossicle_host::{Checkpoint, Memory, kernels, vocabulary};
 use ossicle_server::request::{Item, Task};
 use ossicle_server::{Engine, Script, Server, Settings, Stop};
@@ -41,6 +42,7 @@ pub struct Options {
     pub settings: Settings,
     pub sessions: usize,
     pub queue: usize,
+    pub prefix_cache: Option<Place>,
     /// Whether a token takes some ten milliseconds.
     pub is_slow: bool,
     pub script: Option<Script>,
@@ -50,8 +52,15 @@ impl Default for Options {
     fn default() -> Self {
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let settings = Settings { address, model_name: "openai/gpt-oss-20b".into(), ..Settings::default() };
-        Self { settings, sessions: 2, queue: 8, is_slow: false, script: None }
+        Self { settings, sessions: 2, queue: 8, prefix_cache: None, is_slow: false, script: None }
     }
+}
+
+/// Where beginnings of conversations are kept.
+#[derive(Clone)]
+pub enum Place {
+    Memory,
+    Folder(PathBuf),
 }
 
 /// A server, and a client of it.
@@ -97,9 +106,17 @@ pub fn serve(options: Options) -> Client {
                 logits_rows: 9,
                 rewind_tokens: 1024,
                 precision: Precision::Standard,
+                adapter_rank: 0,
             },
+            adapters: &[],
             sessions: options.sessions,
             queue: options.queue,
+            prefix_cache: options.prefix_cache.map(|place| match place {
+                Place::Memory => PrefixCache::in_memory(&model, Precision::Standard, 1 << 24),
+                Place::Folder(path) => {
+                    PrefixCache::in_folder(&model, Precision::Standard, &path, 1 << 24, 0).expect("a folder")
+                }
+            }),
             script: options.script,
         };
         server.run(engine).expect("the server runs");
@@ -150,6 +167,14 @@ impl Client {
             None => request,
         };
         request.send(body.to_string()).expect("an answer")
+    }
+
+    /// Sends a request whose answer is not waited for.
+    pub fn write(&self, path: &str, body: &Value) -> TcpStream {
+        let mut connection = TcpStream::connect(self.address).expect("a connection");
+        let (head, body) = ("HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json", body.to_string());
+        write!(connection, "POST {path} {head}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).expect("written");
+        connection
     }
 
     pub fn post(&self, path: &str, body: Value) -> (u16, Value) {

@@ -1,7 +1,6 @@
 //! Whom the server does not wait for, and whom it does not let in.
 
-use std::io::{BufReader, Write};
-use std::net::TcpStream;
+use std::io::BufReader;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -19,10 +18,7 @@ fn a_client_that_leaves_frees_the_model() {
     drop(reader);
     client.wait_for("requests_running", 0);
     // Without a stream just the same.
-    let mut connection = TcpStream::connect(client.address).expect("a connection");
-    let (head, body) =
-        ("POST /v1/responses HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json", "{\"input\":\"Hi\"}");
-    write!(connection, "{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).expect("written");
+    let connection = client.write("/v1/responses", &json!({ "input": "Hi" }));
     client.wait_for("requests_running", 1);
     drop(connection);
     client.wait_for("requests_running", 0);

@@ -1,19 +1,22 @@
 //! What a policy judges.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use ossicle_host::policy::{AuditLog, Gate, Subject, Verdict};
 use ossicle_server::{Policy, Script, Settings};
 use serde_json::{Value, json};
 
-use crate::client::{CALL, Options, last_text, look, serve};
+use crate::client::{CALL, Options, endless, last_text, look, read, saying, serve, until};
 use crate::stream_rules::check;
 
 /// Stops whoever says "bad", and puts "good" in the place of "odd".
 struct Words;
 
 impl Gate for Words {
-    fn judge(&self, subject: &Subject<'_>) -> Verdict {
+    fn judge(&self, subject: &Subject<'_>, _: &dyn Fn() -> bool) -> Verdict {
         match subject.text() {
             text if text.contains("bad") => Verdict::Stop(format!("a bad {}", subject.name())),
             text if text.contains("odd") => Verdict::Replace(text.replace("odd", "good")),
@@ -96,4 +99,70 @@ fn the_model_itself_judges_by_a_policy_in_words() {
             assert_eq!(answer["output"], json!([]));
         }
     }
+}
+
+#[test]
+fn a_prompt_that_there_is_no_room_to_judge_is_told_to_come_back() {
+    let settings = Settings { model_policy: Some("Judge.".into()), ..Options::default().settings };
+    let options =
+        Options { settings, sessions: 1, queue: 1, is_slow: true, script: saying(endless()), prefix_cache: None };
+    let client = serve(options);
+    // One is being judged, and another waits for it.
+    let body = json!({ "input": "Hello", "stream": true });
+    let (first, second) = (client.with_key(""), client.with_key(""));
+    thread::scope(|scope| {
+        let asked = [first, second].map(|client| {
+            let body = &body;
+            scope.spawn(move || client.send("/v1/responses", body).status())
+        });
+        client.wait_for("requests_running", 1);
+        client.wait_for("requests_waiting", 1);
+        let refused = client.send("/v1/responses", &body);
+        assert_eq!((refused.status().as_u16(), refused.headers().contains_key("retry-after")), (429, true));
+        assert_eq!(read(refused).1["error"]["code"], "rate_limit_exceeded");
+        let call = json!({ "type": "function_call", "call_id": "c", "name": "look", "arguments": "{}" });
+        let result = json!([call, { "type": "function_call_output", "call_id": "c", "output": "x" }]);
+        assert_eq!(client.send("/v1/responses", &json!({ "input": result })).status(), 429, "what tools say, too");
+        client.stop.stop();
+        for asked in asked {
+            assert_eq!(asked.join().expect("an answer"), 503);
+        }
+    });
+}
+
+#[test]
+fn the_judgement_for_a_client_that_has_left_is_given_up() {
+    let settings = Settings { model_policy: Some("Judge.".into()), ..Options::default().settings };
+    let client =
+        serve(Options { settings, sessions: 1, is_slow: true, script: saying(endless()), ..Options::default() });
+    let connection = client.write("/v1/responses", &json!({ "input": "Hello" }));
+    client.wait_for("requests_running", 1);
+    drop(connection);
+    client.wait_for("requests_running", 0);
+}
+
+#[test]
+fn a_gate_learns_that_nobody_waits_for_it() {
+    /// Waits until nobody waits for it.
+    struct Slow(Arc<AtomicUsize>);
+
+    impl Gate for Slow {
+        fn judge(&self, _: &Subject<'_>, is_cancelled: &dyn Fn() -> bool) -> Verdict {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            while !is_cancelled() {
+                thread::sleep(Duration::from_millis(2));
+            }
+            self.0.fetch_sub(1, Ordering::Relaxed);
+            Verdict::Allow
+        }
+    }
+
+    let judging = Arc::new(AtomicUsize::new(0));
+    let policy = Policy { gate: Some(Arc::new(Slow(Arc::clone(&judging)))), audit: None };
+    let settings = Settings { policy, ..Options::default().settings };
+    let client = serve(Options { settings, ..Options::default() });
+    let connection = client.write("/v1/responses", &json!({ "input": "Hello" }));
+    until(|| judging.load(Ordering::Relaxed) == 1);
+    drop(connection);
+    until(|| judging.load(Ordering::Relaxed) == 0);
 }

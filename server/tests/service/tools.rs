@@ -126,13 +126,13 @@ fn python_is_run_until_the_model_answers_and_keeps_its_definitions() {
 struct OnePage;
 
 impl Web for OnePage {
-    fn search(&mut self, query: &str) -> Result<Vec<Hit>, String> {
+    fn search(&mut self, query: &str, _: &dyn Fn() -> bool) -> Result<Vec<Hit>, String> {
         assert_eq!(query, "boats");
         let hit = |url: &str| Hit { url: url.into(), title: "Harbour".into(), text: "when boats leave".into() };
         Ok(vec![hit("http://other.example/"), hit("http://harbour.example/")])
     }
 
-    fn fetch(&mut self, url: &str) -> Result<Fetched, String> {
+    fn fetch(&mut self, url: &str, _: &dyn Fn() -> bool) -> Result<Fetched, String> {
         match url {
             "http://harbour.example/" => {
                 Ok(Fetched { url: url.into(), text: "Boats leave at noon.".into(), is_html: false })
@@ -162,7 +162,10 @@ fn the_web_is_searched_until_the_model_answers_and_cites_what_it_saw() {
     let settings = Settings { browser: Some(web), ..Options::default().settings };
     let client = serve(Options { settings, script: Some(script), ..Options::default() });
     let tools = json!([{ "type": "web_search", "filters": { "allowed_domains": ["harbour.example"] } }, look()]);
-    let events = client.events(json!({ "input": "When do boats leave?", "tools": tools }));
+    let asked = json!({ "input": "When do boats leave?", "tools": tools });
+    let mut whole = asked.clone();
+    whole["include"] = json!(["web_search_call.action.sources"]);
+    let events = client.events(whole);
     check(&events);
     let first = &events.last().expect("events")["response"];
     let output = first["output"].as_array().expect("output");
@@ -171,13 +174,17 @@ fn the_web_is_searched_until_the_model_answers_and_cites_what_it_saw() {
     assert_eq!(
         actions,
         [
-            json!({ "type": "search", "query": "boats", "queries": ["boats"] }),
+            json!({
+                "type": "search", "query": "boats", "queries": ["boats"], "sources": [{ "type": "url", "url": url }],
+            }),
             json!({ "type": "open_page", "url": url }),
             json!({ "type": "find_in_page", "url": url, "pattern": "noon" }),
             json!({ "type": "open_page", "url": "http://other.example/" }),
             Value::Null
         ]
     );
+    // Only where they are asked for.
+    assert_eq!(client.respond(asked)["output"][0]["action"].get("sources"), None);
     let names = |id: &Value| -> Vec<_> {
         let is_of = |event: &&Value| event["item_id"] == *id || event["item"]["id"] == *id;
         events.iter().filter(is_of).map(|event| event["type"].as_str().expect("a type")).collect()
@@ -225,6 +232,49 @@ fn the_web_is_searched_until_the_model_answers_and_cites_what_it_saw() {
     let plain = serve(Options { script: saying(HELLO), ..Options::default() });
     let answer = plain.respond(json!({ "input": "Hi", "tools": tools }));
     assert_eq!(answer["status"], "completed");
+}
+
+/// Waits until nobody waits for it, and counts those that wait.
+struct SlowWeb(Arc<AtomicUsize>);
+
+impl Web for SlowWeb {
+    fn search(&mut self, _: &str, _: &dyn Fn() -> bool) -> Result<Vec<Hit>, String> {
+        Ok(Vec::new())
+    }
+
+    fn fetch(&mut self, _: &str, is_cancelled: &dyn Fn() -> bool) -> Result<Fetched, String> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        while !is_cancelled() {
+            thread::sleep(Duration::from_millis(2));
+        }
+        self.0.fetch_sub(1, Ordering::Relaxed);
+        Err("cancelled".into())
+    }
+}
+
+#[test]
+fn pages_that_nobody_waits_for_are_given_up_and_leave_room_for_python() {
+    let waiting = Arc::new(AtomicUsize::new(0));
+    let count = || waiting.load(Ordering::Relaxed);
+    let of_all = Arc::clone(&waiting);
+    let browser: NewWeb = Arc::new(move || Box::new(SlowWeb(Arc::clone(&of_all))));
+    let settings = Settings { python: Some(counters().0), browser: Some(browser), ..Options::default().settings };
+    let mut python = calling().expect("a script");
+    let script: Script = Box::new(move |task| match last_text(task) {
+        "open" => {
+            let call = r#"<|channel|>analysis to=browser.open code<|message|>{"id":"http://a.example/"}<|call|>"#;
+            Some(call.to_owned())
+        }
+        _ => python(task),
+    });
+    let client = serve(Options { settings, script: Some(script), ..Options::default() });
+    let open = json!({ "input": "open", "tools": [{ "type": "web_search" }] });
+    let all: Vec<_> = (0..9).map(|_| client.write("/v1/responses", &open)).collect();
+    until(|| count() == 9);
+    let well = client.respond(json!({ "input": "well", "tools": [{ "type": "code_interpreter" }] }));
+    assert_eq!(well["output"][1]["content"][0]["text"], "It says 1: well");
+    drop(all);
+    until(|| count() == 0);
 }
 
 #[test]

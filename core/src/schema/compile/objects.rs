@@ -4,7 +4,7 @@ use core::cell::RefCell;
 
 use crate::file::json::{Kind, Str, Value};
 use crate::schema::dfa::NONE;
-use crate::schema::program::{COUNT_MAX, Node, Objects, Property, Strings};
+use crate::schema::program::{Node, Objects, Property, Strings};
 use crate::schema::table::Table;
 
 use super::outline::Outline;
@@ -250,11 +250,8 @@ where
             if automaton == NONE {
                 return Ok((NONE, 0, 0));
             }
-            let index = self.strings.len() as u32;
-            let strings = Strings { automaton, min: 0, max: COUNT_MAX, lengths: 0, base: 0, words: 0 };
-            let fits = self.strings.push(strings);
-            self.room(fits)?;
-            self.node(Node::String(index))?
+            let keys = self.strings(Strings::matching(automaton))?;
+            self.node(keys)?
         };
         let mut values = heapless::Vec::<u32, 64>::new();
         for labels in kinds.into_inner() {

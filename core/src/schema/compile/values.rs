@@ -1,6 +1,7 @@
 //! Values that are not objects: numbers, strings, arrays, and those that are listed.
 
 use crate::file::json::{Kind, Str, Value};
+use crate::schema::characters::touched;
 use crate::schema::dfa::NONE;
 use crate::schema::number::{Decimal, Numbers};
 use crate::schema::program::{Arrays, COUNT_MAX, Node, Objects, Strings};
@@ -98,11 +99,21 @@ where
     pub(super) fn plain_string(&mut self) -> Compiled<Node> {
         if self.any_string == NONE {
             self.any_string = self.strings.len() as u32;
-            let any = Strings { automaton: NONE, min: 0, max: COUNT_MAX, lengths: 0, base: 0, words: 0 };
-            let fits = self.strings.push(any);
-            self.room(fits)?;
+            return self.strings(Strings::matching(NONE));
         }
         Ok(Node::String(self.any_string))
+    }
+
+    /// Strings of any text, or of the automaton that was made last.
+    pub(super) fn strings(&mut self, strings: Strings) -> Compiled<Node> {
+        let alphabet = match self.drafts.states.get(strings.automaton as usize) {
+            Some(start) => self.drafts.edges[start.first as usize..].iter().fold(0, |set, edge| set | touched(edge)),
+            None => 0,
+        };
+        let index = self.strings.len() as u32;
+        let fits = self.strings.push(Strings { alphabet, ..strings });
+        self.room(fits)?;
+        Ok(Node::String(index))
     }
 
     pub(super) fn text(&mut self, all: &Keywords<'j>) -> Compiled<Node> {
@@ -118,14 +129,11 @@ where
         if automaton == NONE && !all.patterns.is_empty() {
             return Ok(Node::AnyOf(0, 0));
         }
-        let mut strings = Strings { automaton, min, max, lengths: 0, base, words: 0 };
+        let mut strings = Strings { min, max, base, ..Strings::matching(automaton) };
         if automaton != NONE && all.length != (0, COUNT_MAX) && !self.measure(&mut strings, all.in_lengths)? {
             return Ok(Node::AnyOf(0, 0));
         }
-        let index = self.strings.len() as u32;
-        let fits = self.strings.push(strings);
-        self.room(fits)?;
-        Ok(Node::String(index))
+        self.strings(strings)
     }
 
     /// The automaton of the texts that all patterns match.
@@ -338,10 +346,7 @@ where
         let accept = |labels: u32| if labels == 0 { NONE } else { 0 };
         let made = self.workshop.determinize(&self.starts, &mut self.drafts, &accept);
         let automaton = made.or_else(|expected| fail(offset, keyword, expected))?;
-        let index = self.strings.len() as u32;
-        let fits = self.strings.push(Strings { automaton, min: 0, max: COUNT_MAX, lengths: 0, base: 0, words: 0 });
-        self.room(fits)?;
-        Ok(Node::String(index))
+        self.strings(Strings::matching(automaton))
     }
 
     /// The values of `enum` and `const` that meet all else.

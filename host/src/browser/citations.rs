@@ -4,10 +4,6 @@
 
 use std::collections::BTreeMap;
 
-use ossicle_core::harmony::builtin::BROWSER;
-
-use crate::request::Item;
-
 /// A page that can be cited.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Source {
@@ -33,19 +29,6 @@ pub struct Citation {
 pub struct Pages(BTreeMap<usize, Source>);
 
 impl Pages {
-    /// Those that the items tell of.
-    pub fn of(items: &[Item]) -> Self {
-        let mut pages = Self::default();
-        for item in items {
-            if let Item::CallOutput { recipient, parts } = item
-                && recipient.split('.').next() == Some(BROWSER.name)
-            {
-                parts.iter().for_each(|text| pages.add(text));
-            }
-        }
-        pages
-    }
-
     /// Takes notice of what the browser answered, which begins with `[cursor] title (url)`.
     pub fn add(&mut self, text: &str) {
         let head = text.lines().next().and_then(|head| head.strip_prefix('[')?.split_once("] "));

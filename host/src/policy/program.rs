@@ -1,97 +1,15 @@
-//! Where the policy of whoever deploys a model stands: it sees what goes to the model and what comes from it, and may
-//! change or stop it.
-//!
-//! [`Gate`] is the interface. [`ProgramGate`] asks a program, in whatever language; [`AuditLog`] keeps what was decided.
+//! A program as the policy.
 
-use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::channel;
-use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-/// What is judged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Subject<'a> {
-    /// What the user says.
-    Prompt(&'a str),
-    /// The model wants to call a tool.
-    ToolCall {
-        /// Its full name.
-        tool: &'a str,
-        /// With this.
-        argument: &'a str,
-    },
-    /// A tool answered the model.
-    ToolResult {
-        /// Its full name.
-        tool: &'a str,
-        /// This.
-        text: &'a str,
-    },
-    /// What the model says to the user, before it calls tools or at the end.
-    Answer(&'a str),
-}
-
-impl<'a> Subject<'a> {
-    /// In a word: `prompt`, `tool_call`, `tool_result`, `answer`.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Prompt(_) => "prompt",
-            Self::ToolCall { .. } => "tool_call",
-            Self::ToolResult { .. } => "tool_result",
-            Self::Answer(_) => "answer",
-        }
-    }
-
-    /// The text that is judged.
-    pub fn text(&self) -> &'a str {
-        match self {
-            Self::Prompt(text) | Self::Answer(text) | Self::ToolResult { text, .. } => text,
-            Self::ToolCall { argument, .. } => argument,
-        }
-    }
-
-    /// The tool that it is about.
-    pub fn tool(&self) -> Option<&'a str> {
-        match self {
-            Self::ToolCall { tool, .. } | Self::ToolResult { tool, .. } => Some(tool),
-            Self::Prompt(_) | Self::Answer(_) => None,
-        }
-    }
-}
-
-/// What is to happen.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// It passes.
-    Allow,
-    /// This passes in its place.
-    Replace(String),
-    /// Nothing passes, and the answer ends, for this reason.
-    Stop(String),
-}
-
-impl Verdict {
-    /// In a word: `allow`, `replace`, `stop`.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Allow => "allow",
-            Self::Replace(_) => "replace",
-            Self::Stop(_) => "stop",
-        }
-    }
-}
-
-/// A policy.
-pub trait Gate: Send + Sync {
-    /// Judges. May take its time: it is called on a thread that can wait.
-    fn judge(&self, subject: &Subject<'_>) -> Verdict;
-}
+use super::{Gate, Subject, Verdict};
 
 /// A policy that is a program. It is run for each subject, reads `{"subject", "tool", "text"}` from its standard input, and
 /// writes `{"verdict": "allow"}`, `{"verdict": "replace", "text"}` or `{"verdict": "stop", "reason"}`. Whatever else
@@ -107,7 +25,7 @@ impl ProgramGate {
         Self { program, time }
     }
 
-    fn ask(&self, question: &Value) -> io::Result<Value> {
+    fn ask(&self, question: &Value, is_cancelled: &dyn Fn() -> bool) -> io::Result<Value> {
         let mut child = Command::new(&self.program).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
         let question = question.to_string();
@@ -120,7 +38,7 @@ impl ProgramGate {
             sender.send(read.map(|_| text))
         });
         let deadline = Instant::now() + self.time;
-        if !wait(&mut child, deadline)? {
+        if !wait(&mut child, deadline, is_cancelled)? {
             return Err(io::Error::other("it failed"));
         }
         // Another that it began may keep the pipes open after it.
@@ -136,25 +54,26 @@ fn late() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "it took too long")
 }
 
-/// Whether the program ended well. It is killed if it takes too long.
-fn wait(child: &mut Child, deadline: Instant) -> io::Result<bool> {
+/// Whether the program ended well. It is killed if it takes too long, or nobody waits for it.
+fn wait(child: &mut Child, deadline: Instant, is_cancelled: &dyn Fn() -> bool) -> io::Result<bool> {
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(status.success());
         }
-        if Instant::now() > deadline {
+        let is_cancelled = is_cancelled();
+        if is_cancelled || Instant::now() > deadline {
             child.kill()?;
             child.wait()?;
-            return Err(late());
+            return Err(if is_cancelled { io::Error::other("cancelled") } else { late() });
         }
         thread::sleep(Duration::from_millis(2));
     }
 }
 
 impl Gate for ProgramGate {
-    fn judge(&self, subject: &Subject<'_>) -> Verdict {
+    fn judge(&self, subject: &Subject<'_>, is_cancelled: &dyn Fn() -> bool) -> Verdict {
         let question = json!({ "subject": subject.name(), "tool": subject.tool(), "text": subject.text() });
-        let answer = self.ask(&question);
+        let answer = self.ask(&question, is_cancelled);
         let word = |key: &str| answer.as_ref().ok().and_then(|answer| answer[key].as_str());
         match (word("verdict"), word("text"), &answer) {
             (Some("allow"), ..) => Verdict::Allow,
@@ -166,39 +85,14 @@ impl Gate for ProgramGate {
     }
 }
 
-/// A file of what was decided, a JSON object a line, that is only ever added to.
-pub struct AuditLog(Mutex<File>);
-
-impl AuditLog {
-    /// Opens the file, which only its owner may read, or makes it.
-    ///
-    /// # Errors
-    /// If the operating system refuses it.
-    pub fn open(path: &Path) -> io::Result<Self> {
-        let mut options = OpenOptions::new();
-        options.append(true).create(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        Ok(Self(Mutex::new(options.open(path)?)))
-    }
-
-    /// Adds an entry.
-    ///
-    /// # Errors
-    /// If it cannot be written.
-    pub fn write(&self, entry: &Value) -> io::Result<()> {
-        let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        file.write_all(format!("{entry}\n").as_bytes())
-    }
-}
-
 #[cfg(all(test, unix))]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
     use std::path::PathBuf;
     use std::time::{Duration, Instant};
 
-    use super::{Gate, ProgramGate, Subject, Verdict};
+    use super::super::{Gate, Subject, Verdict};
+    use super::ProgramGate;
 
     fn gate(name: &str, script: &str) -> (ProgramGate, PathBuf) {
         let path = std::env::temp_dir().join(format!("ossicle-gate-{name}-{}", std::process::id()));
@@ -224,7 +118,7 @@ mod tests {
             ),
         ] {
             let (gate, path) = gate(name, script);
-            let verdict = gate.judge(&subject);
+            let verdict = gate.judge(&subject, &|| false);
             match expected {
                 Some(expected) => assert_eq!(verdict, expected, "{name}"),
                 None => assert!(matches!(verdict, Verdict::Stop(_)), "{name}: {verdict:?}"),
@@ -235,10 +129,14 @@ mod tests {
         let (gate, path) = gate("child", r#"sleep 20 & echo '{"verdict":"allow"}'"#);
         let gate = ProgramGate { time: Duration::from_millis(500), ..gate };
         let begun = Instant::now();
-        assert!(matches!(gate.judge(&subject), Verdict::Stop(_)));
+        assert!(matches!(gate.judge(&subject, &|| false), Verdict::Stop(_)));
         assert!(begun.elapsed() < Duration::from_secs(15));
         std::fs::remove_file(path).expect("the file");
+        let (gate, path) = self::gate("slow", "exec sleep 20");
+        let Verdict::Stop(why) = gate.judge(&subject, &|| true) else { panic!("nothing passes") };
+        assert!(why.ends_with("cancelled"), "{why}");
+        std::fs::remove_file(path).expect("the file");
         let nowhere = ProgramGate::new("/nowhere/to/be/found".into(), Duration::from_secs(1));
-        assert!(matches!(nowhere.judge(&subject), Verdict::Stop(_)));
+        assert!(matches!(nowhere.judge(&subject, &|| false), Verdict::Stop(_)));
     }
 }

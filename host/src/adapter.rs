@@ -1,0 +1,63 @@
+use std::path::{Path, PathBuf};
+
+use memmap2::Mmap;
+use ossicle_core::error::{Error, FileError};
+use ossicle_core::file::snapshot::Checksum;
+use ossicle_core::model::AdapterFile;
+
+use crate::OpenError;
+use crate::checkpoint::{add_stamp, has_extension, map, read};
+
+/// What PEFT calls the two files that it saves in a folder.
+const PEFT_WEIGHTS: &str = "adapter_model.safetensors";
+const PEFT_CONFIG: &str = "adapter_config.json";
+
+/// The file of an adapter, mapped into memory, and the configuration beside it.
+pub struct AdapterFiles {
+    path: PathBuf,
+    bytes: Mmap,
+    /// adapter_config.json, where PEFT saved it.
+    config: Option<Vec<u8>>,
+}
+
+impl AdapterFiles {
+    /// Maps the adapter at `path`: a GGUF file, a folder that PEFT saved, or the safetensors file in it.
+    ///
+    /// # Errors
+    /// [`OpenError::Io`] with the file's path.
+    pub fn open(path: &Path) -> Result<Self, OpenError> {
+        let path = if path.is_dir() { path.join(PEFT_WEIGHTS) } else { path.into() };
+        let is_gguf = has_extension(&path, "gguf");
+        let config = if is_gguf { None } else { Some(read(&path.with_file_name(PEFT_CONFIG))?) };
+        Ok(Self { bytes: map(&path)?, path, config })
+    }
+
+    /// A number that changes with the file, as [`Checkpoint::stamp`](crate::Checkpoint::stamp) does.
+    ///
+    /// # Errors
+    /// [`OpenError::Io`] if the operating system does not say.
+    pub fn stamp(&self) -> Result<u64, OpenError> {
+        let mut sum = Checksum::EMPTY;
+        add_stamp(&mut sum, &self.path)?;
+        Ok(sum.value())
+    }
+
+    /// Reads the header.
+    ///
+    /// # Errors
+    /// [`OpenError::Core`].
+    pub fn file(&self) -> Result<AdapterFile<'_>, OpenError> {
+        let file = match &self.config {
+            None => AdapterFile::gguf(&self.bytes),
+            Some(config) => AdapterFile::peft(&self.bytes, config),
+        };
+        file.map_err(|error| self.error(error))
+    }
+
+    /// An error of the core, with the path of the file it is about.
+    pub fn error(&self, error: Error) -> OpenError {
+        let in_config = matches!(error, Error::File(error) if error.file == FileError::CONFIGURATION);
+        let path = if in_config { self.path.with_file_name(PEFT_CONFIG) } else { self.path.clone() };
+        OpenError::Core { path, error }
+    }
+}
