@@ -204,6 +204,47 @@ fn gguf_becomes_a_folder_with_the_same_tensors_numbers_and_vocabulary_as_the_pub
 }
 
 #[test]
+fn layers_ends_merges_and_templates_are_kept_as_the_checkpoint_has_them() {
+    let scratch = Scratch::new("kept");
+    let input = Scratch::new("kept-input");
+    write_dense(&input.0, |_| ());
+    let edit = |name: &str, change: &dyn Fn(&mut Value)| {
+        let path = input.0.join(name);
+        let mut value = json_of(&path);
+        change(&mut value);
+        fs::write(path, value.to_string()).expect("room");
+    };
+    let layers = json!(["full_attention", "sliding_attention", "sliding_attention", "full_attention"]);
+    edit("config.json", &|config| {
+        config["layer_types"] = layers.clone();
+        config["eos_token_id"] = json!([492, 484]);
+    });
+    // As older files have them.
+    edit("tokenizer.json", &|tokenizer| {
+        for merge in tokenizer["model"]["merges"].as_array_mut().expect("merges") {
+            *merge = json!(format!("{} {}", merge[0].as_str().expect("text"), merge[1].as_str().expect("text")));
+        }
+    });
+    fs::write(input.0.join("chat_template.jinja"), "{{ messages }}").expect("room");
+    let [input_path, file, folder] =
+        [input.path(""), scratch.path("a.gguf"), scratch.path("hf")].map(|path| path.trim_end_matches('/').to_owned());
+    convert(&[&input_path, &file]);
+    convert(&[&file, &folder]);
+    let folder = Path::new(&folder);
+    let config = json_of(&folder.join("config.json"));
+    assert_eq!(config["layer_types"], layers);
+    assert_eq!(config["eos_token_id"], 492);
+    assert_eq!(fs::read_to_string(folder.join("chat_template.jinja")).expect("the template"), "{{ messages }}");
+    let merges = |path: &Path| json_of(&path.join("tokenizer.json"))["model"]["merges"].clone();
+    assert_eq!(merges(folder), merges(Path::new(&data("tiny-a/hf"))));
+    // What GGUF has no key for.
+    edit("config.json", &|config| config["swiglu_limit"] = json!(6.0));
+    refused(&[&input_path, &scratch.path("b.gguf")], "swiglu_limit: expected 7, found 6");
+    convert(&[&input_path, &scratch.path("limit")]);
+    assert_eq!(json_of(&scratch.0.join("limit/config.json"))["swiglu_limit"], 6.0);
+}
+
+#[test]
 fn large_models_are_spread_over_several_files_with_an_index() {
     let scratch = Scratch::new("shards");
     let (file, folder, again) = (data("tiny-a/gguf/tiny-a.gguf"), scratch.path("hf"), scratch.path("again.gguf"));

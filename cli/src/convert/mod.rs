@@ -15,13 +15,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
-use ossicle_core::model::Model;
+use ossicle_core::model::{Config, Model};
 use ossicle_host::{Checkpoint, Memory};
 
 use crate::hub;
 use rows::Format;
 use source::Source;
-use target::part_of;
+use target::{Target, part_of};
 use vocabulary::Vocabulary;
 
 /// Arguments of `ossicle convert`.
@@ -73,10 +73,22 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         vocabulary(arguments, &checkpoint, &bytes, files.vocabulary().is_some(), source.config().vocabulary)?;
 
     let part = part_of(output);
-    let written = if to_gguf {
-        write_gguf(arguments, &mut source, vocabulary.as_ref(), &part)
+    let targets = if to_gguf {
+        let vocabulary =
+            vocabulary.as_ref().context("expected a tokenizer.json beside the checkpoint, or --tokenizer FILE")?;
+        let dense = arguments.dense.map(|dense| match dense {
+            DenseOption::Bf16 => Format::Bf16,
+            DenseOption::Q8_0 => Format::Q8_0,
+        });
+        vec![gguf::target(&mut source, vocabulary, &name_of(&arguments.input), dense, &part)?]
     } else {
-        write_folder(arguments, &mut source, vocabulary.as_ref(), &part)
+        hugging_face::targets(&mut source, &part, arguments.shard_size)?
+    };
+    source.demand_all_used()?;
+    let written = if to_gguf {
+        write_file(&targets[0])
+    } else {
+        write_folder(&part, &targets, source.config(), vocabulary.as_ref())
     };
     let finished = written.and_then(|()| fs::rename(&part, output).with_context(|| output.display().to_string()));
     if finished.is_err() {
@@ -86,21 +98,20 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     finished
 }
 
-fn write_gguf(
-    arguments: &Arguments,
-    source: &mut Source<'_>,
-    vocabulary: Option<&Vocabulary>,
-    part: &Path,
-) -> Result<()> {
-    let vocabulary = vocabulary.context("expected a tokenizer.json beside the checkpoint, or --tokenizer FILE")?;
-    let dense = arguments.dense.map(|dense| match dense {
-        DenseOption::Bf16 => Format::Bf16,
-        DenseOption::Q8_0 => Format::Q8_0,
-    });
-    let target = gguf::target(source, vocabulary, &name_of(&arguments.input), dense, part)?;
-    source.demand_all_used()?;
+fn write_file(target: &Target<'_>) -> Result<()> {
     target.write()?;
-    open_again(&Checkpoint::of_file(&File::open(part)?)?)
+    open_again(&Checkpoint::of_file(&File::open(&target.path)?)?)
+}
+
+fn write_folder(folder: &Path, targets: &[Target<'_>], config: &Config, vocabulary: Option<&Vocabulary>) -> Result<()> {
+    if folder.exists() {
+        // From a run that was interrupted.
+        fs::remove_dir_all(folder)?;
+    }
+    fs::create_dir(folder).with_context(|| folder.display().to_string())?;
+    targets.iter().try_for_each(Target::write)?;
+    hugging_face::write_configuration(folder, config, targets, vocabulary)?;
+    open_again(&Checkpoint::open(folder)?)
 }
 
 /// What the model is called: as its file or folder, or its repository.
@@ -108,26 +119,6 @@ fn name_of(input: &Path) -> String {
     let path = fs::canonicalize(input).unwrap_or(input.into());
     let name = if path.is_file() { path.file_stem() } else { path.file_name() };
     name.map_or("gpt-oss".into(), |name| name.to_string_lossy().into_owned())
-}
-
-fn write_folder(
-    arguments: &Arguments,
-    source: &mut Source<'_>,
-    vocabulary: Option<&Vocabulary>,
-    part: &Path,
-) -> Result<()> {
-    let targets = hugging_face::targets(source, part, arguments.shard_size)?;
-    source.demand_all_used()?;
-    if part.exists() {
-        // From a run that was interrupted.
-        fs::remove_dir_all(part)?;
-    }
-    fs::create_dir(part).with_context(|| part.display().to_string())?;
-    for target in &targets {
-        target.write()?;
-    }
-    hugging_face::write_configuration(part, source.config(), &targets, vocabulary)?;
-    open_again(&Checkpoint::open(part)?)
 }
 
 /// Opens what was written as any model, and reads every weight.

@@ -23,6 +23,9 @@ const VOCABULARY_MAX: u64 = 1 << 24;
 
 impl<'w> Source<'w> {
     /// Reads where the tensors are.
+    ///
+    /// # Errors
+    /// Where a name comes twice, and where the embedding is not there or not as large as the configuration says.
     pub fn new(files: &Files<'w>) -> Result<Self> {
         let mut tensors = HashMap::new();
         let mut repeated = None;
@@ -42,7 +45,10 @@ impl<'w> Source<'w> {
             ensure!(fits, "{}: expected from 1 to {VOCABULARY_MAX} rows", embedding.name);
             config.vocabulary = embedding.dims[0] as usize;
         }
-        Ok(Self { config, naming: files.naming(), tensors, used: HashSet::new() })
+        let mut source = Self { config, naming: files.naming(), tensors, used: HashSet::new() };
+        // A vocabulary is no larger than the file has rows for.
+        source.rows(Role::Embedding, 0)?;
+        Ok(source)
     }
 
     /// The numbers of the model.
@@ -52,6 +58,9 @@ impl<'w> Source<'w> {
 
     /// The rows of one tensor, as GGUF divides them: queries, keys and values each for itself, and so gates and linear parts. Of a
     /// vector each value is a row.
+    ///
+    /// # Errors
+    /// Where the tensor is not there, or has a type or shape that does not belong there.
     pub fn rows(&mut self, role: Role, layer: usize) -> Result<Rows<'w>> {
         let Config { heads, kv_heads, head_dim, intermediate, experts, .. } = self.config;
         let (queries, keys) = (heads * head_dim, kv_heads * head_dim);
@@ -79,6 +88,9 @@ impl<'w> Source<'w> {
     }
 
     /// Refuses a checkpoint that holds more than was asked for.
+    ///
+    /// # Errors
+    /// The name of a tensor that was not.
     pub fn demand_all_used(&self) -> Result<()> {
         match self.tensors.keys().filter(|name| !self.used.contains(**name)).min() {
             Some(name) => bail!("{name}: expected only the tensors of a gpt-oss model"),
