@@ -62,6 +62,12 @@ impl Header {
         }
     }
 
+    /// Adds an array of yes or no.
+    pub fn bools(&mut self, key: &str, values: impl ExactSizeIterator<Item = bool>) {
+        self.array(key, ValueType::Bool, values.len());
+        self.metadata.extend(values.map(u8::from));
+    }
+
     /// Adds an array of texts.
     pub fn strings(&mut self, key: &str, values: impl ExactSizeIterator<Item = impl AsRef<str>>) {
         self.array(key, ValueType::String, values.len());
@@ -150,6 +156,7 @@ mod tests {
         header.string("d", "text");
         header.i32s("e", [1, 3].into_iter());
         header.strings("f", ["x", "yz"].into_iter());
+        header.bools("g", [true, false].into_iter());
         let first = header.tensor("first", TensorType::F32, &[3]);
         let second = header.tensor("second", TensorType::Mxfp4, &[2, 5, 64]);
         assert_eq!((first, second, header.data_size()), (0, 32, 32 + 2 * 5 * 34));
@@ -165,8 +172,9 @@ mod tests {
             let value = metadata.value;
             let array = value.as_array();
             let elements = array.iter().flat_map(|array| array.iter());
-            let elements: Vec<_> =
-                elements.map(|value| (value.as_u64(), value.as_bytes().map(<[u8]>::to_vec))).collect();
+            let elements: Vec<_> = elements
+                .map(|value| (value.as_u64().or(value.as_bool().map(u64::from)), value.as_bytes().map(<[u8]>::to_vec)))
+                .collect();
             found.push((metadata.key, value.as_u64(), value.as_f64(), value.as_bool(), value.as_bytes(), elements));
             Ok(())
         });
@@ -177,12 +185,13 @@ mod tests {
             [("first", TensorType::F32, vec![3], 0), ("second", TensorType::Mxfp4, vec![2, 5, 64], 32)]
         );
         let keys: Vec<_> = found.iter().map(|entry| entry.0).collect();
-        assert_eq!(keys, ["a", "b", "c", "d", "e", "f"]);
+        assert_eq!(keys, ["a", "b", "c", "d", "e", "f", "g"]);
         assert_eq!(found[0].1, Some(7));
         assert_eq!(found[1].2, Some(0.5));
         assert_eq!(found[2].3, Some(true));
         assert_eq!(found[3].4, Some(&b"text"[..]));
         assert_eq!(found[4].5, [(Some(1), None), (Some(3), None)]);
         assert_eq!(found[5].5, [(None, Some(b"x".to_vec())), (None, Some(b"yz".to_vec()))]);
+        assert_eq!(found[6].5, [(Some(1), None), (Some(0), None)]);
     }
 }

@@ -5,6 +5,8 @@
 mod bandwidth;
 mod bench;
 mod chat;
+mod chunked_file;
+mod convert;
 mod drafts;
 mod gguf_writer;
 #[cfg(feature = "grammar")]
@@ -67,6 +69,8 @@ enum Command {
     List,
     /// Removes a model from that cache.
     Rm(hub::RemoveArguments),
+    /// Converts a checkpoint: from Hugging Face's layout or OpenAI's to GGUF, and back to Hugging Face's.
+    Convert(convert::Arguments),
     /// Writes a model of random weights, to measure speed and memory without a download.
     Synth(synth::Arguments),
     /// Measures how fast a model runs here.
@@ -91,6 +95,7 @@ fn main() -> ExitCode {
         Command::Pull(arguments) => hub::pull(&arguments),
         Command::List => hub::list(),
         Command::Rm(arguments) => hub::remove(&arguments),
+        Command::Convert(arguments) => convert::run(&arguments),
         Command::Synth(arguments) => synth::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
     };

@@ -5,7 +5,7 @@
 
 mod geometry;
 mod plan;
-mod vocabulary;
+pub mod vocabulary;
 mod weights;
 
 #[cfg(test)]
@@ -15,9 +15,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
-use indicatif::{ProgressBar, ProgressStyle};
 use ossicle_core::file::TensorType;
 
+use crate::chunked_file::progress_bar;
 use geometry::Geometry;
 use plan::Plan;
 
@@ -75,8 +75,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         DenseOption::Bf16 => TensorType::Bf16,
     };
     let plan = Plan::new(&geometry, dense);
-    let style = ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left")?;
-    let bar = ProgressBar::new(plan.size).with_style(style);
+    let bar = progress_bar(plan.size, "writing");
     plan.write(&arguments.out, arguments.seed, |written| bar.set_position(written))
         .with_context(|| arguments.out.display().to_string())?;
     bar.finish_and_clear();

@@ -1,18 +1,14 @@
 //! Where everything goes in the file, and writing it.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Seek, SeekFrom, Write};
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::thread;
+use std::{fs, io};
 
 use ossicle_core::file::TensorType;
-use ossicle_host::Threads;
 
 use super::geometry::{Geometry, describe, for_each_tensor};
 use super::vocabulary::Vocabulary;
 use super::weights::{Distribution, Random, fill};
+use crate::chunked_file;
 use crate::gguf_writer::Header;
 
 /// One tensor of the file.
@@ -93,44 +89,18 @@ impl Plan {
     /// Those of writing; nothing is left of the file then.
     pub fn write(&self, path: &Path, seed: u64, progress: impl FnMut(u64) + Send) -> io::Result<()> {
         let part = path.with_added_extension("part");
-        let written = self.write_to(&part, seed, progress).and_then(|()| fs::rename(&part, path));
+        let chunks = self.chunks();
+        let make = |number: usize, buffer: &mut Vec<u8>| {
+            chunks[number].make(seed, buffer);
+            Ok(chunks[number].offset)
+        };
+        let written = chunked_file::write(&part, self.size, &self.header, chunks.len(), make, progress)
+            .and_then(|()| fs::rename(&part, path));
         if written.is_err() {
             // What went wrong first is what the caller learns.
             let _ = fs::remove_file(&part);
         }
         written
-    }
-
-    fn write_to(&self, path: &Path, seed: u64, mut progress: impl FnMut(u64) + Send) -> io::Result<()> {
-        let mut file = File::create(path)?;
-        // Also makes the padding between tensors: what is never written reads as zero.
-        file.set_len(self.size)?;
-        file.write_all(&self.header)?;
-
-        let chunks = self.chunks();
-        let next = AtomicUsize::new(0);
-        let mut written = self.header.len() as u64;
-        let report = Mutex::new(|size: u64| {
-            written += size;
-            progress(written);
-        });
-        let work = || -> io::Result<()> {
-            let mut file = OpenOptions::new().write(true).open(path)?;
-            let mut buffer = Vec::new();
-            while let Some(chunk) = chunks.get(next.fetch_add(1, Ordering::Relaxed)) {
-                chunk.make(seed, &mut buffer);
-                file.seek(SeekFrom::Start(chunk.offset))?;
-                file.write_all(&buffer)?;
-                report.lock().unwrap_or_else(PoisonError::into_inner)(chunk.size);
-            }
-            Ok(())
-        };
-        // Where one thread fails, the others find nothing more to do.
-        let work = || work().inspect_err(|_| next.store(chunks.len(), Ordering::Relaxed));
-        thread::scope(|scope| {
-            let workers: Vec<_> = (0..Threads::available()).map(|_| scope.spawn(work)).collect();
-            workers.into_iter().try_for_each(|worker| worker.join().expect("making numbers does not panic"))
-        })
     }
 }
 

@@ -88,7 +88,10 @@ impl<'w> Files<'w> {
     }
 
     /// Shows every tensor, with the number of its file.
-    pub(super) fn for_each_tensor(&self, mut visit: impl FnMut(u16, TensorEntry<'w>) -> Result<()>) -> Result<()> {
+    ///
+    /// # Errors
+    /// What `visit` returns.
+    pub fn for_each_tensor(&self, mut visit: impl FnMut(u16, TensorEntry<'w>) -> Result<()>) -> Result<()> {
         for (number, bytes) in numbered(self.files)? {
             if self.naming == Naming::Gguf {
                 let file = match self.first {
