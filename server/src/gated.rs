@@ -43,7 +43,7 @@ pub struct Answer<'a> {
     pub origin: Origin<'a>,
     /// Whether it is to go on.
     pub wanted: &'a Wanted,
-    /// Whether it has its place: then there is always room to judge for it.
+    /// Whether it has its place, or something was judged for it: then there is always room to judge for it.
     pub has_begun: bool,
 }
 
@@ -90,21 +90,21 @@ impl Guard {
     }
 
     /// Judges what users and tools say in a task, and replaces what is to be replaced; or how the answer ends.
-    pub fn judge_task(&self, answer: Answer<'_>, task: &mut Task) -> Result<(), End> {
+    pub fn judge_task(&self, mut answer: Answer<'_>, task: &mut Task) -> Result<(), End> {
         for item in &mut task.items {
             let (parts, tool) = match item {
                 Item::Message { role: Role::User, parts, .. } => (parts, None),
                 Item::CallOutput { recipient, parts } => (parts, Some(&**recipient)),
                 _ => continue,
             };
-            for text in parts {
-                let subject = match tool {
-                    Some(tool) => Subject::ToolResult { tool, text },
-                    None => Subject::Prompt(text),
-                };
-                if let Some(other) = self.judge(answer, &subject)? {
-                    *text = other;
-                }
+            // The model reads the parts without a break.
+            let text = parts.concat();
+            let subject = match tool {
+                Some(tool) => Subject::ToolResult { tool, text: &text },
+                None => Subject::Prompt(&text),
+            };
+            if let Some(other) = self.judge(answer, &subject)? {
+                *parts = vec![other];
             }
         }
         Ok(())
@@ -126,3 +126,4 @@ impl Told for AnswerEvent {
         Self::Delta(text)
     }
 }
+            answer.has_begun = true;
