@@ -532,6 +532,8 @@ typedef struct {
     // The largest rank of the adapters that it can be given (ossicle_adapter_rank); 0 if it gets none. It takes 4 bytes for each,
     // for each token of a batch and each expert that works on it.
     uint32_t adapter_rank;
+    // 0.
+    uint32_t reserved;
 } ossicle_session_config;
 
 // A piece of work that any number of threads may enter at once.
@@ -1193,7 +1195,7 @@ int32_t ossicle_tokenizer_save(const ossicle_tokenizer *tokenizer,
 // defaults a session of gpt-oss-20b takes some 274 MB, most of it cache, whose pages are touched as positions fill.
 //
 // Memory: nothing is kept.
-// Errors: OSSICLE_ERROR_SETTING.
+// Errors: OSSICLE_ERROR_SETTING; OSSICLE_ERROR_ARGUMENT if `reserved` is not 0.
 // Threads: any.
 // Since: 0.1.
 int32_t ossicle_session_layout(const ossicle_model *model,
