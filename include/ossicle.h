@@ -532,6 +532,8 @@ typedef struct {
     // The largest rank of the adapters that it can be given (ossicle_adapter_rank); 0 if it gets none. It takes 4 bytes for each,
     // for each token of a batch and each expert that works on it.
     uint32_t adapter_rank;
+    // 0.
+    uint32_t reserved;
 } ossicle_session_config;
 
 // A piece of work that any number of threads may enter at once.
@@ -935,14 +937,15 @@ typedef struct {
 } ossicle_subject;
 
 // Judges a text: OSSICLE_VERDICT_ALLOW; OSSICLE_VERDICT_REPLACE, with the text that passes in `other`; whatever else it
-// returns, stops, with a reason in `other` or without. The text in `other` is copied when the callback has returned.
+// returns, stops, with a reason in `other` or without. The text in `other` is copied when the callback has returned; if the
+// text passes, it is not read.
 typedef uint32_t (*ossicle_policy)(void *data,
                                    const ossicle_subject *subject,
                                    ossicle_text *other);
 
 // Carries out the call of a tool, by its full name, such as `functions.f`. The argument was written by the model: text like any
 // other from outside. Returns 0, with what the tool answers in `result`, which is copied when the callback has returned; or
-// anything else to leave the call to the program: then the answer ends with OSSICLE_STOP_TOOL_CALL.
+// anything else to leave the call to the program: then `result` is not read, and the answer ends with OSSICLE_STOP_TOOL_CALL.
 typedef int32_t (*ossicle_tool_handler)(void *data,
                                         ossicle_text tool,
                                         ossicle_text argument,
@@ -959,7 +962,9 @@ typedef struct {
     // Judges what the user says, the arguments of calls, what `tool` answers, and what the model tells the user, before anybody
     // else sees it: messages then come whole, when they have been judged. Reasoning is not judged. Null judges nothing.
     ossicle_policy policy;
-    // Carries out calls, after which the model goes on in the same answer. Null leaves them to the program.
+    // Carries out calls, after which the model goes on in the same answer, with the tokens and the reasoning that are left of
+    // what the answer may have. Null leaves calls to the program, and so are those after the 64th of an answer and those after
+    // which no token is left.
     ossicle_tool_handler tool;
 } ossicle_chat_host;
 
@@ -1193,7 +1198,7 @@ int32_t ossicle_tokenizer_save(const ossicle_tokenizer *tokenizer,
 // defaults a session of gpt-oss-20b takes some 274 MB, most of it cache, whose pages are touched as positions fill.
 //
 // Memory: nothing is kept.
-// Errors: OSSICLE_ERROR_SETTING.
+// Errors: OSSICLE_ERROR_SETTING; OSSICLE_ERROR_ARGUMENT if `reserved` is not 0.
 // Threads: any.
 // Since: 0.1.
 int32_t ossicle_session_layout(const ossicle_model *model,
@@ -2062,7 +2067,7 @@ int32_t ossicle_chat_ask(ossicle_chat *chat,
 // Returns OSSICLE_MORE with an event, and OSSICLE_OK without, once the answer is over and all events have been taken.
 // Memory: the event and its texts are part of the chat, until the next call with it.
 // Errors: OSSICLE_ERROR_STATE if nothing was asked; as ossicle_turn_step; OSSICLE_ERROR_CAPACITY if what a tool of the host
-// answers finds no room: the answer is over then.
+// answers finds no room, and OSSICLE_ERROR_ARGUMENT if it is not UTF-8: the answer is over then.
 // Threads: one at a time.
 // Since: 0.1.
 int32_t ossicle_chat_next(ossicle_chat *chat,
@@ -2125,7 +2130,7 @@ int32_t ossicle_chat_close(ossicle_chat *chat);
 // that it takes from the turn there.
 //
 // Memory: the struct is copied; `data` has to stay until the first ossicle_chat_ask after others were lent, or the chat ends.
-// Errors: OSSICLE_ERROR_STRUCT_SIZE.
+// Errors: OSSICLE_ERROR_STRUCT_SIZE; OSSICLE_ERROR_ARGUMENT if `reserved` is not 0.
 // Threads: one at a time.
 // Since: 0.1.
 int32_t ossicle_chat_lend(ossicle_chat *chat,

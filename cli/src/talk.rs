@@ -267,7 +267,8 @@ pub fn with_talk<T>(
         let mut room = words.is_some().then(|| Room::new(model, &tokenizer, &config)).transpose()?;
         let gate: Option<Box<dyn Gate + '_>> = match (words, &mut room) {
             (Some(words), Some(room)) => {
-                let generation = room.begin(model, tokenizer, kernels, &config)?;
+                let mut generation = room.begin(model, tokenizer, kernels, &config)?;
+                generation.adapt(opened.adapters)?;
                 Some(Box::new(ModelGate::new(words, &threads, generation)))
             }
             _ => options.policy.program().map(|program| Box::new(program) as _),
@@ -410,11 +411,9 @@ impl Talk<'_, '_, '_> {
         // Once for all turns: Ctrl-C while a tool works ends what follows.
         INTERRUPTED.store(false, Ordering::Relaxed);
         self.guard.begin();
-        answer.end = match self.hear(said)? {
-            Ok(_) => self.rounds(&mut answer, &mut print)?,
-            Err(end) => end,
-        };
-        self.guard.ended(answer.end.name(), answer.usage);
+        let end = self.hear(said).and_then(|heard| heard.map_or_else(Ok, |_| self.rounds(&mut answer, &mut print)));
+        self.guard.ended(end.as_ref().map_or("error", End::name), answer.usage);
+        answer.end = end?;
         Ok(answer)
     }
 

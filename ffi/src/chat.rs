@@ -235,7 +235,7 @@ pub unsafe extern "C" fn ossicle_chat_ask(
 /// Returns OSSICLE_MORE with an event, and OSSICLE_OK without, once the answer is over and all events have been taken.
 /// Memory: the event and its texts are part of the chat, until the next call with it.
 /// Errors: OSSICLE_ERROR_STATE if nothing was asked; as ossicle_turn_step; OSSICLE_ERROR_CAPACITY if what a tool of the host
-/// answers finds no room: the answer is over then.
+/// answers finds no room, and OSSICLE_ERROR_ARGUMENT if it is not UTF-8: the answer is over then.
 /// Threads: one at a time.
 /// Since: 0.1.
 #[unsafe(no_mangle)]

@@ -18,13 +18,13 @@ use crate::event::{
     OSSICLE_STOP_POLICY, OSSICLE_STOP_TOOL_CALL, kind_number, ossicle_event,
 };
 use crate::generation::ossicle_generation;
-use crate::input::{Versioned, ossicle_text, slice_of};
+use crate::input::{Versioned, argument, ossicle_text, slice_of};
 use crate::message::{OSSICLE_ROLE_TOOL, ossicle_message};
 use crate::object::exclusive;
 use crate::sampler::ossicle_log_probability;
 use crate::status::{OSSICLE_MORE, OSSICLE_OK, Result, call, ossicle_error};
 use crate::system::told;
-use crate::turn::{go_on, ossicle_turn, ossicle_turn_cancel, ossicle_turn_event, ossicle_turn_next};
+use crate::turn::{go_on, has_tokens_left, ossicle_turn, ossicle_turn_cancel, ossicle_turn_event, ossicle_turn_next};
 
 /// What the user says.
 pub const OSSICLE_SUBJECT_PROMPT: u32 = 1;
@@ -57,13 +57,14 @@ pub struct ossicle_subject {
 }
 
 /// Judges a text: OSSICLE_VERDICT_ALLOW; OSSICLE_VERDICT_REPLACE, with the text that passes in `other`; whatever else it
-/// returns, stops, with a reason in `other` or without. The text in `other` is copied when the callback has returned.
+/// returns, stops, with a reason in `other` or without. The text in `other` is copied when the callback has returned; if the
+/// text passes, it is not read.
 pub type ossicle_policy =
     Option<unsafe extern "C" fn(data: *mut c_void, subject: *const ossicle_subject, other: *mut ossicle_text) -> u32>;
 
 /// Carries out the call of a tool, by its full name, such as `functions.f`. The argument was written by the model: text like any
 /// other from outside. Returns 0, with what the tool answers in `result`, which is copied when the callback has returned; or
-/// anything else to leave the call to the program: then the answer ends with OSSICLE_STOP_TOOL_CALL.
+/// anything else to leave the call to the program: then `result` is not read, and the answer ends with OSSICLE_STOP_TOOL_CALL.
 pub type ossicle_tool_handler = Option<
     unsafe extern "C" fn(
         data: *mut c_void,
@@ -86,7 +87,9 @@ pub struct ossicle_chat_host {
     /// Judges what the user says, the arguments of calls, what `tool` answers, and what the model tells the user, before anybody
     /// else sees it: messages then come whole, when they have been judged. Reasoning is not judged. Null judges nothing.
     pub policy: ossicle_policy,
-    /// Carries out calls, after which the model goes on in the same answer. Null leaves them to the program.
+    /// Carries out calls, after which the model goes on in the same answer, with the tokens and the reasoning that are left of
+    /// what the answer may have. Null leaves calls to the program, and so are those after the 64th of an answer and those after
+    /// which no token is left.
     pub tool: ossicle_tool_handler,
 }
 
@@ -103,7 +106,7 @@ unsafe impl Versioned for ossicle_chat_host {}
 /// that it takes from the turn there.
 ///
 /// Memory: the struct is copied; `data` has to stay until the first ossicle_chat_ask after others were lent, or the chat ends.
-/// Errors: OSSICLE_ERROR_STRUCT_SIZE.
+/// Errors: OSSICLE_ERROR_STRUCT_SIZE; OSSICLE_ERROR_ARGUMENT if `reserved` is not 0.
 /// Threads: one at a time.
 /// Since: 0.1.
 #[unsafe(no_mangle)]
@@ -115,6 +118,9 @@ pub unsafe extern "C" fn ossicle_chat_lend(
     call(error, || {
         // SAFETY: as the header says.
         let (mut chat, host) = unsafe { (exclusive(chat)?, ossicle_chat_host::read(host)?) };
+        if host.reserved != 0 {
+            return argument("0 in what is reserved");
+        }
         chat.lent = (host.policy.is_some() || host.tool.is_some()).then_some(host);
         Ok(OSSICLE_OK)
     })
@@ -137,10 +143,12 @@ impl ossicle_chat_host {
         let mut other = ossicle_text::NONE;
         // SAFETY: the host's function, with the host's data; the texts are valid for the call.
         let verdict = unsafe { policy(self.data, &raw const asked, &raw mut other) };
+        if verdict == OSSICLE_VERDICT_ALLOW {
+            return Verdict::Allow;
+        }
         // SAFETY: as the header says of the text that the callback has set.
         let other = unsafe { other.read() }.ok().flatten().map(ToOwned::to_owned);
         match (verdict, other) {
-            (OSSICLE_VERDICT_ALLOW, _) => Verdict::Allow,
             (OSSICLE_VERDICT_REPLACE, Some(other)) => Verdict::Replace(other),
             (OSSICLE_VERDICT_REPLACE, None) => Verdict::Stop("the policy gave no text".to_owned()),
             (_, reason) => Verdict::Stop(reason.unwrap_or_else(|| "the policy".to_owned())),
@@ -148,15 +156,18 @@ impl ossicle_chat_host {
     }
 
     /// What a tool answers, if the host carries the call out.
-    fn carry_out(&self, tool: &str, argument: &str) -> Option<String> {
-        let handler = self.tool?;
+    fn carry_out(&self, tool: &str, argument: &str) -> Result<Option<String>> {
+        let Some(handler) = self.tool else { return Ok(None) };
         let mut result = ossicle_text::NONE;
         let (tool, argument) = (ossicle_text::of(tool), ossicle_text::of(argument));
         // SAFETY: the host's function, with the host's data; the texts are valid for the call.
         let status = unsafe { handler(self.data, tool, argument, &raw mut result) };
+        if status != 0 {
+            return Ok(None);
+        }
         // SAFETY: as the header says of the text that the callback has set.
-        let result = unsafe { result.read() }.ok().flatten();
-        (status == 0).then(|| result.unwrap_or_default().to_owned())
+        let result = unsafe { result.read() }?;
+        Ok(Some(result.unwrap_or_default().to_owned()))
     }
 }
 
@@ -226,6 +237,9 @@ impl Told for OwnedEvent {
     }
 }
 
+/// Most calls of an answer that the host carries out.
+const MOST_CALLS: u32 = 64;
+
 /// What stands between the turns of an answer and the program.
 pub(crate) struct Guard {
     host: ossicle_chat_host,
@@ -236,6 +250,8 @@ pub(crate) struct Guard {
     taken: Option<(OwnedEvent, ossicle_event)>,
     /// The call that the model writes: the tool, the channel, the argument.
     called: [String; 3],
+    /// How many the host has carried out.
+    calls: u32,
     /// What earlier turns of the answer took.
     before: ossicle_event,
     is_over: bool,
@@ -249,6 +265,7 @@ impl Guard {
             ready: VecDeque::new(),
             taken: None,
             called: Default::default(),
+            calls: 0,
             before: ossicle_event::ZERO,
             is_over: false,
         }
@@ -302,11 +319,19 @@ impl Guard {
         generation: *mut ossicle_generation,
     ) -> Result<()> {
         let [tool, channel, argument] = &self.called;
-        let is_called = last.reason == OSSICLE_STOP_TOOL_CALL;
-        let Some(result) = is_called.then(|| self.host.carry_out(tool, argument)).flatten() else {
+        let is_called = last.reason == OSSICLE_STOP_TOOL_CALL && self.calls < MOST_CALLS;
+        // If what the tool answers cannot be taken, the answer is over.
+        self.is_over = true;
+        // SAFETY: the turn is part of the chat.
+        let result = match is_called && unsafe { has_tokens_left(turn) }? {
+            true => self.host.carry_out(tool, argument)?,
+            false => None,
+        };
+        let Some(result) = result else {
             self.end(last, None);
             return Ok(());
         };
+        self.calls += 1;
         let (tool, channel) = (tool.clone(), channel.clone());
         self.before = sum(&self.before, &last);
         let Some(text) = self.hear(&Subject::ToolResult { tool: &tool, text: &result }) else { return Ok(()) };
@@ -318,8 +343,6 @@ impl Guard {
             text: ossicle_text::of(&text),
             ..empty_message()
         };
-        // If there is no room for it, the answer is over.
-        self.is_over = true;
         // SAFETY: the texts above are valid; the generation and the turn are part of the chat.
         unsafe {
             exclusive(generation)?.take(&raw const message, 1, Generation::append)?;

@@ -62,6 +62,8 @@ pub struct ossicle_session_config {
     /// The largest rank of the adapters that it can be given (ossicle_adapter_rank); 0 if it gets none. It takes 4 bytes for each,
     /// for each token of a batch and each expert that works on it.
     pub adapter_rank: u32,
+    /// 0.
+    pub reserved: u32,
 }
 
 // SAFETY: pointers that may be null, and numbers.
@@ -75,6 +77,9 @@ pub(crate) unsafe fn config_of(
 ) -> Result<(SessionConfig, Kernels)> {
     // SAFETY: as the caller promises.
     let config = unsafe { ossicle_session_config::read(config) }?;
+    if config.reserved != 0 {
+        return argument("0 in what is reserved");
+    }
     let most = model.config().context_tokens;
     let default = SessionConfig::default();
     let or = |value: u32, default: usize| if value == 0 { default.min(most) } else { value as usize };
@@ -121,7 +126,7 @@ pub(crate) unsafe fn config_of(
 /// defaults a session of gpt-oss-20b takes some 274 MB, most of it cache, whose pages are touched as positions fill.
 ///
 /// Memory: nothing is kept.
-/// Errors: OSSICLE_ERROR_SETTING.
+/// Errors: OSSICLE_ERROR_SETTING; OSSICLE_ERROR_ARGUMENT if `reserved` is not 0.
 /// Threads: any.
 /// Since: 0.1.
 #[unsafe(no_mangle)]

@@ -248,7 +248,20 @@ pub(crate) unsafe fn begin_after(
     Ok(OSSICLE_OK)
 }
 
-/// Begins the next turn of an answer in the place of one that is over, with the same configuration but for the random numbers.
+/// Whether an answer may go on after a turn that is over.
+///
+/// # Safety
+/// As the header says of the turn.
+#[cfg(feature = "host")]
+pub(crate) unsafe fn has_tokens_left(turn: *const ossicle_turn) -> Result<bool> {
+    // SAFETY: as the caller promises.
+    let state = unsafe { exclusive(turn) }?;
+    let State { turn, config, .. } = &*state;
+    Ok(config.max_tokens == 0 || config.max_tokens > turn.usage().output_tokens)
+}
+
+/// Begins the next turn of an answer in the place of one that is over, for which tokens are left, with what is left of its
+/// configuration and other random numbers.
 ///
 /// # Safety
 /// As the header says of the turn.
@@ -260,6 +273,9 @@ pub(crate) unsafe fn go_on(turn: *mut ossicle_turn) -> Result<()> {
     let State { turn, over, config, constraints, .. } = &mut **turn;
     // Another place in the random numbers, far from what a turn can use.
     config.sampler.seed = config.sampler.seed.wrapping_add(1 << 32);
+    let usage = turn.usage();
+    config.max_tokens = config.max_tokens.saturating_sub(usage.output_tokens);
+    config.reasoning_tokens = config.reasoning_tokens.map(|most| most.saturating_sub(usage.reasoning_tokens));
     let next = Turn::new(&mut generation.generation, *config)?;
     // SAFETY: the turn that had them is over and goes.
     *turn = next.with_constraints(unsafe { &mut **constraints })?;

@@ -111,18 +111,22 @@ impl Default for Shelf {
     }
 }
 
+/// Waits for one of these permits. Or how the answer ended meanwhile.
+pub async fn permit(permits: &Arc<Semaphore>, wanted: &Wanted) -> Result<OwnedSemaphorePermit, End> {
+    let mut turn = std::pin::pin!(Arc::clone(permits).acquire_owned());
+    loop {
+        match tokio::time::timeout(NOTICE, &mut turn).await {
+            Ok(permit) => return permit.map_err(|_| End::Failed(ApiError::unavailable())),
+            Err(_) => wanted.end().map_or(Ok(()), Err)?,
+        }
+    }
+}
+
 impl Shelf {
     /// Waits until a call of `recipient` may be carried out; it may until the permit is dropped. Or how the answer ended
     /// meanwhile.
     pub async fn permit(&self, recipient: &str, wanted: &Wanted) -> Result<OwnedSemaphorePermit, End> {
-        let permits = if recipient == PYTHON.name { &self.running } else { &self.browsing };
-        let mut turn = std::pin::pin!(Arc::clone(permits).acquire_owned());
-        loop {
-            match tokio::time::timeout(NOTICE, &mut turn).await {
-                Ok(permit) => return permit.map_err(|_| End::Failed(ApiError::unavailable())),
-                Err(_) => wanted.end().map_or(Ok(()), Err)?,
-            }
-        }
+        permit(if recipient == PYTHON.name { &self.running } else { &self.browsing }, wanted).await
     }
 
     /// Those of the conversation that went on to this answer.

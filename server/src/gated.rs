@@ -5,8 +5,11 @@ use std::sync::Arc;
 use ossicle_core::generation::{MessageKind, Usage};
 use ossicle_core::harmony::conversation::Role;
 use ossicle_host::policy::{AuditLog, Gate, Origin, Part, Subject, Told, Verdict};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::answer::{AnswerEvent, End};
+use crate::builtin::permit;
+use crate::error::ApiError;
 use crate::judge::ModelGate;
 use crate::request::{Item, Task};
 use crate::worker::Wanted;
@@ -34,7 +37,16 @@ enum Judge {
 pub struct Guard {
     judge: Option<Judge>,
     audit: Option<Arc<AuditLog>>,
+    /// Requests that may be judged at a time before they have their place.
+    requests: Arc<Semaphore>,
+    /// Judgements that may be under way at a time for those that have one.
+    within: Arc<Semaphore>,
 }
+
+/// Judgements at a time, of either kind: each takes a thread.
+const MOST_JUDGING: usize = 32;
+/// Messages of users and tools that a request may have where they are judged: each is judged by itself.
+const MOST_MESSAGES: usize = 1024;
 
 /// The answer that something is judged for.
 #[derive(Clone, Copy)]
@@ -43,7 +55,7 @@ pub struct Answer<'a> {
     pub origin: Origin<'a>,
     /// Whether it is to go on.
     pub wanted: &'a Wanted,
-    /// Whether it has its place: then there is always room to judge for it.
+    /// Whether it has its place, or something was judged for it: then there is always room to judge for it.
     pub has_begun: bool,
 }
 
@@ -51,7 +63,28 @@ impl Guard {
     /// The policy, or where it has no gate, that by which the model judges.
     pub fn new(policy: Policy, model: Option<ModelGate>) -> Self {
         let judge = policy.gate.map(Judge::Gate).or(model.map(|model| Judge::Model(Arc::new(model))));
-        Self { judge, audit: policy.audit }
+        let semaphore = || Arc::new(Semaphore::new(MOST_JUDGING));
+        Self { judge, audit: policy.audit, requests: semaphore(), within: semaphore() }
+    }
+
+    /// Waits until a request may be judged.
+    pub async fn permit_request(&self, wanted: &Wanted) -> Result<OwnedSemaphorePermit, End> {
+        permit(&self.requests, wanted).await
+    }
+
+    /// Waits until something may be judged for an answer that has its place.
+    pub async fn permit(&self, wanted: &Wanted) -> Result<OwnedSemaphorePermit, End> {
+        permit(&self.within, wanted).await
+    }
+
+    /// Refuses a task that takes too many judgements.
+    pub fn demand_few(task: &Task) -> Result<(), ApiError> {
+        let count = task.items.iter().filter(|item| is_judged(item)).count();
+        if count <= MOST_MESSAGES {
+            return Ok(());
+        }
+        let most = format!("At most {MOST_MESSAGES} messages of users and tools can be judged, and here are {count}.");
+        Err(ApiError::invalid("input", most))
     }
 
     /// Whether anything is judged.
@@ -90,25 +123,30 @@ impl Guard {
     }
 
     /// Judges what users and tools say in a task, and replaces what is to be replaced; or how the answer ends.
-    pub fn judge_task(&self, answer: Answer<'_>, task: &mut Task) -> Result<(), End> {
+    pub fn judge_task(&self, mut answer: Answer<'_>, task: &mut Task) -> Result<(), End> {
         for item in &mut task.items {
             let (parts, tool) = match item {
                 Item::Message { role: Role::User, parts, .. } => (parts, None),
                 Item::CallOutput { recipient, parts } => (parts, Some(&**recipient)),
                 _ => continue,
             };
-            for text in parts {
-                let subject = match tool {
-                    Some(tool) => Subject::ToolResult { tool, text },
-                    None => Subject::Prompt(text),
-                };
-                if let Some(other) = self.judge(answer, &subject)? {
-                    *text = other;
-                }
+            // The model reads the parts without a break.
+            let text = parts.concat();
+            let subject = match tool {
+                Some(tool) => Subject::ToolResult { tool, text: &text },
+                None => Subject::Prompt(&text),
+            };
+            if let Some(other) = self.judge(answer, &subject)? {
+                *parts = vec![other];
             }
+            answer.has_begun = true;
         }
         Ok(())
     }
+}
+
+fn is_judged(item: &Item) -> bool {
+    matches!(item, Item::Message { role: Role::User, .. } | Item::CallOutput { .. })
 }
 
 impl Told for AnswerEvent {

@@ -172,13 +172,13 @@ impl Events {
         let (guard, request, wanted) = (self.guard.clone(), self.request.clone(), self.wanted.clone());
         let called = blocking(move || {
             let (text, sources) = tools.call((&recipient, &argument), &domains, &wanted);
-            // Only now, even if nobody waits for it any more.
-            drop(permit);
             let subject = Subject::ToolResult { tool: &recipient, text: &text };
             let judged = match wanted.end() {
                 None => guard.judge(request.answer(&wanted, true), &subject),
                 Some(end) => Err(end),
             };
+            // Only now, even if nobody waits for it any more.
+            drop(permit);
             let passed = judged.map(|other| match other {
                 None => (text, sources),
                 Some(other) => (other, Vec::new()),
@@ -231,8 +231,13 @@ impl Events {
 
     async fn judge(&mut self, message: Held<AnswerEvent>) {
         let (guard, request, wanted) = (self.guard.clone(), self.request.clone(), self.wanted.clone());
+        let permit = match guard.permit(&wanted).await {
+            Ok(permit) => permit,
+            Err(end) => return self.stop(end).await,
+        };
         let judged = blocking(move || {
             let judged = guard.judge(request.answer(&wanted, true), &message.subject());
+            drop(permit);
             Ok(judged.map(|other| match other {
                 None => message.release(),
                 Some(text) => message.replace(text),
@@ -306,12 +311,24 @@ impl Service {
             ready: VecDeque::new(),
         };
         if guard.judges() {
-            let (request, wanted) = (answer.request.clone(), wanted.clone());
-            let judged = blocking(move || {
-                let judged = guard.judge_task(request.answer(&wanted, false), &mut task);
-                Ok(judged.map(|()| task))
-            });
-            task = match judged.await? {
+            Guard::demand_few(&task)?;
+            // A judgement may take long, and what cannot be answered needs none.
+            let (reply, considered) = oneshot::channel();
+            self.commands.send(Command::Consider(task, reply)).map_err(|_| ApiError::unavailable())?;
+            let mut considered = considered.await.map_err(|_| ApiError::unavailable())??;
+            let judged = match guard.permit_request(&wanted).await {
+                Err(end) => Err(end),
+                Ok(permit) => {
+                    let (request, wanted) = (answer.request.clone(), wanted.clone());
+                    blocking(move || {
+                        let judged = guard.judge_task(request.answer(&wanted, false), &mut considered);
+                        drop(permit);
+                        Ok(judged.map(|()| considered))
+                    })
+                    .await?
+                }
+            };
+            task = match judged {
                 Ok(task) => task,
                 Err(End::Failed(error)) => return Err(error),
                 Err(end) => {

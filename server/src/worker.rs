@@ -1,6 +1,6 @@
 //! The thread that owns the model and its sessions.
 //!
-//! Requests wait in one queue, in their order. As many as there are sessions are answered at a time; each in turn gets the
+//! Requests wait in one queue, in their order, behind what belongs to answers that have begun. As many as there are sessions are answered at a time; each in turn gets the
 //! time of a token or a batch. A request goes to the free session that spares most of its beginning, together with what the cache of
 //! prefixes has of it.
 
@@ -70,6 +70,8 @@ pub type Script = Box<dyn FnMut(&Task) -> Option<String> + Send>;
 pub enum Command {
     /// Answers, and tells whether there is room for it.
     Answer(Job, oneshot::Sender<Result<(), ApiError>>),
+    /// Tells whether a task would find room now and may fit, and gives it back.
+    Consider(Task, oneshot::Sender<Result<Task, ApiError>>),
     /// Counts the tokens of a prompt.
     Count(Task, oneshot::Sender<Result<usize, ApiError>>),
     /// Ends the thread.
@@ -84,7 +86,7 @@ pub struct Job {
     pub events: mpsc::Sender<AnswerEvent>,
     /// Whether it is to go on.
     pub wanted: Wanted,
-    /// Whether it goes on with an answer that has begun: then there is always room for it.
+    /// Whether it goes on with an answer that has begun: then there is always room for it, before all that have not.
     pub is_continued: bool,
 }
 
@@ -198,6 +200,10 @@ pub fn work(mut engine: Engine<'_>, commands: Receiver<Command>, metrics: &Metri
                 Ok(Command::Answer(job, reply)) => {
                     let _ = reply.send(admit(&engine, job, &mut queue, &slots, &pace, metrics));
                 }
+                Ok(Command::Consider(task, reply)) => {
+                    let room = has_room(&engine, &mut queue, &slots, &pace, metrics);
+                    let _ = reply.send(room.and_then(|()| first_item(&engine, &task)).map(|_| task));
+                }
                 Ok(Command::Count(task, reply)) => {
                     let _ = reply.send(prompt(&engine, &task).map(|(tokens, _)| tokens.len()));
                 }
@@ -277,16 +283,39 @@ fn admit(
     pace: &Pace,
     metrics: &Metrics,
 ) -> Result<(), ApiError> {
-    give_up(queue, metrics);
-    let free = slots.iter().filter(|slot| slot.running.is_none()).count();
-    if queue.len() >= engine.queue + free && !job.is_continued {
-        metrics.refused.fetch_add(1, Ordering::Relaxed);
-        let rounds = (queue.len() / slots.len().max(1) + 1) as f64;
-        return Err(ApiError::busy((pace.seconds * rounds).clamp(1.0, 600.0) as u64));
+    if !job.is_continued {
+        has_room(engine, queue, slots, pace, metrics)?;
     }
     let (tokens, from) = prompt(engine, &job.task)?;
-    queue.push_back(Waiting { job, tokens, from });
+    put(queue, Waiting { job, tokens, from });
     Ok(())
+}
+
+/// At the end of the queue, or of those in it that belong to answers that have begun.
+fn put(queue: &mut VecDeque<Waiting>, waiting: Waiting) {
+    let place = match waiting.job.is_continued {
+        true => queue.iter().take_while(|other| other.job.is_continued).count(),
+        false => queue.len(),
+    };
+    queue.insert(place, waiting);
+}
+
+/// Refuses where as many wait as may.
+fn has_room(
+    engine: &Engine<'_>,
+    queue: &mut VecDeque<Waiting>,
+    slots: &[Slot<'_, '_, '_>],
+    pace: &Pace,
+    metrics: &Metrics,
+) -> Result<(), ApiError> {
+    give_up(queue, metrics);
+    let free = slots.iter().filter(|slot| slot.running.is_none()).count();
+    if queue.len() < engine.queue + free {
+        return Ok(());
+    }
+    metrics.refused.fetch_add(1, Ordering::Relaxed);
+    let rounds = (queue.len() / slots.len().max(1) + 1) as f64;
+    Err(ApiError::busy((pace.seconds * rounds).clamp(1.0, 600.0) as u64))
 }
 
 /// Ends those in the queue that nobody wants any more.
@@ -305,12 +334,7 @@ fn prompt(engine: &Engine<'_>, task: &Task) -> Result<(Vec<u32>, usize), ApiErro
     let special = ossicle_core::harmony::SpecialTokens::of(&engine.tokenizer);
     let special = special.map_err(|error| ApiError::server(error.to_string()))?;
     let renderer = Renderer::new(&engine.tokenizer, special);
-    // A token to write, and the one that ends its message.
-    let most = engine.session.context_tokens.saturating_sub(2);
-    let too_long = |length: &str| ApiError {
-        code: Some("context_length_exceeded"),
-        ..ApiError::invalid("input", format!("The context holds {most} tokens of input, and this input has {length}."))
-    };
+    let most = most_tokens(engine);
     let date = today();
     let encode = |from| {
         let arena = Bump::new();
@@ -318,9 +342,8 @@ fn prompt(engine: &Engine<'_>, task: &Task) -> Result<(Vec<u32>, usize), ApiErro
         harmony::render(&renderer, messages, Ending::NextMessage(Role::Assistant))
             .map_err(|error| ApiError::invalid("input", format!("The conversation cannot be rendered: {error}")))
     };
-    let (first, last) = (leading(task), last(task).max(leading(task)));
-    let begin = may_begin(task, most).filter(|begin| *begin == first || task.settings.may_truncate && *begin <= last);
-    let mut from = whole(task, begin.ok_or_else(|| too_long("more"))?, last);
+    let last = last_item(task);
+    let mut from = first_item(engine, task)?;
     let (mut fixed, mut attempts) = (None, 0);
     loop {
         let tokens = encode(from)?;
@@ -328,7 +351,7 @@ fn prompt(engine: &Engine<'_>, task: &Task) -> Result<(Vec<u32>, usize), ApiErro
             return Ok((tokens, from));
         }
         if !task.settings.may_truncate || from >= last {
-            return Err(too_long(&tokens.len().to_string()));
+            return Err(too_long(most, &tokens.len().to_string()));
         }
         // The rest should have the share of the bytes that there is room for, and somewhat less. Where that is wrong again and
         // again, the others that wait for the model come first.
@@ -347,6 +370,30 @@ fn prompt(engine: &Engine<'_>, task: &Task) -> Result<(Vec<u32>, usize), ApiErro
         }
         from = whole(task, from, last);
     }
+}
+
+/// Tokens of a prompt, so that there is room for one to write and the one that ends its message.
+fn most_tokens(engine: &Engine<'_>) -> usize {
+    engine.session.context_tokens.saturating_sub(2)
+}
+
+fn too_long(most: usize, length: &str) -> ApiError {
+    ApiError {
+        code: Some("context_length_exceeded"),
+        ..ApiError::invalid("input", format!("The context holds {most} tokens of input, and this input has {length}."))
+    }
+}
+
+/// The first item that may be told, as far as can be known without the tokens.
+fn first_item(engine: &Engine<'_>, task: &Task) -> Result<usize, ApiError> {
+    let (most, first, last) = (most_tokens(engine), leading(task), last_item(task));
+    let begin = may_begin(task, most).filter(|begin| *begin == first || task.settings.may_truncate && *begin <= last);
+    Ok(whole(task, begin.ok_or_else(|| too_long(most, "more"))?, last))
+}
+
+/// The last item that may be the first to be told.
+fn last_item(task: &Task) -> usize {
+    last(task).max(leading(task))
 }
 
 /// Most messages of a conversation, and those of them that are left to a turn.
@@ -661,9 +708,13 @@ fn answer_event(event: Event<'_>, tokenizer: &Tokenizer<'_>, why: Option<&End>) 
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use std::collections::VecDeque;
+    use std::sync::Arc;
 
-    use super::{MESSAGES, last, may_begin, whole};
+    use serde_json::{Value, json};
+    use tokio::sync::mpsc;
+
+    use super::{Job, MESSAGES, Waiting, Wanted, last, may_begin, put, whole};
     use crate::request::{Context, Request, Task};
     use crate::seal::Seal;
 
@@ -693,6 +744,17 @@ mod tests {
             assert_eq!(may_begin(&task(body.clone()), 90), None);
             assert!(may_begin(&task(body), 120).is_some());
         }
+    }
+
+    #[test]
+    fn what_belongs_to_answers_that_have_begun_comes_first_and_in_its_order() {
+        let mut queue = VecDeque::new();
+        for (from, is_continued) in [false, true, false, true].into_iter().enumerate() {
+            let wanted = Wanted { cancelled: Arc::default(), deadline: None, is_stopping: Arc::default() };
+            let job = Job { task: task(json!({ "input": "" })), events: mpsc::channel(1).0, wanted, is_continued };
+            put(&mut queue, Waiting { job, tokens: Vec::new(), from });
+        }
+        assert_eq!(queue.iter().map(|waiting| waiting.from).collect::<Vec<_>>(), [1, 3, 0, 2]);
     }
 
     #[test]

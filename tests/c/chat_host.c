@@ -9,10 +9,15 @@ typedef struct lent {
     const char *other;
     int32_t status;
     const char *result;
+    int is_stale; /* the texts that need not be read are nowhere */
+    uint32_t max_tokens;
     int calls;
     char seen[512];
     ossicle_chat *chat;
 } lent;
+
+/* A text that ends the program if it is read. */
+static const ossicle_text NOWHERE = {(const char *)64, 64};
 
 static void note(lent *lent, const char *what, ossicle_text text) {
     const size_t size = strlen(lent->seen);
@@ -30,8 +35,11 @@ static uint32_t judge(void *data, const ossicle_subject *subject, ossicle_text *
     /* A callback cannot use the chat that calls it. */
     const ossicle_event *event;
     CHECK(ossicle_chat_next(lent->chat, &event, NULL) == OSSICLE_ERROR_BUSY);
-    if (subject->kind != lent->on)
+    if (subject->kind != lent->on) {
+        if (lent->is_stale)
+            *other = NOWHERE;
         return OSSICLE_VERDICT_ALLOW;
+    }
     if (lent->other != NULL)
         *other = text_of(lent->other);
     return lent->verdict;
@@ -42,7 +50,9 @@ static int32_t open_door(void *data, ossicle_text tool, ossicle_text argument, o
     CHECK(tool.size == 19);
     note(lent, "open", argument);
     lent->calls++;
-    if (lent->result != NULL)
+    if (lent->is_stale && lent->status != 0)
+        *result = NOWHERE;
+    else if (lent->result != NULL)
         *result = text_of(lent->result);
     return lent->status;
 }
@@ -67,7 +77,7 @@ static told ask(lent *lent, const char *question) {
     const ossicle_text callable = text_of("functions.open_door");
     const ossicle_sampler_config likeliest = {.struct_size = sizeof likeliest, .greedy = 1};
     const ossicle_turn_config config = {.struct_size = sizeof config,
-                                        .max_tokens = 200,
+                                        .max_tokens = lent->max_tokens,
                                         .sampler = &likeliest,
                                         .recipients = &callable,
                                         .recipient_count = 1};
@@ -113,7 +123,7 @@ static void open_chat(lent *lent, const char *path) {
     };
     const ossicle_developer developer = {.struct_size = sizeof developer, .tools = &tool, .tool_count = 1};
     const ossicle_chat_config config = {.struct_size = sizeof config, .threads = 1, .developer = &developer};
-    *lent = (struct lent){.result = "{\"ok\":true}"};
+    *lent = (struct lent){.result = "{\"ok\":true}", .max_tokens = 200};
     CHECK(ossicle_chat_open(path, &config, &lent->chat, &error) == OSSICLE_OK);
 }
 
@@ -149,12 +159,66 @@ static void tools(const char *path) {
     /* A call that the host leaves to the program ends the answer. */
     open_chat(&lent, path);
     lent.status = 1;
+    lent.is_stale = 1;
     lend(&lent, judge, open_door);
     CHECK(ask(&lent, QUESTION).stop.reason == OSSICLE_STOP_TOOL_CALL && lent.calls == 1);
     CHECK(ossicle_chat_close(lent.chat) == OSSICLE_OK);
     open_chat(&lent, path);
     lend(&lent, judge, NULL);
     CHECK(ask(&lent, QUESTION).stop.reason == OSSICLE_STOP_TOOL_CALL && lent.calls == 0);
+    CHECK(ossicle_chat_close(lent.chat) == OSSICLE_OK);
+}
+
+/* The tokens of an answer are those of all its turns, and a message that they cut is judged as far as it came. */
+static void limits(const char *path) {
+    lent lent;
+    open_chat(&lent, path);
+    lend(&lent, NULL, open_door);
+    const uint32_t whole = ask(&lent, QUESTION).stop.output_tokens;
+    CHECK(ossicle_chat_close(lent.chat) == OSSICLE_OK);
+    open_chat(&lent, path);
+    lent.status = 1;
+    lend(&lent, NULL, open_door);
+    const uint32_t first = ask(&lent, QUESTION).stop.output_tokens;
+    CHECK(ossicle_chat_close(lent.chat) == OSSICLE_OK);
+    CHECK(first > 2 && whole - first > 2);
+    /* A call after which nothing could be said is the program's. */
+    open_chat(&lent, path);
+    lent.max_tokens = first;
+    lend(&lent, NULL, open_door);
+    CHECK(ask(&lent, QUESTION).stop.reason == OSSICLE_STOP_TOOL_CALL && lent.calls == 0);
+    CHECK(ossicle_chat_close(lent.chat) == OSSICLE_OK);
+    open_chat(&lent, path);
+    lent.max_tokens = whole - 2;
+    lend(&lent, judge, open_door);
+    const told cut = ask(&lent, QUESTION);
+    CHECK(cut.stop.reason == OSSICLE_STOP_MAX_TOKENS && cut.stop.output_tokens == whole - 2 && lent.calls == 1);
+    const char *judged = strstr(lent.seen, "answer ");
+    CHECK(judged != NULL && cut.text[0] != '\0' && strlen(cut.text) < strlen(DONE));
+    CHECK(strncmp(cut.text, DONE, strlen(cut.text)) == 0 && strncmp(judged + 7, cut.text, strlen(cut.text)) == 0);
+    CHECK(ossicle_chat_close(lent.chat) == OSSICLE_OK);
+}
+
+/* What is refused. */
+static void refusals(const char *path) {
+    lent lent;
+    open_chat(&lent, path);
+    const ossicle_chat_host host = {.struct_size = sizeof host, .reserved = 1};
+    CHECK(ossicle_chat_lend(lent.chat, &host, &error) == OSSICLE_ERROR_ARGUMENT);
+    lent.result = "\xff";
+    lend(&lent, NULL, open_door);
+    const ossicle_text callable = text_of("functions.open_door");
+    const ossicle_sampler_config likeliest = {.struct_size = sizeof likeliest, .greedy = 1};
+    const ossicle_turn_config config = {
+        .struct_size = sizeof config, .sampler = &likeliest, .recipients = &callable, .recipient_count = 1};
+    const ossicle_event *event;
+    int32_t status;
+    CHECK(ossicle_chat_ask(lent.chat, text_of(QUESTION), &config, &error) == OSSICLE_OK);
+    while ((status = ossicle_chat_next(lent.chat, &event, &error)) == OSSICLE_MORE) {
+    }
+    CHECK(status == OSSICLE_ERROR_ARGUMENT && lent.calls == 1);
+    CHECK(ossicle_chat_next(lent.chat, &event, &error) == OSSICLE_OK);
+    CHECK(ask(&lent, "What is 2 + 3?").stop.reason == OSSICLE_STOP_FINISHED);
     CHECK(ossicle_chat_close(lent.chat) == OSSICLE_OK);
 }
 
@@ -206,6 +270,8 @@ static void verdicts(const char *path) {
 int main(int argc, char **argv) {
     CHECK(argc == 2);
     tools(argv[1]);
+    limits(argv[1]);
+    refusals(argv[1]);
     verdicts(argv[1]);
     return 0;
 }

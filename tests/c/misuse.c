@@ -136,6 +136,8 @@ static void sessions(engine *good) {
     CHECK(ossicle_session_layout(good->model, &config, &layout, &error) == OSSICLE_ERROR_ARGUMENT);
     config = (ossicle_session_config){.struct_size = sizeof config, .kernels = text_of("none such")};
     CHECK(ossicle_session_layout(good->model, &config, &layout, &error) == OSSICLE_ERROR_SETTING);
+    config = (ossicle_session_config){.struct_size = sizeof config, .reserved = 1};
+    CHECK(ossicle_session_layout(good->model, &config, &layout, &error) == OSSICLE_ERROR_ARGUMENT);
     config = (ossicle_session_config){.struct_size = sizeof config, .cpu = UINT64_MAX};
     CHECK(ossicle_session_layout(good->model, &config, &layout, &error) == OSSICLE_ERROR_ARGUMENT);
     config = (ossicle_session_config){.struct_size = sizeof config, .context_tokens = UINT32_MAX};

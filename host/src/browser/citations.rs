@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 
+use url::Url;
+
 /// A page that can be cited.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Source {
@@ -33,7 +35,10 @@ impl Pages {
     pub fn add(&mut self, text: &str) {
         let head = text.lines().next().and_then(|head| head.strip_prefix('[')?.split_once("] "));
         let Some((Ok(cursor), head)) = head.map(|(cursor, head)| (cursor.parse(), head)) else { return };
-        let (title, url) = head.strip_suffix(')').and_then(|head| head.rsplit_once(" (")).unwrap_or((head, ""));
+        // That of a search has none, but its title may look like it.
+        let is_page = |url: &str| Url::parse(url).is_ok_and(|url| ["http", "https"].contains(&url.scheme()));
+        let parts = head.strip_suffix(')').and_then(|head| head.rsplit_once(" (")).filter(|(_, url)| is_page(url));
+        let (title, url) = parts.unwrap_or((head, ""));
         self.0.insert(cursor, Source { url: url.to_owned(), title: title.to_owned() });
     }
 
@@ -142,6 +147,8 @@ mod tests {
             "[0] The isle (near) (https://www.isle.example/a_(b))\n**viewing lines [0 - 1] of 1**\n\nL0:",
             "[1] Harbour (http://harbour.example)",
             "[2] boats",
+            "[3] James Bond (1962)",
+            "[4] x (javascript:alert(1))",
             "Error: no page is open",
             "[x] nothing",
         ] {
@@ -155,8 +162,10 @@ mod tests {
         let pages = pages();
         let source = |url: &str, title: &str| Source { url: url.into(), title: title.into() };
         assert_eq!(pages.get(0), Some(&source("https://www.isle.example/a_(b)", "The isle (near)")));
-        assert_eq!((pages.get(2), pages.last()), (None, Some(&source("", "boats"))));
-        assert_eq!(pages.next_cursor(), 3);
+        assert_eq!([2, 3, 4].map(|cursor| pages.get(cursor)), [None; 3]);
+        assert_eq!(pages.0.get(&3), Some(&source("", "James Bond (1962)")));
+        assert_eq!(pages.last(), Some(&source("", "x (javascript:alert(1))")));
+        assert_eq!(pages.next_cursor(), 5);
     }
 
     #[test]

@@ -15,7 +15,6 @@ use std::sync::Arc;
 
 use ossicle_core::tokenizer::{Specials, Tokenizer};
 use serde_json::Value;
-use url::Url;
 
 use crate::vocabulary::o200k_harmony;
 
@@ -23,15 +22,14 @@ pub use citations::{Citation, Citations, Pages, Source};
 pub use engine::SearchEngine;
 pub use open::OpenWeb;
 pub use page::{Link, Page};
-pub use web::{Callbacks, Fetched, Hit, Web};
+pub use web::{Callbacks, Domains, Fetched, Hit, Web};
 
 /// A browser of one conversation.
 pub struct Browser<W> {
     web: W,
     /// What was shown; the index is the cursor. The oldest are forgotten where all are too much.
     shown: Vec<Option<Arc<Page>>>,
-    /// Domains that may be seen, with all below them; none for any.
-    domains: Vec<String>,
+    domains: Domains,
     found: Vec<String>,
     tokenizer: Tokenizer<'static>,
 }
@@ -53,7 +51,7 @@ const LONGEST: usize = 1024;
 impl<W: Web> Browser<W> {
     /// A browser that has shown nothing.
     pub fn new(web: W) -> Self {
-        Self { web, shown: Vec::new(), domains: Vec::new(), found: Vec::new(), tokenizer: o200k_harmony() }
+        Self { web, shown: Vec::new(), domains: Domains::default(), found: Vec::new(), tokenizer: o200k_harmony() }
     }
 
     /// A browser of a conversation that has been shown pages by another one, up to this cursor: they have to be opened again.
@@ -66,19 +64,7 @@ impl<W: Web> Browser<W> {
 
     /// Pages of these domains, and of those below them, may be seen from now on, and no others; with none, any.
     pub fn restrict_to(&mut self, domains: Vec<String>) {
-        self.domains = domains;
-    }
-
-    fn may_be_seen(&self, url: &str) -> Result<(), String> {
-        let url = Url::parse(url).map_err(|error| format!("{url}: {error}"))?;
-        let host = url.host_str().unwrap_or_default();
-        let is_below = |domain: &String| {
-            host.strip_suffix(&**domain).is_some_and(|below| below.is_empty() || below.ends_with('.'))
-        };
-        if self.domains.is_empty() || self.domains.iter().any(is_below) {
-            return Ok(());
-        }
-        Err(format!("{url}: pages of other domains than {} may not be opened", self.domains.join(", ")))
+        self.domains = Domains::new(domains);
     }
 
     /// The addresses that the last call found, if it was a search.
@@ -105,7 +91,7 @@ impl<W: Web> Browser<W> {
     fn search(&mut self, arguments: &Value, is_cancelled: &dyn Fn() -> bool) -> Result<String, String> {
         let Some(query) = arguments["query"].as_str() else { return Err("query: expected a string".into()) };
         let mut hits = self.web.search(query, is_cancelled)?;
-        hits.retain(|hit| self.may_be_seen(&hit.url).is_ok());
+        hits.retain(|hit| self.domains.allow(&hit.url).is_ok());
         hits.truncate(HITS);
         self.found = hits.iter().map(|hit| hit.url.clone()).collect();
         let mut html = String::from("<h1>Search Results</h1><ul>");
@@ -181,10 +167,10 @@ impl<W: Web> Browser<W> {
     }
 
     fn fetch(&mut self, url: &str, is_source: bool, is_cancelled: &dyn Fn() -> bool) -> Result<Arc<Page>, String> {
-        self.may_be_seen(url)?;
-        let Fetched { url, text, is_html } = self.web.fetch(url, is_cancelled)?;
+        self.domains.allow(url)?;
+        let Fetched { url, text, is_html } = self.web.fetch(url, &self.domains, is_cancelled)?;
         // A redirection may have led elsewhere.
-        self.may_be_seen(&url)?;
+        self.domains.allow(&url)?;
         let page = if is_html && !is_source { Page::of_html(&url, &text)? } else { Page::of_text(&url, &text) };
         Ok(Arc::new(page))
     }
@@ -250,7 +236,7 @@ fn escaped(text: &str) -> String {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::{Browser, Callbacks, Fetched, Hit, Web};
+    use super::{Browser, Callbacks, Domains, Fetched, Hit, Web};
 
     /// A web of two pages.
     struct Small;
@@ -268,7 +254,7 @@ mod tests {
             Ok(vec![hit("http://harbour.example/", "Harbour"), hit("http://isle.example/a", "Isle & more")])
         }
 
-        fn fetch(&mut self, url: &str, _: &dyn Fn() -> bool) -> Result<Fetched, String> {
+        fn fetch(&mut self, url: &str, _: &Domains, _: &dyn Fn() -> bool) -> Result<Fetched, String> {
             let page = |text: &str, is_html| Ok(Fetched { url: url.into(), text: text.into(), is_html });
             match url {
                 "http://harbour.example/" => page(HARBOUR, true),

@@ -4,17 +4,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ureq::http::Response;
 use ureq::unversioned::resolver::{DefaultResolver, Resolver};
 use ureq::unversioned::transport::DefaultConnector;
-use ureq::{Agent, Body, Error, ResponseExt};
+use ureq::{Agent, Body, Error};
 use url::Url;
 
 use super::engine::SearchEngine;
 use super::public::PublicAddresses;
-use super::web::{Fetched, Hit, Web};
+use super::web::{Domains, Fetched, Hit, Web};
 
 /// Pages of the open web: addresses that are not public are refused, whatever name or redirection leads to them.
 #[derive(Clone)]
@@ -46,7 +46,7 @@ impl OpenWeb {
     fn with(engine: SearchEngine, resolver: impl Resolver) -> Self {
         let redirections = if engine.may_redirect() { REDIRECTIONS } else { 0 };
         let searches = agent(redirections, DefaultResolver::default());
-        Self { engine, searches, pages: agent(REDIRECTIONS, resolver), under_way: Arc::default() }
+        Self { engine, searches, pages: agent(0, resolver), under_way: Arc::default() }
     }
 
     /// Does `work` on a thread of its own, which is left to itself once nobody waits for it: it ends when its time is over.
@@ -101,28 +101,57 @@ impl Web for OpenWeb {
         self.wait(move || engine.search(&agent, &query), is_cancelled)
     }
 
-    fn fetch(&mut self, url: &str, is_cancelled: &dyn Fn() -> bool) -> Result<Fetched, String> {
-        let parsed = Url::parse(url).map_err(|error| format!("{url}: {error}"))?;
-        if !["http", "https"].contains(&parsed.scheme()) || !parsed.username().is_empty() || parsed.password().is_some()
-        {
-            return Err(format!("{url}: only pages over http and https can be opened"));
-        }
-        let agent = self.pages.clone();
-        self.wait(move || get(&agent, parsed.as_str()), is_cancelled)
+    fn fetch(&mut self, url: &str, domains: &Domains, is_cancelled: &dyn Fn() -> bool) -> Result<Fetched, String> {
+        let url = Url::parse(url).map_err(|error| format!("{url}: {error}"))?;
+        demand_page(&url)?;
+        let (agent, domains) = (self.pages.clone(), domains.clone());
+        self.wait(move || follow(&agent, url, &domains), is_cancelled)
     }
 }
 
-fn get(agent: &Agent, url: &str) -> Result<Fetched, String> {
-    let failed = |error: Error| format!("{url}: {error}");
-    let mut response = agent.get(url).call().map_err(failed)?;
+fn demand_page(url: &Url) -> Result<(), String> {
+    let is_open = url.username().is_empty() && url.password().is_none();
+    match ["http", "https"].contains(&url.scheme()) && is_open {
+        true => Ok(()),
+        false => Err(format!("{url}: only pages over http and https can be opened")),
+    }
+}
+
+/// A page, after redirections, each of which is judged.
+fn follow(agent: &Agent, mut url: Url, domains: &Domains) -> Result<Fetched, String> {
+    let latest = Instant::now() + TIME;
+    for _ in 0..=REDIRECTIONS {
+        let rest = latest.saturating_duration_since(Instant::now());
+        if rest.is_zero() {
+            break;
+        }
+        url.set_fragment(None);
+        let failed = |error: Error| format!("{url}: {error}");
+        let request = agent.get(url.as_str()).config().timeout_global(Some(rest)).build();
+        let response = request.call().map_err(failed)?;
+        let Some(place) = redirection(&response) else { return page(&url, response) };
+        let next = url.join(place).map_err(|error| format!("{url}: {place}: {error}"))?;
+        demand_page(&next)?;
+        domains.allow(next.as_str())?;
+        url = next;
+    }
+    Err(format!("{url}: redirections lead on and on"))
+}
+
+/// Where a response leads.
+fn redirection(response: &Response<Body>) -> Option<&str> {
+    let leads = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308);
+    response.headers().get("location").filter(|_| leads)?.to_str().ok()
+}
+
+fn page(url: &Url, mut response: Response<Body>) -> Result<Fetched, String> {
     let kind = response.body().mime_type().unwrap_or("text/html").to_ascii_lowercase();
     let is_html = kind.contains("html");
     if !is_html && !kind.starts_with("text/") && !["application/json", "application/xml"].contains(&&*kind) {
         return Err(format!("{url}: only texts can be read, and this is {kind}"));
     }
-    let url = response.get_uri().to_string();
-    let bytes = read(&mut response).map_err(failed)?;
-    Ok(Fetched { url, text: String::from_utf8_lossy(&bytes).into_owned(), is_html })
+    let bytes = read(&mut response).map_err(|error| format!("{url}: {error}"))?;
+    Ok(Fetched { url: url.to_string(), text: String::from_utf8_lossy(&bytes).into_owned(), is_html })
 }
 
 /// All of a response, if it is not too large.
@@ -133,11 +162,18 @@ pub(super) fn read(response: &mut Response<Body>) -> Result<Vec<u8>, Error> {
 #[cfg(test)]
 pub(super) mod tests {
     use std::io::{BufRead, BufReader, Read, Write};
-    use std::net::TcpListener;
+    use std::net::{SocketAddr, TcpListener};
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::thread::{self, JoinHandle};
 
-    use super::{DefaultResolver, Fetched, MOST_UNDER_WAY, OpenWeb, SearchEngine, Web};
+    use ureq::config::Config;
+    use ureq::http::Uri;
+    use ureq::unversioned::resolver::ResolvedSocketAddrs;
+    use ureq::unversioned::transport::NextTimeout;
+
+    use super::{
+        DefaultResolver, Domains, Fetched, MOST_UNDER_WAY, OpenWeb, PublicAddresses, Resolver, SearchEngine, Web,
+    };
 
     fn engine() -> SearchEngine {
         SearchEngine::searxng("http://127.0.0.1:1").expect("an address")
@@ -151,11 +187,11 @@ pub(super) mod tests {
         let port = listener.local_addr().expect("an address").port();
         let mut web = OpenWeb::new(engine());
         for host in ["127.0.0.1", "localhost", "[::1]", "2130706433", "0x7f.1", "[::ffff:127.0.0.1]"] {
-            let error = web.fetch(&format!("http://{host}:{port}/"), WANTED).expect_err(host);
+            let error = web.fetch(&format!("http://{host}:{port}/"), &Domains::default(), WANTED).expect_err(host);
             assert!(error.contains("not public") || error.contains("not found"), "{host}: {error}");
         }
         for url in ["file:///etc/passwd", "ftp://1.1.1.1/", "http://name:word@1.1.1.1/", "nonsense"] {
-            assert!(web.fetch(url, WANTED).is_err(), "{url}");
+            assert!(web.fetch(url, &Domains::default(), WANTED).is_err(), "{url}");
         }
         listener.set_nonblocking(true).expect("a socket");
         assert!(listener.accept().is_err(), "somebody was asked");
@@ -207,14 +243,59 @@ pub(super) mod tests {
         ]);
         let base = format!("http://127.0.0.1:{port}");
         let mut web = OpenWeb::with(engine(), DefaultResolver::default());
-        let page = web.fetch(&format!("{base}/here"), WANTED).expect("a page");
+        let page = web.fetch(&format!("{base}/here"), &Domains::default(), WANTED).expect("a page");
         assert_eq!(page, Fetched { url: format!("{base}/there"), text: "<p>Here".into(), is_html: true });
         for expected in ["this is image/png", "404", "larger than"] {
-            let error = web.fetch(&base, WANTED).expect_err(expected);
+            let error = web.fetch(&base, &Domains::default(), WANTED).expect_err(expected);
             assert!(error.to_lowercase().contains(expected), "{error}");
         }
         let asked = thread.join().expect("what was asked");
         assert_eq!([&*asked[0].line, &*asked[1].line], ["GET /here HTTP/1.1", "GET /there HTTP/1.1"]);
+    }
+
+    /// Has all names below `example` on this machine; all others have to be public.
+    #[derive(Debug)]
+    struct Example(SocketAddr);
+
+    impl Resolver for Example {
+        fn resolve(
+            &self,
+            uri: &Uri,
+            config: &Config,
+            timeout: NextTimeout,
+        ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+            if !uri.host().is_some_and(|host| host.ends_with(".example")) {
+                return PublicAddresses.resolve(uri, config, timeout);
+            }
+            let mut found = self.empty();
+            found.push(self.0);
+            Ok(found)
+        }
+    }
+
+    #[test]
+    fn redirections_to_what_is_not_public_or_not_allowed_are_not_followed() {
+        let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let there = silent.local_addr().expect("an address");
+        let lead = |to: &str| answer(&format!("302 Found\r\nlocation: {to}"), "");
+        let (port, thread) = serve(vec![
+            lead(&format!("http://{there}/")),
+            lead("http://other.example/?q=secret"),
+            lead("//deep.isle.example/"),
+            answer("200 OK\r\ncontent-type: text/plain", "Boats."),
+            lead("file:///etc/passwd"),
+        ]);
+        let mut web = OpenWeb::with(engine(), Example(SocketAddr::from(([127, 0, 0, 1], port))));
+        let domains = Domains::new(vec!["isle.example".into()]);
+        let mut fetch = |domains: &Domains| web.fetch("http://isle.example/", domains, WANTED);
+        assert!(fetch(&Domains::default()).is_err_and(|error| error.contains("not public")));
+        assert!(fetch(&domains).is_err_and(|error| error.contains("other domains")));
+        assert_eq!(fetch(&domains).expect("a page").url, "http://deep.isle.example/");
+        assert!(fetch(&domains).is_err_and(|error| error.contains("only pages")));
+        let asked: Vec<_> = thread.join().expect("what was asked").into_iter().map(|asked| asked.line).collect();
+        assert_eq!(asked, ["GET / HTTP/1.1"; 5]);
+        silent.set_nonblocking(true).expect("a socket");
+        assert!(silent.accept().is_err(), "somebody was asked");
     }
 
     #[test]
@@ -226,10 +307,10 @@ pub(super) mod tests {
         let asked = AtomicBool::new(false);
         // Not before it is under way.
         let leaves = || asked.swap(true, Ordering::Relaxed);
-        assert_eq!(web.fetch(&url, &leaves), Err("cancelled".into()));
+        assert_eq!(web.fetch(&url, &Domains::default(), &leaves), Err("cancelled".into()));
         for _ in 1..MOST_UNDER_WAY {
-            assert_eq!(web.clone().fetch(&url, &|| true), Err("cancelled".into()));
+            assert_eq!(web.clone().fetch(&url, &Domains::default(), &|| true), Err("cancelled".into()));
         }
-        assert!(web.fetch(&url, WANTED).is_err_and(|error| error.contains("too many")));
+        assert!(web.fetch(&url, &Domains::default(), WANTED).is_err_and(|error| error.contains("too many")));
     }
 }

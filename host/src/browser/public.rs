@@ -24,6 +24,10 @@ impl Resolver for PublicAddresses {
     }
 }
 
+/// Public by its number, and on machines in Azure the service of their host, which has their secrets
+/// (https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16).
+const AZURE: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
+
 /// Whether everyone can reach the address (IANA's special-purpose registries).
 fn is_public(address: IpAddr) -> bool {
     match address {
@@ -38,7 +42,8 @@ fn is_public(address: IpAddr) -> bool {
                 || (a, b & 0xc0) == (100, 64)
                 || (a, b, c) == (192, 0, 0)
                 || (a, b, c) == (192, 88, 99)
-                || (a, b & 0xfe) == (198, 18);
+                || (a, b & 0xfe) == (198, 18)
+                || v4 == AZURE;
             !is_special
         }
         IpAddr::V6(v6) => match v6.segments() {
@@ -73,6 +78,7 @@ mod tests {
             "255.255.255.255",
             "198.18.0.1",
             "192.0.0.8",
+            "168.63.129.16",
             "::1",
             "::",
             "fe80::1",

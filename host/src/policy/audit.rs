@@ -21,11 +21,12 @@ pub struct Origin<'a> {
     pub client: Option<&'a str>,
 }
 
-/// A file of what was decided, a JSON object a line, that is only ever added to. Texts are not in it, but their digests are.
+/// A file of what was decided, a JSON object a line, that is only ever added to. Texts are not in it, but their digests are; a
+/// reason is, as the policy gave it.
 pub struct AuditLog(Mutex<File>);
 
 impl AuditLog {
-    /// Opens the file, which only its owner may read, or makes it.
+    /// Opens the file, which only its owner may read from then on, or makes it.
     ///
     /// # Errors
     /// If the operating system refuses it.
@@ -34,7 +35,13 @@ impl AuditLog {
         options.append(true).create(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        Ok(Self(Mutex::new(options.open(path)?)))
+        let file = options.open(path)?;
+        // It may have been there, for others to read. What is no file, such as a terminal, has a mode that others need.
+        #[cfg(unix)]
+        if file.metadata()?.is_file() {
+            file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+        }
+        Ok(Self(Mutex::new(file)))
     }
 
     /// Adds what was judged, and how.
@@ -76,5 +83,25 @@ impl AuditLog {
         // In one piece, so that processes can share the file.
         let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         file.write_all(format!("{all}\n").as_bytes())
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::AuditLog;
+
+    #[test]
+    fn only_its_owner_reads_a_log_that_was_there_already() {
+        let path = std::env::temp_dir().join(format!("ossicle-audit-mode-{}", std::process::id()));
+        fs::write(&path, "").expect("room");
+        fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).expect("permissions");
+        let log = AuditLog::open(&path);
+        let mode = fs::metadata(&path).expect("a file").permissions().mode();
+        fs::remove_file(&path).expect("the file");
+        assert!(log.is_ok());
+        assert_eq!(mode & 0o777, 0o600);
     }
 }

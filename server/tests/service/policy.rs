@@ -69,6 +69,52 @@ fn the_policy_changes_and_stops_whatever_passes() {
 }
 
 #[test]
+fn what_comes_in_parts_is_judged_as_the_model_reads_it() {
+    let script: Script = Box::new(|task| {
+        let text = last_text(task);
+        Some(format!("<|channel|>final<|message|>You say {text}<|return|>"))
+    });
+    let policy = Policy { gate: Some(Arc::new(Words)), audit: None };
+    let settings = Settings { policy, ..Options::default().settings };
+    let client = serve(Options { settings, script: Some(script), ..Options::default() });
+    let parts = |first: &str, second: &str| json!([{ "type": "input_text", "text": first }, { "type": "input_text", "text": second }]);
+    let says = |parts: Value| json!([{ "role": "user", "content": parts }]);
+    let answers = |parts: Value| {
+        let call = json!({ "type": "function_call", "call_id": "c", "name": "look", "arguments": "{}" });
+        json!([call, { "type": "function_call_output", "call_id": "c", "output": parts }])
+    };
+    for (input, why) in [(says(parts("ba", "d")), "a bad prompt"), (answers(parts("ba", "d")), "a bad tool_result")] {
+        let response = client.respond(json!({ "input": input }));
+        assert_eq!(response["incomplete_details"]["message"], why, "{response}");
+    }
+    for input in [says(parts("od", "d")), answers(parts("od", "d"))] {
+        let response = client.respond(json!({ "input": input }));
+        assert_eq!(response["output"][0]["content"][0]["text"], "You say good");
+    }
+}
+
+#[test]
+fn what_cannot_be_answered_is_not_judged() {
+    let policy = Policy { gate: Some(Arc::new(Never)), audit: None };
+    let settings = Settings { policy, ..Options::default().settings };
+    let client = serve(Options { settings, ..Options::default() });
+    let (status, error) = client.post("/v1/responses", json!({ "input": "x".repeat(4 << 20) }));
+    assert_eq!((status, &error["error"]["code"]), (400, &"context_length_exceeded".into()));
+    let many = vec![json!({ "role": "user", "content": "x" }); 2000];
+    let (status, error) = client.post("/v1/responses", json!({ "input": many, "truncation": "auto" }));
+    assert_eq!((status, &error["error"]["param"]), (400, &"input".into()));
+}
+
+/// Must not be asked.
+struct Never;
+
+impl Gate for Never {
+    fn judge(&self, _: &Subject<'_>, _: &dyn Fn() -> bool) -> Verdict {
+        panic!("this was not to be judged");
+    }
+}
+
+#[test]
 fn the_model_itself_judges_by_a_policy_in_words() {
     const POLICY: &str = "Answer 1 if the message names the fish, and else 0.";
     for sessions in [1, 2] {
@@ -143,26 +189,47 @@ fn the_judgement_for_a_client_that_has_left_is_given_up() {
 
 #[test]
 fn a_gate_learns_that_nobody_waits_for_it() {
-    /// Waits until nobody waits for it.
-    struct Slow(Arc<AtomicUsize>);
-
-    impl Gate for Slow {
-        fn judge(&self, _: &Subject<'_>, is_cancelled: &dyn Fn() -> bool) -> Verdict {
-            self.0.fetch_add(1, Ordering::Relaxed);
-            while !is_cancelled() {
-                thread::sleep(Duration::from_millis(2));
-            }
-            self.0.fetch_sub(1, Ordering::Relaxed);
-            Verdict::Allow
-        }
-    }
-
-    let judging = Arc::new(AtomicUsize::new(0));
-    let policy = Policy { gate: Some(Arc::new(Slow(Arc::clone(&judging)))), audit: None };
-    let settings = Settings { policy, ..Options::default().settings };
+    let (gate, settings) = slow();
     let client = serve(Options { settings, ..Options::default() });
     let connection = client.write("/v1/responses", &json!({ "input": "Hello" }));
-    until(|| judging.load(Ordering::Relaxed) == 1);
+    until(|| gate.judging.load(Ordering::Relaxed) == 1);
     drop(connection);
-    until(|| judging.load(Ordering::Relaxed) == 0);
+    until(|| gate.judging.load(Ordering::Relaxed) == 0);
+}
+
+/// Waits until nobody waits for it.
+#[derive(Default)]
+struct Slow {
+    judging: AtomicUsize,
+    most: AtomicUsize,
+}
+
+fn slow() -> (Arc<Slow>, Settings) {
+    let gate = Arc::<Slow>::default();
+    let policy = Policy { gate: Some(gate.clone()), audit: None };
+    (gate, Settings { policy, ..Options::default().settings })
+}
+
+impl Gate for Slow {
+    fn judge(&self, _: &Subject<'_>, is_cancelled: &dyn Fn() -> bool) -> Verdict {
+        let judging = 1 + self.judging.fetch_add(1, Ordering::Relaxed);
+        self.most.fetch_max(judging, Ordering::Relaxed);
+        while !is_cancelled() {
+            thread::sleep(Duration::from_millis(2));
+        }
+        self.judging.fetch_sub(1, Ordering::Relaxed);
+        Verdict::Allow
+    }
+}
+
+#[test]
+fn requests_wait_for_their_judgement_where_many_are_judged() {
+    let (gate, settings) = slow();
+    let client = serve(Options { settings, ..Options::default() });
+    let connections: Vec<_> = (0..40).map(|_| client.write("/v1/responses", &json!({ "input": "Hello" }))).collect();
+    client.wait_for("requests_total", 40);
+    until(|| gate.judging.load(Ordering::Relaxed) == 32);
+    drop(connections);
+    until(|| gate.judging.load(Ordering::Relaxed) == 0);
+    assert_eq!(gate.most.load(Ordering::Relaxed), 32);
 }

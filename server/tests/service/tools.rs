@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use ossicle_host::browser::{Fetched, Hit, Web};
+use ossicle_host::browser::{Domains, Fetched, Hit, Web};
 use ossicle_host::python::Interpreter;
 use ossicle_server::request::Item;
 use ossicle_server::{NewInterpreter, NewWeb, Script, Settings};
@@ -132,7 +132,7 @@ impl Web for OnePage {
         Ok(vec![hit("http://other.example/"), hit("http://harbour.example/")])
     }
 
-    fn fetch(&mut self, url: &str, _: &dyn Fn() -> bool) -> Result<Fetched, String> {
+    fn fetch(&mut self, url: &str, _: &Domains, _: &dyn Fn() -> bool) -> Result<Fetched, String> {
         match url {
             "http://harbour.example/" => {
                 Ok(Fetched { url: url.into(), text: "Boats leave at noon.".into(), is_html: false })
@@ -242,7 +242,7 @@ impl Web for SlowWeb {
         Ok(Vec::new())
     }
 
-    fn fetch(&mut self, _: &str, is_cancelled: &dyn Fn() -> bool) -> Result<Fetched, String> {
+    fn fetch(&mut self, _: &str, _: &Domains, is_cancelled: &dyn Fn() -> bool) -> Result<Fetched, String> {
         self.0.fetch_add(1, Ordering::Relaxed);
         while !is_cancelled() {
             thread::sleep(Duration::from_millis(2));
