@@ -188,6 +188,38 @@ fn other_adapters_find_nothing_and_leave_what_others_kept() {
 }
 
 #[test]
+fn a_stamp_is_of_the_files_that_were_opened() {
+    let folder = Folder::new("stamp");
+    fs::create_dir(&folder.0).expect("a folder");
+    let source = data().join("adapters/attention");
+    for file in fs::read_dir(source).expect("a folder") {
+        let file = file.expect("a file");
+        fs::copy(file.path(), folder.0.join(file.file_name())).expect("a copy");
+    }
+    let (weights, config) = (folder.0.join("adapter_model.safetensors"), folder.0.join("adapter_config.json"));
+    let stamp = |opened: &AdapterFiles| opened.stamp().expect("times");
+    let checkpoint_stamp = |opened: &Checkpoint| opened.stamp().expect("times");
+    let before = AdapterFiles::open(&folder.0).expect("files");
+    let first = stamp(&before);
+    assert_eq!(stamp(&AdapterFiles::open(&folder.0).expect("files")), first);
+    let text = fs::read_to_string(&config).expect("text");
+    fs::write(&config, text + "\n").expect("a file");
+    assert_ne!(stamp(&AdapterFiles::open(&folder.0).expect("files")), first, "the configuration counts");
+    // What is mapped stays as it is when another file gets its name.
+    let model = folder.0.join("model.gguf");
+    let new = folder.0.join("new");
+    fs::copy(&Fixture::load("tiny-a").gguf, &model).expect("a copy");
+    let opened = Checkpoint::open(&model).expect("the file");
+    let expected = checkpoint_stamp(&opened);
+    for path in [&weights, &model] {
+        fs::write(&new, "Something else").expect("a file");
+        fs::rename(&new, path).expect("a file");
+    }
+    assert_eq!((stamp(&before), checkpoint_stamp(&opened)), (first, expected));
+    assert_ne!(checkpoint_stamp(&Checkpoint::open(&model).expect("a file")), expected);
+}
+
+#[test]
 fn the_instructions_are_kept_at_once_and_the_prompt_when_the_session_is_about_to_lose_it() {
     let session = SessionConfig { rewind_tokens: 20, ..SESSION };
     turns::with_generation((fastest(), &session), History::Documented, |generation| {
