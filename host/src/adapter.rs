@@ -1,12 +1,11 @@
 use std::path::{Path, PathBuf};
 
-use memmap2::Mmap;
 use ossicle_core::error::{Error, FileError};
 use ossicle_core::file::snapshot::Checksum;
 use ossicle_core::model::AdapterFile;
 
 use crate::OpenError;
-use crate::checkpoint::{add_stamp, has_extension, map, read};
+use crate::checkpoint::{Mapped, add_bytes, has_extension, map, read};
 
 /// What PEFT calls the two files that it saves in a folder.
 const PEFT_WEIGHTS: &str = "adapter_model.safetensors";
@@ -15,7 +14,7 @@ const PEFT_CONFIG: &str = "adapter_config.json";
 /// The file of an adapter, mapped into memory, and the configuration beside it.
 pub struct AdapterFiles {
     path: PathBuf,
-    bytes: Mmap,
+    weights: Mapped,
     /// adapter_config.json, where PEFT saved it.
     config: Option<Vec<u8>>,
 }
@@ -36,17 +35,17 @@ impl AdapterFiles {
         };
         let is_gguf = has_extension(&path, "gguf");
         let config = if is_gguf { None } else { Some(read(&path.with_file_name(PEFT_CONFIG))?) };
-        Ok(Self { bytes: map(&path)?, path, config })
+        Ok(Self { weights: map(&path)?, path, config })
     }
 
-    /// A number that changes with the file, as [`Checkpoint::stamp`](crate::Checkpoint::stamp) does.
+    /// A number that changes with the files, as [`Checkpoint::stamp`](crate::Checkpoint::stamp) does.
     ///
     /// # Errors
     /// [`OpenError::Io`] if the operating system does not say.
     pub fn stamp(&self) -> Result<u64, OpenError> {
         let mut sum = Checksum::EMPTY;
-        add_stamp(&mut sum, &self.path)?;
-        self.config.iter().flatten().for_each(|byte| sum.add((*byte).into()));
+        self.weights.add_stamp(&mut sum, &self.path)?;
+        add_bytes(&mut sum, self.config.as_deref().unwrap_or_default());
         Ok(sum.value())
     }
 
@@ -56,8 +55,8 @@ impl AdapterFiles {
     /// [`OpenError::Core`].
     pub fn file(&self) -> Result<AdapterFile<'_>, OpenError> {
         let file = match &self.config {
-            None => AdapterFile::gguf(&self.bytes),
-            Some(config) => AdapterFile::peft(&self.bytes, config),
+            None => AdapterFile::gguf(&self.weights.bytes),
+            Some(config) => AdapterFile::peft(&self.weights.bytes, config),
         };
         file.map_err(|error| self.error(error))
     }

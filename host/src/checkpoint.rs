@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 use std::fmt;
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
@@ -19,9 +19,16 @@ pub struct Checkpoint {
 }
 
 enum Contents {
-    Mapped(Vec<Mmap>),
+    Mapped(Vec<Mapped>),
     /// A GGUF file that is part of the program.
     Embedded(&'static [u8]),
+}
+
+/// A file mapped into memory.
+pub(crate) struct Mapped {
+    pub bytes: Mmap,
+    /// Of the file that was mapped, which may not have its path any more.
+    metadata: Metadata,
 }
 
 /// Why a checkpoint cannot be opened.
@@ -77,8 +84,8 @@ impl Checkpoint {
             let folder = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new("")) };
             Some(read(&folder.join("config.json"))?)
         };
-        let maps = paths.iter().map(|path| map(path)).collect::<Result<_, _>>()?;
-        Ok(Self { paths, contents: Contents::Mapped(maps), config })
+        let files = paths.iter().map(|path| map(path)).collect::<Result<_, _>>()?;
+        Ok(Self { paths, contents: Contents::Mapped(files), config })
     }
 
     /// Maps a GGUF file that is open already.
@@ -103,7 +110,7 @@ impl Checkpoint {
     /// The bytes of each file.
     pub fn bytes(&self) -> Vec<&[u8]> {
         match &self.contents {
-            Contents::Mapped(maps) => maps.iter().map(|map| &**map).collect(),
+            Contents::Mapped(files) => files.iter().map(|file| &*file.bytes).collect(),
             Contents::Embedded(bytes) => vec![bytes],
         }
     }
@@ -113,17 +120,20 @@ impl Checkpoint {
         &self.paths
     }
 
-    /// A number that changes when a file of the checkpoint does: from the sizes of the files and the times when they were last changed.
+    /// A number that changes when a file of the checkpoint does: from the sizes of the files and the times when they were last
+    /// changed, as they were when the checkpoint was opened, and from config.json.
     ///
     /// # Errors
     /// [`OpenError::Io`] if the operating system does not say.
     pub fn stamp(&self) -> Result<u64, OpenError> {
         let mut sum = Checksum::EMPTY;
-        if let Contents::Embedded(bytes) = self.contents {
-            bytes.iter().for_each(|byte| sum.add((*byte).into()));
-            return Ok(sum.value());
+        match &self.contents {
+            Contents::Mapped(files) => {
+                self.paths.iter().zip(files).try_for_each(|(path, file)| file.add_stamp(&mut sum, path))?;
+            }
+            Contents::Embedded(bytes) => add_bytes(&mut sum, bytes),
         }
-        self.paths.iter().try_for_each(|path| add_stamp(&mut sum, path))?;
+        add_bytes(&mut sum, self.config.as_deref().unwrap_or_default());
         Ok(sum.value())
     }
 
@@ -157,32 +167,42 @@ pub(crate) fn has_extension(path: &Path, extension: &str) -> bool {
     path.extension().is_some_and(|found| found.eq_ignore_ascii_case(extension))
 }
 
-/// Adds the size of a file and when it was changed.
-pub(crate) fn add_stamp(sum: &mut Checksum, path: &Path) -> Result<(), OpenError> {
-    let refused = |error| OpenError::Io { path: path.into(), error };
-    let metadata = fs::metadata(path).map_err(refused)?;
-    let changed = metadata.modified().map_err(refused)?.duration_since(UNIX_EPOCH).unwrap_or_default();
-    [metadata.len(), changed.as_secs(), changed.subsec_nanos().into()].into_iter().for_each(|word| sum.add(word));
-    Ok(())
+impl Mapped {
+    /// Adds the size of the file and when it was changed. Its path is for errors.
+    pub fn add_stamp(&self, sum: &mut Checksum, path: &Path) -> Result<(), OpenError> {
+        let changed = self.metadata.modified().map_err(|error| OpenError::Io { path: path.into(), error })?;
+        let changed = changed.duration_since(UNIX_EPOCH).unwrap_or_default();
+        [self.metadata.len(), changed.as_secs(), changed.subsec_nanos().into()]
+            .into_iter()
+            .for_each(|word| sum.add(word));
+        Ok(())
+    }
+}
+
+/// Adds what is in a small file.
+pub(crate) fn add_bytes(sum: &mut Checksum, bytes: &[u8]) {
+    bytes.iter().for_each(|byte| sum.add((*byte).into()));
 }
 
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, OpenError> {
     fs::read(path).map_err(|error| OpenError::Io { path: path.into(), error })
 }
 
-pub(crate) fn map(path: &Path) -> Result<Mmap, OpenError> {
+pub(crate) fn map(path: &Path) -> Result<Mapped, OpenError> {
     let file = File::open(path).map_err(|error| OpenError::Io { path: path.into(), error })?;
     map_file(&file, path)
 }
 
-fn map_file(file: &File, path: &Path) -> Result<Mmap, OpenError> {
+fn map_file(file: &File, path: &Path) -> Result<Mapped, OpenError> {
+    let refused = |error| OpenError::Io { path: path.into(), error };
+    let metadata = file.metadata().map_err(refused)?;
     // SAFETY: the map is read only. Whoever changes or cuts the file meanwhile changes weights, or ends the process with a
     // bus error; as with every mapped file, that is the price of not copying it.
-    let map = unsafe { Mmap::map(file) }.map_err(|error| OpenError::Io { path: path.into(), error })?;
+    let bytes = unsafe { Mmap::map(file) }.map_err(refused)?;
     // Where the kernel and the file system can, fewer addresses to translate; elsewhere it refuses, and nothing is lost.
     #[cfg(target_os = "linux")]
-    let _ = map.advise(memmap2::Advice::HugePage);
-    Ok(map)
+    let _ = bytes.advise(memmap2::Advice::HugePage);
+    Ok(Mapped { bytes, metadata })
 }
 
 /// The weights in a folder: those that the index names, else all safetensors files, else a GGUF file.

@@ -537,7 +537,8 @@ fn begin<'a>(
     }
     let restored = engine.prefix_cache.as_mut().map_or(0, |cache| cache.resume(&mut slot.generation));
     let is_leading = |message: &&Message<'_>| matches!(message.role, Role::System | Role::Developer);
-    slot.due = Due::of(&slot.generation, messages.iter().take_while(is_leading).count());
+    let due = Due::of(&slot.generation, messages.iter().take_while(is_leading).count());
+    slot.due = if job.task.settings.may_go_on { due } else { due.leading_only() };
     let mut beginning = Vec::new();
     if let Some(text) = engine.script.as_mut().and_then(|script| script(&job.task)) {
         engine.tokenizer.encode(&text, Specials::All, |token| beginning.push(token));

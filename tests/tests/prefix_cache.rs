@@ -188,6 +188,38 @@ fn other_adapters_find_nothing_and_leave_what_others_kept() {
 }
 
 #[test]
+fn a_stamp_is_of_the_files_that_were_opened() {
+    let folder = Folder::new("stamp");
+    fs::create_dir(&folder.0).expect("a folder");
+    let source = data().join("adapters/attention");
+    for file in fs::read_dir(source).expect("a folder") {
+        let file = file.expect("a file");
+        fs::copy(file.path(), folder.0.join(file.file_name())).expect("a copy");
+    }
+    let (weights, config) = (folder.0.join("adapter_model.safetensors"), folder.0.join("adapter_config.json"));
+    let stamp = |opened: &AdapterFiles| opened.stamp().expect("times");
+    let checkpoint_stamp = |opened: &Checkpoint| opened.stamp().expect("times");
+    let before = AdapterFiles::open(&folder.0).expect("files");
+    let first = stamp(&before);
+    assert_eq!(stamp(&AdapterFiles::open(&folder.0).expect("files")), first);
+    let text = fs::read_to_string(&config).expect("text");
+    fs::write(&config, text + "\n").expect("a file");
+    assert_ne!(stamp(&AdapterFiles::open(&folder.0).expect("files")), first, "the configuration counts");
+    // What is mapped stays as it is when another file gets its name.
+    let model = folder.0.join("model.gguf");
+    let new = folder.0.join("new");
+    fs::copy(&Fixture::load("tiny-a").gguf, &model).expect("a copy");
+    let opened = Checkpoint::open(&model).expect("the file");
+    let expected = checkpoint_stamp(&opened);
+    for path in [&weights, &model] {
+        fs::write(&new, "Something else").expect("a file");
+        fs::rename(&new, path).expect("a file");
+    }
+    assert_eq!((stamp(&before), checkpoint_stamp(&opened)), (first, expected));
+    assert_ne!(checkpoint_stamp(&Checkpoint::open(&model).expect("a file")), expected);
+}
+
+#[test]
 fn the_instructions_are_kept_at_once_and_the_prompt_when_the_session_is_about_to_lose_it() {
     let session = SessionConfig { rewind_tokens: 20, ..SESSION };
     turns::with_generation((fastest(), &session), History::Documented, |generation| {
@@ -249,6 +281,12 @@ fn the_size_is_bounded_and_what_was_unused_for_longest_goes_first() {
             let are_there: Vec<_> = (1..=4).map(|number| found(cache, number) > 0).collect();
             assert_eq!(are_there, [true, false, true, true]);
         }
+        // What would have been kept again is used too.
+        let mut memory = PrefixCache::in_memory(room);
+        for number in [1, 2, 3, 1, 4] {
+            keep(&mut memory, generation, number);
+        }
+        assert_eq!([1, 2].map(|number| found(&mut memory, number) > 0), [true, false]);
         // A smaller limit holds from the start; what is larger than all may be is not kept.
         for (room, count) in [(size_of_one, 1), (size_of_one - 1, 0)] {
             let mut cache = in_folder(&folder.0, room, 0);
@@ -261,6 +299,51 @@ fn the_size_is_bounded_and_what_was_unused_for_longest_goes_first() {
             assert_eq!(usize::from(found(&mut memory, 5) > 0), count);
         }
         assert_eq!(folder.files("part").len(), 0);
+    });
+}
+
+#[test]
+fn earlier_prompts_of_a_conversation_go_first() {
+    let folder = Folder::new("earlier");
+    let long = [Content::Text(&"More? ".repeat(40))];
+    with_generation(|generation| {
+        // Another conversation's prompt, unused for longest; then the instructions of one and its two prompts.
+        let mut keep_all = |cache: &mut PrefixCache| {
+            keep(cache, generation, 2);
+            cache.wait();
+            ask(generation, 1, &"Why? ".repeat(40));
+            let mut due = Due::of(generation, 2);
+            let first = due.prompt().expect("messages");
+            answer(generation, 10);
+            cache.keep(generation, end_of_instructions(generation));
+            cache.wait();
+            cache.keep_last(generation, &mut due);
+            cache.wait();
+            generation.append(&[turns::user(&long)], &mut [0; 4096]).expect("room");
+            let mut due = Due::of(generation, 2);
+            let second = due.prompt().expect("messages");
+            answer(generation, 10);
+            cache.keep_last(generation, &mut due);
+            cache.wait();
+            let tokens = generation.tokens();
+            let longest = |end: usize| cache.longest(generation.session(), &tokens[..end]);
+            let found = [longest(first), longest(second)];
+            (found, [first, second], end_of_instructions(generation))
+        };
+        let mut cache = in_folder(&folder.0, LARGE, 0);
+        let (all, [first, second], _) = keep_all(&mut cache);
+        assert_eq!(all, [first, second]);
+        let sizes = folder.files("prefix").into_iter().map(|file| fs::metadata(file).expect("a file").len());
+        let room = sizes.sum::<u64>() - 1;
+        // The conversation with the other instructions is there in both.
+        let mut memory = PrefixCache::in_memory(room);
+        let (left, [_, second], instructions) = keep_all(&mut memory);
+        assert_eq!(left, [instructions, second]);
+        assert_ne!(found(&mut memory, 2), 0);
+        let mut cache = in_folder(&folder.0, room, 0);
+        assert_eq!(folder.files("prefix").len(), 3);
+        assert_ne!(found(&mut cache, 2), 0);
+        assert_eq!(cache.longest(generation.session(), &generation.tokens()[..first]), instructions);
     });
 }
 
@@ -299,9 +382,9 @@ fn damaged_and_foreign_files_are_not_believed() {
         fs::write(&files[0], &first).expect("a file");
         let name = files[0].file_name().and_then(|name| name.to_str()).expect("a name");
         fs::rename(&files[0], folder.0.join(name.trim_start_matches('0'))).expect("a file");
-        keep(&mut cache, generation, 1);
+        (1..=2).for_each(|number| keep(&mut cache, generation, number));
         cache.wait();
-        assert!(files[0].exists(), "the other is no entry");
+        assert!(files.iter().all(|file| file.exists()), "the other is no entry");
         // Files with other names are none of its business.
         fs::create_dir(folder.0.join("00000100-0123456789abcdef.prefix")).expect("a folder");
         for name in ["notes.txt", "x.prefix", "1-2-3.prefix", "99999999999999999999-0.prefix"] {

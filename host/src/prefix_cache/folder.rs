@@ -5,9 +5,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime};
 
-use super::{Key, Save};
+use super::{Key, Place, Save};
 
-/// Entries in files, whose names are their keys, and whose times of change say when they were last used.
+/// Entries in files, whose names are their keys, and whose times of change say in which order they go: when they were last used.
 ///
 /// A file gets its name once it is on the disk as a whole; until then it has another, and a lock, so that what a process
 /// that ended too early has left behind can be told from what is still being written. Files are never changed.
@@ -116,6 +116,14 @@ impl Folder {
         while self.unfinished > 0 && self.finished.recv().is_ok() {
             self.unfinished -= 1;
         }
+    }
+
+    pub fn place(&self, key: Key, place: Place) {
+        let time = match place {
+            Place::First => SystemTime::UNIX_EPOCH,
+            Place::Last => SystemTime::now(),
+        };
+        let _ = File::open(self.whole(key)).and_then(|file| file.set_modified(time));
     }
 
     pub fn remove(&self, key: Key) {

@@ -1,8 +1,8 @@
-use super::{Key, Save};
+use super::{Key, Place, Save};
 
 /// Entries in memory.
 pub struct InMemory {
-    /// The ones unused for longest first.
+    /// The ones that go first first.
     entries: Vec<(Key, Vec<u8>)>,
     /// Most bytes of all.
     size: u64,
@@ -19,9 +19,16 @@ impl InMemory {
 
     /// An entry, which now counts as used.
     pub fn read(&mut self, key: Key) -> Option<&[u8]> {
-        let index = self.entries.iter().position(|(found, _)| *found == key)?;
-        self.entries[index..].rotate_left(1);
-        self.entries.last().map(|(_, bytes)| &bytes[..])
+        self.place(key, Place::Last);
+        self.entries.last().filter(|(found, _)| *found == key).map(|(_, bytes)| &bytes[..])
+    }
+
+    pub fn place(&mut self, key: Key, place: Place) {
+        let Some(index) = self.entries.iter().position(|(found, _)| *found == key) else { return };
+        match place {
+            Place::First => self.entries[..=index].rotate_right(1),
+            Place::Last => self.entries[index..].rotate_left(1),
+        }
     }
 
     /// Adds an entry of this size, unless it is larger than all may be. At no time are all larger than they may be.

@@ -44,6 +44,13 @@ struct Key {
     sum: u64,
 }
 
+/// Where an entry is to stand among those that go one after the other.
+#[derive(Clone, Copy)]
+enum Place {
+    First,
+    Last,
+}
+
 /// What writes an entry, in pieces.
 type Save<'a> = &'a dyn Fn(&mut dyn FnMut(&[u8])) -> Result<()>;
 
@@ -97,12 +104,16 @@ impl PrefixCache {
         0
     }
 
-    /// Keeps the first `position` tokens of a conversation, if the session could go back there, and unless an entry is nearly as
-    /// long.
+    /// Keeps the first `position` tokens of a conversation, if the session could go back there. An entry that is nearly as long
+    /// does as well, and counts as used.
     pub fn keep(&mut self, generation: &Generation<'_, '_>, position: usize) {
         let Some(tokens) = generation.tokens().get(..position) else { return };
         let session = generation.session();
-        if position < self.longest(session, tokens) + LEAST_TOKENS {
+        let longest = self.matching(session, tokens).pop();
+        if position < longest.map_or(0, |key| key.tokens) + LEAST_TOKENS {
+            if let Some(key) = longest {
+                self.place(key, Place::Last);
+            }
             return;
         }
         let key = Key { tokens: position, sum: self.sums(session, tokens).last().unwrap_or_default() };
@@ -122,15 +133,26 @@ impl PrefixCache {
         }
         let reach = generation.session().config().rewind_tokens;
         if let Some(end) = due.prompt.take_if(|end| position >= *end + reach) {
-            self.keep(generation, end);
+            self.keep_prompt(generation, end, due.leading_end);
         }
     }
 
     /// Before the session is given to another conversation: keeps the latest prompt.
     pub fn keep_last(&mut self, generation: &Generation<'_, '_>, due: &mut Due) {
         if let Some(end) = due.prompt.take() {
-            self.keep(generation, end);
+            self.keep_prompt(generation, end, due.leading_end);
         }
+    }
+
+    /// Keeps the latest prompt, before which earlier ones of the conversation go.
+    fn keep_prompt(&mut self, generation: &Generation<'_, '_>, position: usize, leading_end: usize) {
+        let Some(tokens) = generation.tokens().get(..position) else { return };
+        for key in self.matching(generation.session(), tokens) {
+            if key.tokens > leading_end && key.tokens + LEAST_TOKENS <= position {
+                self.place(key, Place::First);
+            }
+        }
+        self.keep(generation, position);
     }
 
     /// Waits until all that was kept is on the disk: until then, what else is to be kept in a folder may not be.
@@ -162,6 +184,14 @@ impl PrefixCache {
         })
     }
 
+    /// Has an entry go first or last.
+    fn place(&mut self, key: Key, place: Place) {
+        match &mut self.store {
+            Store::Memory(memory) => memory.place(key, place),
+            Store::Folder(folder) => folder.place(key, place),
+        }
+    }
+
     fn remove(&mut self, key: Key) {
         match &mut self.store {
             Store::Memory(memory) => memory.remove(key),
@@ -185,13 +215,21 @@ fn seed(stamp: u64) -> Checksum {
 pub struct Due {
     leading: Option<usize>,
     prompt: Option<usize>,
+    /// Where the leading messages end, also once they are kept.
+    leading_end: usize,
 }
 
 impl Due {
     /// Of a conversation, between turns, that has so many leading messages.
     pub fn of(generation: &Generation<'_, '_>, leading_messages: usize) -> Self {
         let mut boundaries = generation.boundaries();
-        Self { prompt: generation.boundaries().last(), leading: boundaries.nth(leading_messages) }
+        let leading = boundaries.nth(leading_messages);
+        Self { prompt: generation.boundaries().last(), leading, leading_end: leading.unwrap_or_default() }
+    }
+
+    /// Of a conversation that does not go on: its leading messages only.
+    pub fn leading_only(self) -> Self {
+        Self { prompt: None, ..self }
     }
 
     /// Where the latest prompt ends, as long as it is to be kept.

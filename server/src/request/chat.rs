@@ -75,6 +75,7 @@ impl ChatRequest {
             max_tool_calls: None,
             may_truncate: false,
             format: Format::read(&root.get("response_format"), &mut warnings)?,
+            may_go_on: true,
         };
         Ok(Self {
             task: Task { instructions: None, items, tools, effort, settings },

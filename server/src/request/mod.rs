@@ -61,6 +61,8 @@ pub struct Settings {
     pub may_truncate: bool,
     /// What the answer must look like.
     pub format: Format,
+    /// Whether the conversation may go on, so that its prompt is worth keeping.
+    pub may_go_on: bool,
 }
 
 impl Default for Settings {
@@ -78,6 +80,7 @@ impl Default for Settings {
             max_tool_calls: None,
             may_truncate: false,
             format: Format::Text,
+            may_go_on: false,
         }
     }
 }
@@ -198,6 +201,7 @@ impl Request {
             max_tool_calls: root.get("max_tool_calls").integer(1..=u64::MAX)?,
             may_truncate: root.get("truncation").choice(&[("disabled", false), ("auto", true)])?.unwrap_or(false),
             format,
+            may_go_on: true,
             ..Settings::default()
         };
         text.get("verbosity").choice(&[("low", ()), ("medium", ()), ("high", ())])?;

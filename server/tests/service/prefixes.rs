@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use ossicle_server::{Script, Settings};
 use serde_json::{Value, json};
 
 use crate::client::*;
@@ -88,6 +89,29 @@ fn what_all_sessions_have_is_kept_when_the_server_stops() {
         assert!(cached(&response) + BEGINNING >= *end, "{response}");
     }
     drop(client);
+    std::fs::remove_dir_all(path).expect("the folder");
+}
+
+#[test]
+fn of_judgements_the_policy_is_kept_and_no_prompt() {
+    let path = folder("judged");
+    let policy = "Say 0. ".repeat(20);
+    let script: Script = Box::new({
+        let policy = policy.clone();
+        move |task| {
+            let text = if task.instructions.as_ref() == Some(&policy) { "0" } else { "Well." };
+            Some(format!("<|channel|>final<|message|>{text}<|return|>"))
+        }
+    });
+    let settings = Settings { model_policy: Some(policy), ..Options::default().settings };
+    let place = Some(Place::Folder(path.clone()));
+    let client =
+        serve(Options { settings, sessions: 1, prefix_cache: place, script: Some(script), ..Options::default() });
+    let response = ask(&client, &"You help. ".repeat(20), &mut vec![], &"Why? ".repeat(40));
+    assert_eq!(response["output"][0]["content"][0]["text"], "Well.", "{response}");
+    drop(client);
+    let entries = std::fs::read_dir(&path).expect("the folder");
+    assert_eq!(entries.count(), 3, "the policy, the instructions, and the prompt after these");
     std::fs::remove_dir_all(path).expect("the folder");
 }
 
