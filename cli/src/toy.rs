@@ -5,7 +5,7 @@ use ossicle_host::Checkpoint;
 /// What is said once when it is used.
 pub const NOTICE: &str = "\
 No model was named: this is Ossicle's own toy model of a few megabytes, which knows little more than sums and small talk.
-For gpt-oss, download https://huggingface.co/ggml-org/gpt-oss-20b-GGUF (12 GB) and add --model FILE.
+For gpt-oss: `ossicle pull ggml-org/gpt-oss-20b-GGUF` (12 GB), and add --model ggml-org/gpt-oss-20b-GGUF.
 ";
 
 /// Aligned as weights in files are.

@@ -84,7 +84,7 @@ def main():
     parser.add_argument("model", help="a checkpoint in Hugging Face's layout")
     parser.add_argument("out", help="the folder to save the adapter in")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rank", type=int, default=8)
     parser.add_argument("--learning-rate", type=float, default=2e-3)
