@@ -1302,7 +1302,7 @@ int32_t ossicle_session_restore(ossicle_session *session,
 // `origin`: the other session.
 //
 // Memory: nothing is kept.
-// Errors: OSSICLE_ERROR_STATE if a batch is under way here, or if the model or the precision is another; OSSICLE_ERROR_CAPACITY if
+// Errors: OSSICLE_ERROR_STATE if a batch is under way here, or if the model, the precision or the adapters are others; OSSICLE_ERROR_CAPACITY if
 // the context is too small; OSSICLE_ERROR_BUSY if the two are one. The session is as before.
 // Threads: one at a time, with the other session too.
 // Since: 0.1.
@@ -1659,13 +1659,13 @@ int32_t ossicle_generation_restore(ossicle_generation *generation,
                                    ossicle_error *error);
 
 // Makes the conversation of another generation the whole conversation, with all that its session has taken in: to try several ways on from
-// there. The model and the precision are the same, the size any that it fits in. A turn that is under way here is over; of one there,
+// there. Model, precision and adapters are the same, the size any that it fits in. A turn that is under way here is over; of one there,
 // this conversation has what was said so far. Neither notices what becomes of the other.
 //
 // `origin`: the other generation.
 //
 // Memory: nothing is kept.
-// Errors: OSSICLE_ERROR_STATE if the model or the precision is another; OSSICLE_ERROR_CAPACITY if there is not enough room;
+// Errors: OSSICLE_ERROR_STATE if the model, the precision or the adapters are others; OSSICLE_ERROR_CAPACITY if there is not enough room;
 // OSSICLE_ERROR_BUSY if the two are one. The conversation is as before.
 // Threads: one at a time, with the other generation too.
 // Since: 0.1.

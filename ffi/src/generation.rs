@@ -259,13 +259,13 @@ pub unsafe extern "C" fn ossicle_generation_restore(
 }
 
 /// Makes the conversation of another generation the whole conversation, with all that its session has taken in: to try several ways on from
-/// there. The model and the precision are the same, the size any that it fits in. A turn that is under way here is over; of one there,
+/// there. Model, precision and adapters are the same, the size any that it fits in. A turn that is under way here is over; of one there,
 /// this conversation has what was said so far. Neither notices what becomes of the other.
 ///
 /// `origin`: the other generation.
 ///
 /// Memory: nothing is kept.
-/// Errors: OSSICLE_ERROR_STATE if the model or the precision is another; OSSICLE_ERROR_CAPACITY if there is not enough room;
+/// Errors: OSSICLE_ERROR_STATE if the model, the precision or the adapters are others; OSSICLE_ERROR_CAPACITY if there is not enough room;
 /// OSSICLE_ERROR_BUSY if the two are one. The conversation is as before.
 /// Threads: one at a time, with the other generation too.
 /// Since: 0.1.

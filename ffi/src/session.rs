@@ -331,7 +331,7 @@ pub unsafe extern "C" fn ossicle_session_restore(
 /// `origin`: the other session.
 ///
 /// Memory: nothing is kept.
-/// Errors: OSSICLE_ERROR_STATE if a batch is under way here, or if the model or the precision is another; OSSICLE_ERROR_CAPACITY if
+/// Errors: OSSICLE_ERROR_STATE if a batch is under way here, or if the model, the precision or the adapters are others; OSSICLE_ERROR_CAPACITY if
 /// the context is too small; OSSICLE_ERROR_BUSY if the two are one. The session is as before.
 /// Threads: one at a time, with the other session too.
 /// Since: 0.1.

@@ -84,7 +84,7 @@ impl Generation<'_, '_> {
     /// notices what becomes of the other.
     ///
     /// # Errors
-    /// [`Error::State`] if the model or the precision is another; [`Error::Capacity`] if there is not enough room. The
+    /// [`Error::State`] if the model, the precision or the adapters are others; [`Error::Capacity`] if there is not enough room. The
     /// conversation is then as before.
     pub fn fork_from(&mut self, origin: &Generation<'_, '_>) -> Result<()> {
         self.demand_room(origin.tokens().len(), origin.finished().len())?;
