@@ -19,7 +19,7 @@ SKILLS = {"arithmetic": arithmetic, "functions": functions, "python": python_too
           "character": character, "policy": policy}
 
 # How many rows of each, in a hundred. Rows without a developer mix arithmetic and small talk.
-SHARES = {"arithmetic": 26, "functions": 33, "python": 15, "json": 9, "character": 9, "policy": 8}
+SHARES = {"arithmetic": 22, "functions": 35, "python": 19, "json": 8, "character": 9, "policy": 7}
 
 DATES = ["2025-06-28", "2026-01-15", "2026-11-22", "2027-03-04"]
 
@@ -137,7 +137,7 @@ def copying(rng, vocabulary):
 
 
 # How many brief rows of each, in a hundred: what takes longest to learn.
-BRIEF_SHARES = {"arithmetic": 38, "functions": 34, "python": 18, "json": 10}
+BRIEF_SHARES = {"arithmetic": 30, "functions": 34, "python": 26, "json": 10}
 
 
 def brief(rng, vocabulary):
