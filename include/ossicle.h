@@ -1086,7 +1086,7 @@ int32_t ossicle_kernels_name(uint32_t index,
 //
 // How much memory a tokenizer takes.
 //
-// `config`: the vocabulary. `layout`: gets the size and alignment in bytes: about 12 MB for the vocabulary of gpt-oss,
+// `config`: the vocabulary. `layout`: gets the size and alignment in bytes: about 10 MB for the vocabulary of gpt-oss,
 // nearly nothing for an index.
 //
 // Memory: nothing is kept.

@@ -37,7 +37,7 @@ pub struct Arguments {
     #[arg(long, value_enum, default_value = "q8_0")]
     dense: DenseOption,
     /// Another number of layers, for experiments.
-    #[arg(long, hide = true, value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]
     layers: Option<u16>,
 }
 
