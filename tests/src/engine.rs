@@ -17,6 +17,7 @@ pub fn config(context_tokens: usize, batch_tokens: usize, precision: Precision) 
         logits_rows: batch_tokens,
         rewind_tokens: 64,
         precision,
+        cache: None,
         adapter_rank: 0,
     }
 }
