@@ -136,7 +136,7 @@ static void sessions(engine *good) {
     CHECK(ossicle_session_layout(good->model, &config, &layout, &error) == OSSICLE_ERROR_ARGUMENT);
     config = (ossicle_session_config){.struct_size = sizeof config, .kernels = text_of("none such")};
     CHECK(ossicle_session_layout(good->model, &config, &layout, &error) == OSSICLE_ERROR_SETTING);
-    config = (ossicle_session_config){.struct_size = sizeof config, .reserved = 1};
+    config = (ossicle_session_config){.struct_size = sizeof config, .cache_format = OSSICLE_CACHE_INT8 + 1};
     CHECK(ossicle_session_layout(good->model, &config, &layout, &error) == OSSICLE_ERROR_ARGUMENT);
     config = (ossicle_session_config){.struct_size = sizeof config, .cpu = UINT64_MAX};
     CHECK(ossicle_session_layout(good->model, &config, &layout, &error) == OSSICLE_ERROR_ARGUMENT);
