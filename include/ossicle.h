@@ -157,11 +157,26 @@
 // All special tokens are recognized in the text. Only for text that the program wrote itself.
 #define OSSICLE_SPECIALS_ALL 1
 
-// Activations in 16 bits where they meet quantized weights, keys and values in f16.
+// Activations in 16 bits where they meet quantized weights, keys and values in f16 unless said otherwise.
 #define OSSICLE_PRECISION_STANDARD 0
 
-// All activations, keys and values in f32. Takes twice the cache, and several times the time.
+// All activations in f32, keys and values too unless said otherwise. Takes twice the cache, and several times the time.
 #define OSSICLE_PRECISION_PRECISE 1
+
+// Keys and values as goes with the precision.
+#define OSSICLE_CACHE_DEFAULT 0
+
+// In single precision.
+#define OSSICLE_CACHE_F32 1
+
+// In half precision.
+#define OSSICLE_CACHE_F16 2
+
+// In the upper half of single precision: less exact than f16, and for models whose keys or values f16 cannot hold.
+#define OSSICLE_CACHE_BF16 3
+
+// In signed bytes, with a scale for each key and each value of a head: little more than half of f16, and less exact.
+#define OSSICLE_CACHE_INT8 4
 
 // AArch64: the processor has FEAT_DotProd.
 #define OSSICLE_CPU_DOTPROD 1
@@ -532,8 +547,8 @@ typedef struct {
     // The largest rank of the adapters that it can be given (ossicle_adapter_rank); 0 if it gets none. It takes 4 bytes for each,
     // for each token of a batch and each expert that works on it.
     uint32_t adapter_rank;
-    // 0.
-    uint32_t reserved;
+    // OSSICLE_CACHE_*: what keys and values are kept in.
+    uint32_t cache_format;
 } ossicle_session_config;
 
 // A piece of work that any number of threads may enter at once.
@@ -1198,7 +1213,7 @@ int32_t ossicle_tokenizer_save(const ossicle_tokenizer *tokenizer,
 // defaults a session of gpt-oss-20b takes some 274 MB, most of it cache, whose pages are touched as positions fill.
 //
 // Memory: nothing is kept.
-// Errors: OSSICLE_ERROR_SETTING; OSSICLE_ERROR_ARGUMENT if `reserved` is not 0.
+// Errors: OSSICLE_ERROR_SETTING; OSSICLE_ERROR_ARGUMENT if the precision or the format of the cache is none of those there are.
 // Threads: any.
 // Since: 0.1.
 int32_t ossicle_session_layout(const ossicle_model *model,
@@ -1282,7 +1297,7 @@ int32_t ossicle_session_save(const ossicle_session *session,
                              size_t buffer_size,
                              size_t *size);
 
-// The session holds what another held when it was saved: of the same model, precision and adapters, with any kernels and threads, and
+// The session holds what another held when it was saved: of the same model, precision, format of the cache and adapters, with any kernels and threads, and
 // of any size that fits in here. It goes on with the same bits.
 //
 // `bytes`: what ossicle_session_save wrote.
@@ -1296,13 +1311,13 @@ int32_t ossicle_session_restore(ossicle_session *session,
                                 ossicle_bytes bytes,
                                 ossicle_error *error);
 
-// The session holds what another holds, of the same model, precision and adapters and of any size that fits in here; it goes on with the
+// The session holds what another holds, of the same model, precision, format of the cache and adapters and of any size that fits in here; it goes on with the
 // same bits, and neither notices the other. A batch under way in the other is no part of it.
 //
 // `origin`: the other session.
 //
 // Memory: nothing is kept.
-// Errors: OSSICLE_ERROR_STATE if a batch is under way here, or if the model, the precision or the adapters are others; OSSICLE_ERROR_CAPACITY if
+// Errors: OSSICLE_ERROR_STATE if a batch is under way here, or if the model, the precision, the format of the cache or the adapters are others; OSSICLE_ERROR_CAPACITY if
 // the context is too small; OSSICLE_ERROR_BUSY if the two are one. The session is as before.
 // Threads: one at a time, with the other session too.
 // Since: 0.1.
@@ -1644,7 +1659,7 @@ int32_t ossicle_generation_save(const ossicle_generation *generation,
                                 size_t buffer_size,
                                 size_t *size);
 
-// Makes a conversation that was saved the whole conversation: with the same model, precision and adapters, with any kernels and threads,
+// Makes a conversation that was saved the whole conversation: with the same model, precision, format of the cache and adapters, with any kernels and threads,
 // and in any size that it fits in. A turn that is under way is over.
 //
 // `bytes`: what ossicle_generation_save wrote.
@@ -1659,13 +1674,13 @@ int32_t ossicle_generation_restore(ossicle_generation *generation,
                                    ossicle_error *error);
 
 // Makes the conversation of another generation the whole conversation, with all that its session has taken in: to try several ways on from
-// there. Model, precision and adapters are the same, the size any that it fits in. A turn that is under way here is over; of one there,
+// there. Model, precision, format of the cache and adapters are the same, the size any that it fits in. A turn that is under way here is over; of one there,
 // this conversation has what was said so far. Neither notices what becomes of the other.
 //
 // `origin`: the other generation.
 //
 // Memory: nothing is kept.
-// Errors: OSSICLE_ERROR_STATE if the model, the precision or the adapters are others; OSSICLE_ERROR_CAPACITY if there is not enough room;
+// Errors: OSSICLE_ERROR_STATE if the model, the precision, the format of the cache or the adapters are others; OSSICLE_ERROR_CAPACITY if there is not enough room;
 // OSSICLE_ERROR_BUSY if the two are one. The conversation is as before.
 // Threads: one at a time, with the other generation too.
 // Since: 0.1.

@@ -1,10 +1,11 @@
 //! A piece of work for each kernel, the same for every set.
 
-use half::f16;
+use half::{bf16, f16};
 use ossicle_core::file::TensorType;
 use ossicle_core::format::{Matrix, Values, mxfp4};
 use ossicle_core::kernels::{Cached, Inputs, Kernels, QUANTIZED_BLOCK, Visible};
 use ossicle_core::parallel::Tile;
+use ossicle_core::transformer::CacheFormat;
 use ossicle_tests::numbers::{Kind, Numbers};
 
 /// Bytes of a matrix that meets one token: more than caches hold, but for a small part.
@@ -111,8 +112,9 @@ pub fn cases(size: Size) -> Vec<Case> {
     }
     for positions in if size == Size::Full { &[128, 4096, 65_536][..] } else { &[8, 256] } {
         for tokens in [1, 8] {
-            cases.push(attend(&mut numbers, tokens, *positions, true));
-            cases.push(attend(&mut numbers, tokens, *positions, false));
+            for format in [CacheFormat::F16, CacheFormat::F32, CacheFormat::Bf16, CacheFormat::Int8] {
+                cases.push(attend(&mut numbers, tokens, *positions, format));
+            }
         }
     }
     cases.push(quantize(&mut numbers, size));
@@ -167,31 +169,42 @@ fn matmul(numbers: &mut Numbers, dtype: TensorType, quantized: bool, tokens: usi
 }
 
 /// The eight query heads of a key-value head, for tokens of which the last sees so many positions.
-fn attend(numbers: &mut Numbers, tokens: usize, positions: usize, half: bool) -> Case {
+fn attend(numbers: &mut Numbers, tokens: usize, positions: usize, format: CacheFormat) -> Case {
     let (heads, head_dim) = (8, 64);
     let capacity = positions.next_multiple_of(64);
     let row = heads * head_dim;
     let queries = numbers.floats(Kind::Normal, tokens * row);
     let sinks = numbers.floats(Kind::Normal, heads);
     let [keys, values] = [0, 1].map(|_| numbers.floats(Kind::Normal, capacity * head_dim));
-    let halves = |floats: &[f32]| -> Vec<u16> { floats.iter().map(|value| f16::from_f32(*value).to_bits()).collect() };
-    let (half_keys, half_values) = (halves(&keys), halves(&values));
+    let words = |floats: &[f32]| -> Vec<u16> {
+        let word = |value: f32| match format {
+            CacheFormat::Bf16 => bf16::from_f32(value).to_bits(),
+            _ => f16::from_f32(value).to_bits(),
+        };
+        floats.iter().copied().map(word).collect()
+    };
+    let bytes = |floats: &[f32]| -> Vec<i8> { floats.iter().map(|value| (16.0 * value) as i8).collect() };
+    let (key_words, value_words) = (words(&keys), words(&values));
+    let (key_bytes, value_bytes, scales) = (bytes(&keys), bytes(&values), vec![1.0 / 16.0; 2 * capacity]);
     let run = move |kernels: Kernels, output: &mut Output| {
-        let cached = if half {
-            Cached::F16 { keys: &half_keys, values: &half_values }
-        } else {
-            Cached::F32 { keys: &keys, values: &values }
+        let cached = match format {
+            CacheFormat::F32 => Cached::F32 { keys: &keys, values: &values },
+            CacheFormat::F16 => Cached::F16 { keys: &key_words, values: &value_words },
+            CacheFormat::Bf16 => Cached::Bf16 { keys: &key_words, values: &value_words },
+            CacheFormat::Int8 => Cached::Int8 { keys: &key_bytes, values: &value_bytes, scales: &scales },
         };
         let visible = Visible { end: positions + 1 - tokens, window: usize::MAX, capacity };
         let mut out = Tile::new(&mut output.floats, tokens, row);
         kernels.attend((&queries, row), cached, visible, &sinks, &mut out);
     };
+    let format = match format {
+        CacheFormat::F32 => "F32",
+        CacheFormat::F16 => "F16",
+        CacheFormat::Bf16 => "BF16",
+        CacheFormat::Int8 => "INT8",
+    };
     Case {
-        name: format!(
-            "attend {}, {tokens} token{}, {positions} positions",
-            if half { "F16" } else { "F32" },
-            if tokens == 1 { "" } else { "s" }
-        ),
+        name: format!("attend {format}, {tokens} token{}, {positions} positions", if tokens == 1 { "" } else { "s" }),
         work: Work::Floats(2 * tokens * row * positions),
         floats: tokens * row,
         integers: 0,

@@ -74,6 +74,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
                 .fold(arguments.depth, usize::saturating_add),
             batch_tokens,
             precision: arguments.compute.precision(),
+            cache: arguments.compute.cache_format(),
             adapter_rank: opened.adapter_rank(),
             ..default
         };
@@ -133,17 +134,18 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         let bytes = bytes_per_token(model);
         let peak_memory = peak_memory();
         let bandwidth = bandwidth.median();
-        let precision = arguments.compute.precision();
+        let format = config.cache_format();
         let batches = prompt.len().div_ceil(batch_tokens);
         let depth = arguments.depth + prompt.len() / 2;
-        let prompt_stages = prompt_profiler.stages(model, precision, [batches, prompt.len() / batches, depth]);
+        let prompt_stages = prompt_profiler.stages(model, format, [batches, prompt.len() / batches, depth]);
         let depth = arguments.depth + prompt.len() + steps.len() / 2;
-        let decode_stages = decode_profiler.stages(model, precision, [steps.len(), 1, depth]);
+        let decode_stages = decode_profiler.stages(model, format, [steps.len(), 1, depth]);
         let mut result = json!({
             "model": arguments.model,
             "kernels": kernels.name(),
             "threads": threads.workers() + 1,
             "load_seconds": load.as_secs_f64(),
+            "cache_format": format!("{format:?}").to_lowercase(),
             "session_bytes": layout.size,
             "peak_memory_bytes": peak_memory,
             "depth": arguments.depth,

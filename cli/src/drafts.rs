@@ -68,6 +68,7 @@ pub fn measure(options: &Options, compute: &ComputeOptions, most: [usize; 2], op
         logits_rows: options.draft_tokens + 1,
         rewind_tokens: STRETCH + options.draft_tokens,
         precision: compute.precision(),
+        cache: compute.cache_format(),
         adapter_rank: opened.adapter_rank(),
         ..default
     };

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use ossicle_core::file::TensorType;
 use ossicle_core::model::{Config, Model, Naming, Role};
-use ossicle_core::transformer::{Precision, Session, SessionConfig};
+use ossicle_core::transformer::{CacheFormat, Precision, Session, SessionConfig};
 use serde_json::{Map, Value, json};
 
 use crate::open::{Opened, with_model};
@@ -81,8 +81,8 @@ fn facts(arguments: &Arguments, opened: &Opened<'_>) -> Result<Value> {
     }
     let default = SessionConfig::within(config);
     let context_tokens = arguments.context.unwrap_or(default.context_tokens);
-    let session = |precision| -> Result<usize> {
-        let session = SessionConfig { context_tokens, precision, ..default };
+    let session = |precision, cache| -> Result<usize> {
+        let session = SessionConfig { context_tokens, precision, cache, ..default };
         Ok(Session::layout(model, &session)?.size)
     };
     let windowed = (0..config.layers).filter(|layer| config.is_windowed(*layer)).count();
@@ -112,8 +112,9 @@ fn facts(arguments: &Arguments, opened: &Opened<'_>) -> Result<Value> {
         "bytes_per_decoded_token": bytes_per_token(model),
         "session": {
             "context_tokens": context_tokens,
-            "bytes": session(Precision::Standard)?,
-            "bytes_precise": session(Precision::Precise)?,
+            "bytes": session(Precision::Standard, None)?,
+            "bytes_int8_cache": session(Precision::Standard, Some(CacheFormat::Int8))?,
+            "bytes_precise": session(Precision::Precise, None)?,
         },
     });
     if arguments.tensors {

@@ -45,6 +45,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             logits_rows: batch_tokens,
             rewind_tokens: 0,
             precision: arguments.compute.precision(),
+            cache: arguments.compute.cache_format(),
             adapter_rank: opened.adapter_rank(),
         };
         let mut memory = Memory::new(Session::layout(model, &config)?)?;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use ossicle_core::model::{Model, Projection};
 use ossicle_core::parallel::{Parallel, Stage};
-use ossicle_core::transformer::Precision;
+use ossicle_core::transformer::CacheFormat;
 use ossicle_host::Threads;
 use serde_json::{Value, json};
 
@@ -61,16 +61,11 @@ impl<'a> Profiler<'a> {
     }
 
     /// One entry for each stage, divided by `steps`: each of `tokens` tokens that saw `depth` positions on average.
-    pub fn stages(
-        &self,
-        model: &Model<'_, '_>,
-        precision: Precision,
-        [steps, tokens, depth]: [usize; 3],
-    ) -> Vec<Value> {
+    pub fn stages(&self, model: &Model<'_, '_>, format: CacheFormat, [steps, tokens, depth]: [usize; 3]) -> Vec<Value> {
         let state = self.state.lock().expect("no job panics here");
         let threads = (self.threads.workers() + 1) as f64;
         let entries = state.stages.iter().map(|(stage, times)| {
-            let cost = Cost::of(*stage, model, precision, tokens, depth);
+            let cost = Cost::of(*stage, model, format, tokens, depth);
             let seconds = |time: Duration| time.as_secs_f64() / steps.max(1) as f64;
             let (wall, busy, parallel) = (seconds(times.wall), seconds(times.busy), seconds(times.parallel));
             json!({
@@ -130,7 +125,7 @@ struct Cost {
 }
 
 impl Cost {
-    fn of(stage: Stage, model: &Model<'_, '_>, precision: Precision, tokens: usize, depth: usize) -> Self {
+    fn of(stage: Stage, model: &Model<'_, '_>, format: CacheFormat, tokens: usize, depth: usize) -> Self {
         let config = model.config();
         let mut cost = Self::default();
         for number in 0..config.layers {
@@ -147,8 +142,7 @@ impl Cost {
                 }
                 Stage::Attention => {
                     let seen = if config.is_windowed(number) { depth.min(config.window) } else { depth };
-                    let size = if precision == Precision::Precise { 4 } else { 2 };
-                    cost.bytes += (tokens * seen * 2 * config.kv_heads * config.head_dim * size) as u64;
+                    cost.bytes += (tokens * seen * 2 * config.kv_heads * format.row_size(config.head_dim)) as u64;
                     cost.operations += (tokens * seen * 4 * config.heads * config.head_dim) as u64;
                 }
                 _ => {}

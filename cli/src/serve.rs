@@ -139,6 +139,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             logits_rows: 1 + DRAFT_TOKENS.min(context_tokens.saturating_sub(1)),
             rewind_tokens: REWIND_TOKENS.min(context_tokens),
             precision: arguments.compute.precision(),
+            cache: arguments.compute.cache_format(),
             adapter_rank: opened.adapter_rank(),
             ..default
         };

@@ -224,6 +224,7 @@ pub fn with_talk<T>(
         logits_rows: 1 + options.draft_tokens.min(context_tokens.saturating_sub(1)),
         rewind_tokens: REWIND_TOKENS.min(context_tokens),
         precision: options.compute.precision(),
+        cache: options.compute.cache_format(),
         adapter_rank: opened.adapter_rank(),
         ..default
     };

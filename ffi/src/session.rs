@@ -3,7 +3,7 @@
 use core::ffi::c_void;
 
 use ossicle_core::kernels::{CpuFeatures, Kernels};
-use ossicle_core::transformer::{Logits, Precision, Progress, Session, SessionConfig};
+use ossicle_core::transformer::{CacheFormat, Logits, Precision, Progress, Session, SessionConfig};
 
 use crate::hooks::{Hooks, ossicle_host};
 use crate::input::{Versioned, argument, demand_output, gather, ossicle_bytes, ossicle_layout, ossicle_text, slice_of};
@@ -21,10 +21,21 @@ impl Opaque for ossicle_session {
     const KIND: u32 = u32::from_le_bytes(*b"oSes");
 }
 
-/// Activations in 16 bits where they meet quantized weights, keys and values in f16.
+/// Activations in 16 bits where they meet quantized weights, keys and values in f16 unless said otherwise.
 pub const OSSICLE_PRECISION_STANDARD: u32 = 0;
-/// All activations, keys and values in f32. Takes twice the cache, and several times the time.
+/// All activations in f32, keys and values too unless said otherwise. Takes twice the cache, and several times the time.
 pub const OSSICLE_PRECISION_PRECISE: u32 = 1;
+
+/// Keys and values as goes with the precision.
+pub const OSSICLE_CACHE_DEFAULT: u32 = 0;
+/// In single precision.
+pub const OSSICLE_CACHE_F32: u32 = 1;
+/// In half precision.
+pub const OSSICLE_CACHE_F16: u32 = 2;
+/// In the upper half of single precision: less exact than f16, and for models whose keys or values f16 cannot hold.
+pub const OSSICLE_CACHE_BF16: u32 = 3;
+/// In signed bytes, with a scale for each key and each value of a head: little more than half of f16, and less exact.
+pub const OSSICLE_CACHE_INT8: u32 = 4;
 
 /// AArch64: the processor has FEAT_DotProd.
 pub const OSSICLE_CPU_DOTPROD: u32 = 1;
@@ -62,8 +73,8 @@ pub struct ossicle_session_config {
     /// The largest rank of the adapters that it can be given (ossicle_adapter_rank); 0 if it gets none. It takes 4 bytes for each,
     /// for each token of a batch and each expert that works on it.
     pub adapter_rank: u32,
-    /// 0.
-    pub reserved: u32,
+    /// OSSICLE_CACHE_*: what keys and values are kept in.
+    pub cache_format: u32,
 }
 
 // SAFETY: pointers that may be null, and numbers.
@@ -77,9 +88,6 @@ pub(crate) unsafe fn config_of(
 ) -> Result<(SessionConfig, Kernels)> {
     // SAFETY: as the caller promises.
     let config = unsafe { ossicle_session_config::read(config) }?;
-    if config.reserved != 0 {
-        return argument("0 in what is reserved");
-    }
     let most = model.config().context_tokens;
     let default = SessionConfig::default();
     let or = |value: u32, default: usize| if value == 0 { default.min(most) } else { value as usize };
@@ -88,12 +96,21 @@ pub(crate) unsafe fn config_of(
         OSSICLE_PRECISION_PRECISE => Precision::Precise,
         _ => return argument("OSSICLE_PRECISION_STANDARD or OSSICLE_PRECISION_PRECISE"),
     };
+    let cache = match config.cache_format {
+        OSSICLE_CACHE_DEFAULT => None,
+        OSSICLE_CACHE_F32 => Some(CacheFormat::F32),
+        OSSICLE_CACHE_F16 => Some(CacheFormat::F16),
+        OSSICLE_CACHE_BF16 => Some(CacheFormat::Bf16),
+        OSSICLE_CACHE_INT8 => Some(CacheFormat::Int8),
+        _ => return argument("OSSICLE_CACHE_*"),
+    };
     let sizes = SessionConfig {
         context_tokens: or(config.context_tokens, default.context_tokens),
         batch_tokens: or(config.batch_tokens, default.batch_tokens),
         logits_rows: or(config.logits_rows, default.logits_rows),
         rewind_tokens: or(config.rewind_tokens, default.rewind_tokens),
         precision,
+        cache,
         adapter_rank: config.adapter_rank as usize,
     };
     let mut features = CpuFeatures::NONE;
@@ -126,7 +143,7 @@ pub(crate) unsafe fn config_of(
 /// defaults a session of gpt-oss-20b takes some 274 MB, most of it cache, whose pages are touched as positions fill.
 ///
 /// Memory: nothing is kept.
-/// Errors: OSSICLE_ERROR_SETTING; OSSICLE_ERROR_ARGUMENT if `reserved` is not 0.
+/// Errors: OSSICLE_ERROR_SETTING; OSSICLE_ERROR_ARGUMENT if the precision or the format of the cache is none of those there are.
 /// Threads: any.
 /// Since: 0.1.
 #[unsafe(no_mangle)]
@@ -301,7 +318,7 @@ pub unsafe extern "C" fn ossicle_session_save(
     })
 }
 
-/// The session holds what another held when it was saved: of the same model, precision and adapters, with any kernels and threads, and
+/// The session holds what another held when it was saved: of the same model, precision, format of the cache and adapters, with any kernels and threads, and
 /// of any size that fits in here. It goes on with the same bits.
 ///
 /// `bytes`: what ossicle_session_save wrote.
@@ -325,13 +342,13 @@ pub unsafe extern "C" fn ossicle_session_restore(
     })
 }
 
-/// The session holds what another holds, of the same model, precision and adapters and of any size that fits in here; it goes on with the
+/// The session holds what another holds, of the same model, precision, format of the cache and adapters and of any size that fits in here; it goes on with the
 /// same bits, and neither notices the other. A batch under way in the other is no part of it.
 ///
 /// `origin`: the other session.
 ///
 /// Memory: nothing is kept.
-/// Errors: OSSICLE_ERROR_STATE if a batch is under way here, or if the model, the precision or the adapters are others; OSSICLE_ERROR_CAPACITY if
+/// Errors: OSSICLE_ERROR_STATE if a batch is under way here, or if the model, the precision, the format of the cache or the adapters are others; OSSICLE_ERROR_CAPACITY if
 /// the context is too small; OSSICLE_ERROR_BUSY if the two are one. The session is as before.
 /// Threads: one at a time, with the other session too.
 /// Since: 0.1.

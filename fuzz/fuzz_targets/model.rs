@@ -9,7 +9,7 @@ use ossicle_core::kernels::Kernels;
 use ossicle_core::model::{Files, Model};
 use ossicle_core::parallel::Alone;
 use ossicle_core::region::Layout;
-use ossicle_core::transformer::{Logits, Precision, Session, SessionConfig};
+use ossicle_core::transformer::{CacheFormat, Logits, Precision, Session, SessionConfig};
 
 /// No layout beyond this is given memory, so that one that is large by right is not mistaken for a leak.
 const SIZE_MAX: usize = 64 << 20;
@@ -41,13 +41,16 @@ fuzz_target!(|bytes: &[u8]| {
     let mut memory = lines(layout);
     let Ok(model) = Model::new(region(&mut memory), &files) else { return };
     let _ = model.check_values();
-    for precision in [Precision::Standard, Precision::Precise] {
+    for (precision, cache) in
+        [(Precision::Standard, None), (Precision::Precise, None), (Precision::Standard, Some(CacheFormat::Int8))]
+    {
         let config = SessionConfig {
             context_tokens: model.config().context_tokens.min(8),
             batch_tokens: model.config().context_tokens.min(3),
             logits_rows: 1,
             rewind_tokens: 0,
             precision,
+            cache,
             adapter_rank: 0,
         };
         let layout = Session::layout(&model, &config).expect("settings within the model's context");

@@ -136,8 +136,16 @@ static void sessions(engine *good) {
     CHECK(ossicle_session_layout(good->model, &config, &layout, &error) == OSSICLE_ERROR_ARGUMENT);
     config = (ossicle_session_config){.struct_size = sizeof config, .kernels = text_of("none such")};
     CHECK(ossicle_session_layout(good->model, &config, &layout, &error) == OSSICLE_ERROR_SETTING);
-    config = (ossicle_session_config){.struct_size = sizeof config, .reserved = 1};
+    config = (ossicle_session_config){.struct_size = sizeof config, .cache_format = OSSICLE_CACHE_INT8 + 1};
     CHECK(ossicle_session_layout(good->model, &config, &layout, &error) == OSSICLE_ERROR_ARGUMENT);
+    size_t sizes[OSSICLE_CACHE_INT8 + 1];
+    for (uint32_t format = OSSICLE_CACHE_DEFAULT; format <= OSSICLE_CACHE_INT8; format++) {
+        config = (ossicle_session_config){.struct_size = sizeof config, .cache_format = format};
+        CHECK(ossicle_session_layout(good->model, &config, &layout, &error) == OSSICLE_OK);
+        sizes[format] = layout.size;
+    }
+    CHECK(sizes[OSSICLE_CACHE_INT8] < sizes[OSSICLE_CACHE_F16] && sizes[OSSICLE_CACHE_F16] < sizes[OSSICLE_CACHE_F32]);
+    CHECK(sizes[OSSICLE_CACHE_BF16] == sizes[OSSICLE_CACHE_F16] && sizes[OSSICLE_CACHE_DEFAULT] == sizes[OSSICLE_CACHE_F16]);
     config = (ossicle_session_config){.struct_size = sizeof config, .cpu = UINT64_MAX};
     CHECK(ossicle_session_layout(good->model, &config, &layout, &error) == OSSICLE_ERROR_ARGUMENT);
     config = (ossicle_session_config){.struct_size = sizeof config, .context_tokens = UINT32_MAX};

@@ -19,6 +19,8 @@ pub struct Divergence {
     pub kl_max: f64,
     /// Largest difference between two logits.
     pub max_logit_difference: f64,
+    /// Median difference between two logits.
+    pub median_logit_difference: f64,
     /// Share of positions where both have the same largest logit.
     pub top1_agreement: f64,
 }
@@ -38,7 +40,7 @@ impl Divergence {
             "whole rows of {vocabulary} logits"
         );
         let mut divergences = Vec::new();
-        let mut max_logit_difference = 0f64;
+        let mut differences = Vec::new();
         let mut agreements = 0;
         for (reference, other) in reference.chunks(vocabulary).zip(other.chunks(vocabulary)) {
             let reference: Vec<f64> = reference.iter().map(|&logit| logit.into()).collect();
@@ -46,12 +48,12 @@ impl Divergence {
             divergences.push(kl(&reference, &other));
             for (reference, other) in reference.iter().zip(&other) {
                 let difference = (reference - other).abs();
-                max_logit_difference =
-                    max_logit_difference.max(if difference.is_nan() { f64::INFINITY } else { difference });
+                differences.push(if difference.is_nan() { f64::INFINITY } else { difference });
             }
             agreements += usize::from(top1(&reference) == top1(&other));
         }
         divergences.sort_by(f64::total_cmp);
+        differences.sort_by(f64::total_cmp);
         let positions = divergences.len();
         Divergence {
             positions,
@@ -59,7 +61,8 @@ impl Divergence {
             kl_median: percentile(&divergences, 0.50),
             kl_p95: percentile(&divergences, 0.95),
             kl_max: divergences[positions - 1],
-            max_logit_difference,
+            max_logit_difference: percentile(&differences, 1.0),
+            median_logit_difference: percentile(&differences, 0.50),
             top1_agreement: agreements as f64 / positions as f64,
         }
     }
@@ -69,13 +72,14 @@ impl fmt::Display for Divergence {
     fn fmt(&self, line: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             line,
-            "{} positions: KL mean {:.2e} median {:.2e} p95 {:.2e} max {:.2e}; logits within {:.2e}; same top token {:.2} %",
+            "{} positions: KL mean {:.2e} median {:.2e} p95 {:.2e} max {:.2e}; logits within {:.2e}, median {:.2e}; same top token {:.2} %",
             self.positions,
             self.kl_mean,
             self.kl_median,
             self.kl_p95,
             self.kl_max,
             self.max_logit_difference,
+            self.median_logit_difference,
             100.0 * self.top1_agreement
         )
     }

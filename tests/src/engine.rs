@@ -6,17 +6,50 @@ use ossicle_core::error::Result;
 use ossicle_core::kernels::Kernels;
 use ossicle_core::model::{Files, Model};
 use ossicle_core::parallel::Parallel;
-use ossicle_core::transformer::{Logits, Precision, Session, SessionConfig};
+use ossicle_core::transformer::{CacheFormat, Logits, Precision, Session, SessionConfig};
 use ossicle_host::{Checkpoint, Memory};
 
+/// How exact a session is.
+#[derive(Clone, Copy, Debug)]
+pub struct Exactness {
+    /// Of the arithmetic.
+    pub precision: Precision,
+    /// Of keys and values; `None` as goes with the precision.
+    pub cache: Option<CacheFormat>,
+}
+
+impl Exactness {
+    /// Both precisions, and each format of the cache.
+    pub const ALL: [Self; 4] = [
+        Self { precision: Precision::Standard, cache: None },
+        Self { precision: Precision::Precise, cache: None },
+        Self { precision: Precision::Standard, cache: Some(CacheFormat::Bf16) },
+        Self { precision: Precision::Standard, cache: Some(CacheFormat::Int8) },
+    ];
+}
+
+impl From<Precision> for Exactness {
+    fn from(precision: Precision) -> Self {
+        Self { precision, cache: None }
+    }
+}
+
+impl From<CacheFormat> for Exactness {
+    fn from(cache: CacheFormat) -> Self {
+        Self { precision: Precision::Standard, cache: Some(cache) }
+    }
+}
+
 /// A session's size in tests: short batches, logits of each token.
-pub fn config(context_tokens: usize, batch_tokens: usize, precision: Precision) -> SessionConfig {
+pub fn config(context_tokens: usize, batch_tokens: usize, exactness: impl Into<Exactness>) -> SessionConfig {
+    let Exactness { precision, cache } = exactness.into();
     SessionConfig {
         context_tokens,
         batch_tokens,
         logits_rows: batch_tokens,
         rewind_tokens: 64,
         precision,
+        cache,
         adapter_rank: 0,
     }
 }

@@ -74,6 +74,7 @@ pub const SESSION: SessionConfig = SessionConfig {
     logits_rows: 9,
     rewind_tokens: 300,
     precision: Precision::Standard,
+    cache: None,
     adapter_rank: 0,
 };
 

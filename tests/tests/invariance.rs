@@ -10,12 +10,10 @@ use ossicle_core::model::Model;
 use ossicle_core::parallel::{Alone, Parallel};
 use ossicle_core::transformer::{Logits, Precision, Progress, Session, SessionConfig};
 use ossicle_host::{Checkpoint, Memory, Threads, kernels};
-use ossicle_tests::engine::{all_logits, config, fastest, with_model, with_session};
+use ossicle_tests::engine::{Exactness, all_logits, config, fastest, with_model, with_session};
 use ossicle_tests::fixtures::Fixture;
 use ossicle_tests::numbers::Numbers;
 use sha2::{Digest, Sha256};
-
-const PRECISIONS: [Precision; 2] = [Precision::Standard, Precision::Precise];
 
 fn bits(logits: &[f32]) -> Vec<u32> {
     logits.iter().map(|logit| logit.to_bits()).collect()
@@ -31,8 +29,8 @@ fn assert_same(what: &str, found: &[f32], expected: &[f32]) {
 }
 
 /// All logits, with the tokens in one batch, on one thread.
-fn whole(model: &Model<'_, '_>, tokens: &[u32], precision: Precision) -> Vec<f32> {
-    let config = config(tokens.len(), tokens.len(), precision);
+fn whole(model: &Model<'_, '_>, tokens: &[u32], exactness: Exactness) -> Vec<f32> {
+    let config = config(tokens.len(), tokens.len(), exactness);
     with_session(model, fastest(), &config, |session| all_logits(session, tokens, &Alone))
 }
 
@@ -43,12 +41,12 @@ fn batch(session: &mut Session<'_, '_>, tokens: &[u32]) -> Vec<f32> {
     session.logits().to_vec()
 }
 
-/// Each fixture's model as GGUF, a sequence longer than its window, and each precision.
-fn each(mut test: impl FnMut(&Model<'_, '_>, &[u32], Precision)) {
+/// Each fixture's model as GGUF, a sequence longer than its window, and each exactness.
+fn each(mut test: impl FnMut(&Model<'_, '_>, &[u32], Exactness)) {
     for fixture in Fixture::all() {
         with_model(&fixture.gguf, |model| {
-            for precision in PRECISIONS {
-                test(model, &fixture.sequence("s300").tokens[..model.config().window + 70], precision);
+            for exactness in Exactness::ALL {
+                test(model, &fixture.sequence("s300").tokens[..model.config().window + 70], exactness);
             }
         });
     }
@@ -58,17 +56,17 @@ fn each(mut test: impl FnMut(&Model<'_, '_>, &[u32], Precision)) {
 
 #[test]
 fn cuts_do_not_matter() {
-    each(|model, tokens, precision| {
-        let expected = whole(model, tokens, precision);
+    each(|model, tokens, exactness| {
+        let expected = whole(model, tokens, exactness);
         for size in (1..=9).chain([17, 64]) {
             // As small as can be: a ring that holds the window and a batch.
-            let config = SessionConfig { rewind_tokens: 0, ..config(tokens.len(), size, precision) };
+            let config = SessionConfig { rewind_tokens: 0, ..config(tokens.len(), size, exactness) };
             let found = with_session(model, fastest(), &config, |session| all_logits(session, tokens, &Alone));
             assert_same(&format!("in batches of {size}"), &found, &expected);
         }
         let mut numbers = Numbers::seeded(1);
         for _ in 0..2 {
-            let config = SessionConfig { rewind_tokens: 0, ..config(tokens.len(), 40, precision) };
+            let config = SessionConfig { rewind_tokens: 0, ..config(tokens.len(), 40, exactness) };
             let (mut found, mut cuts, mut rest) = (Vec::new(), Vec::new(), tokens);
             with_session(model, fastest(), &config, |session| {
                 while !rest.is_empty() {
@@ -85,12 +83,12 @@ fn cuts_do_not_matter() {
 
 #[test]
 fn the_size_of_the_session_does_not_matter() {
-    each(|model, tokens, precision| {
-        let expected = whole(model, tokens, precision);
+    each(|model, tokens, exactness| {
+        let expected = whole(model, tokens, exactness);
         for (context_tokens, batch_tokens, rewind_tokens) in
             [(tokens.len(), 10, 0), (tokens.len() + 1, 10, 1), (1000, 17, 300), (100_000, 128, 5000)]
         {
-            let config = SessionConfig { rewind_tokens, ..config(context_tokens, batch_tokens, precision) };
+            let config = SessionConfig { rewind_tokens, ..config(context_tokens, batch_tokens, exactness) };
             let found = with_session(model, fastest(), &config, |session| all_logits(session, tokens, &Alone));
             assert_same(&format!("{config:?}"), &found, &expected);
         }
@@ -99,10 +97,10 @@ fn the_size_of_the_session_does_not_matter() {
 
 #[test]
 fn the_logits_asked_for_do_not_matter() {
-    each(|model, tokens, precision| {
-        let expected = whole(model, tokens, precision);
+    each(|model, tokens, exactness| {
+        let expected = whole(model, tokens, exactness);
         let vocabulary = model.config().vocabulary;
-        with_session(model, fastest(), &config(tokens.len(), 30, precision), |session| {
+        with_session(model, fastest(), &config(tokens.len(), 30, exactness), |session| {
             for (number, tokens) in tokens.chunks(30).enumerate() {
                 let wanted = [Logits::None, Logits::Last, Logits::All][number % 3];
                 session.start(tokens, wanted).expect("room for the batch");
@@ -113,7 +111,7 @@ fn the_logits_asked_for_do_not_matter() {
                 assert_same(&format!("{wanted:?}"), session.logits(), &expected[end - rows * vocabulary..end]);
             }
         });
-        let config = SessionConfig { logits_rows: 1, ..config(tokens.len(), 30, precision) };
+        let config = SessionConfig { logits_rows: 1, ..config(tokens.len(), 30, exactness) };
         with_session(model, fastest(), &config, |session| {
             session.run_all(tokens, &Alone).expect("room for the tokens");
             assert_same("run_all", session.logits(), &expected[expected.len() - vocabulary..]);
@@ -124,13 +122,13 @@ fn the_logits_asked_for_do_not_matter() {
 #[test]
 fn the_logits_of_few_tokens_are_those_among_all() {
     for kernels in kernels::available() {
-        each(|model, tokens, precision| {
+        each(|model, tokens, exactness| {
             let tokens = &tokens[..40];
-            let expected = whole(model, tokens, precision);
+            let expected = whole(model, tokens, exactness);
             let vocabulary = model.config().vocabulary;
             let threads = Threads::new(2);
             let mut numbers = Numbers::seeded(4);
-            with_session(model, kernels, &config(tokens.len(), 8, precision), |session| {
+            with_session(model, kernels, &config(tokens.len(), 8, exactness), |session| {
                 for batch in tokens.chunks(8) {
                     let sparse = [2, 10, vocabulary][numbers.below(3)];
                     let few: Vec<u32> = (0..vocabulary as u32).filter(|_| numbers.below(sparse) == 0).collect();
@@ -212,12 +210,12 @@ fn threads_do_not_matter() {
         ("no calls, a thousand promised", &Absent(1000)),
         ("no calls, as many promised as can be", &Absent(usize::MAX)),
     ];
-    each(|model, tokens, precision| {
+    each(|model, tokens, exactness| {
         let tokens = &tokens[..24];
-        let expected = whole(model, tokens, precision);
+        let expected = whole(model, tokens, exactness);
         for (name, pool) in pools {
             for size in [24, 5, 1] {
-                let found = with_session(model, fastest(), &config(24, size, precision), |session| {
+                let found = with_session(model, fastest(), &config(24, size, exactness), |session| {
                     all_logits(session, tokens, pool)
                 });
                 assert_same(&format!("{name}, batches of {size}"), &found, &expected);
@@ -228,8 +226,8 @@ fn threads_do_not_matter() {
 
 #[test]
 fn kernel_sets_do_not_matter() {
-    each(|model, tokens, precision| {
-        let config = |size| config(tokens.len(), size, precision);
+    each(|model, tokens, exactness| {
+        let config = |size| config(tokens.len(), size, exactness);
         let logits =
             |kernels, size| with_session(model, kernels, &config(size), |session| all_logits(session, tokens, &Alone));
         let expected = logits(Kernels::portable(), tokens.len());
@@ -247,12 +245,16 @@ fn the_architecture_does_not_matter() {
     let expected = [
         "6dca40942579d63d994cfb537f353298daa14f740723e6b2486be9f09154bce5",
         "10c68b9a506f031907a2f939bb9590113aca1d4e52d8768a7f9393e293c02cc2",
+        "e0c3e6ff8c7ad5f81ceb386dc00eb8b09aa41c00093eec3b815ab4e5e8743159",
+        "aab69256872924ad858f7c5c41ea4ff0697a2eba003976dda547851be598564d",
         "f191995101f808b22b850bad82df93b5ce3cbff7176debecfcc66535787048e3",
         "6a9707b8b79d24395404d8709c232262f868f00fecab32a813d0911ff7248b7a",
+        "6aaf39ebd01dab1f0f882766565e46c816848553a7ad2fc4c603d2f60a0949cf",
+        "cb2df2c5372a37f4595b92c7b669a7a84254298ee16ba19b78c43b30cc61d31a",
     ];
     let mut found = Vec::new();
-    each(|model, tokens, precision| {
-        let bytes: Vec<u8> = whole(model, tokens, precision).iter().flat_map(|logit| logit.to_le_bytes()).collect();
+    each(|model, tokens, exactness| {
+        let bytes: Vec<u8> = whole(model, tokens, exactness).iter().flat_map(|logit| logit.to_le_bytes()).collect();
         found.push(Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>());
     });
     assert_eq!(found, expected);
@@ -260,11 +262,11 @@ fn the_architecture_does_not_matter() {
 
 #[test]
 fn sessions_do_not_notice_each_other() {
-    each(|model, tokens, precision| {
+    each(|model, tokens, exactness| {
         let reversed: Vec<u32> = tokens.iter().rev().copied().collect();
-        let expected = [whole(model, tokens, precision), whole(model, &reversed, precision)];
+        let expected = [whole(model, tokens, exactness), whole(model, &reversed, exactness)];
         let mut found = [Vec::new(), Vec::new()];
-        let config = config(tokens.len(), 20, precision);
+        let config = config(tokens.len(), 20, exactness);
         with_session(model, fastest(), &config, |one| {
             with_session(model, fastest(), &config, |other| {
                 for (tokens, reversed) in tokens.chunks(20).zip(reversed.chunks(20)) {
@@ -289,10 +291,10 @@ fn sessions_do_not_notice_each_other() {
 
 #[test]
 fn going_back_and_on_again_does_not_matter() {
-    each(|model, tokens, precision| {
-        let expected = whole(model, tokens, precision);
+    each(|model, tokens, exactness| {
+        let expected = whole(model, tokens, exactness);
         let vocabulary = model.config().vocabulary;
-        let config = SessionConfig { rewind_tokens: 9, ..config(tokens.len(), 7, precision) };
+        let config = SessionConfig { rewind_tokens: 9, ..config(tokens.len(), 7, exactness) };
         with_session(model, fastest(), &config, |session| {
             all_logits(session, tokens, &Alone);
             assert_eq!(session.rewind(tokens.len() + 1), Err(Error::State("a position that the session has reached")));
@@ -319,10 +321,10 @@ fn going_back_and_on_again_does_not_matter() {
 
 #[test]
 fn what_was_tried_before_does_not_matter() {
-    each(|model, tokens, precision| {
+    each(|model, tokens, exactness| {
         let mut numbers = Numbers::seeded(7);
         let vocabulary = model.config().vocabulary;
-        let config = SessionConfig { rewind_tokens: 30, ..config(tokens.len() + 100, 25, precision) };
+        let config = SessionConfig { rewind_tokens: 30, ..config(tokens.len() + 100, 25, exactness) };
         with_session(model, fastest(), &config, |session| {
             let mut held = tokens.to_vec();
             all_logits(session, tokens, &Alone);
@@ -355,7 +357,7 @@ fn what_was_tried_before_does_not_matter() {
                     let found = batch(session, &next);
                     held.extend_from_slice(&next);
                     if trial % 8 == 0 {
-                        let expected = whole(model, &held, precision);
+                        let expected = whole(model, &held, exactness);
                         assert_same("after trials", &found, &expected[(held.len() - next.len()) * vocabulary..]);
                     }
                 }
@@ -367,11 +369,11 @@ fn what_was_tried_before_does_not_matter() {
 
 #[test]
 fn a_batch_given_up_at_any_step_leaves_no_trace() {
-    each(|model, tokens, precision| {
-        let expected = whole(model, tokens, precision);
+    each(|model, tokens, exactness| {
+        let expected = whole(model, tokens, exactness);
         let vocabulary = model.config().vocabulary;
         let other: Vec<u32> = tokens.iter().map(|token| (token + 1) % vocabulary as u32).collect();
-        let config = SessionConfig { rewind_tokens: 0, ..config(tokens.len(), 20, precision) };
+        let config = SessionConfig { rewind_tokens: 0, ..config(tokens.len(), 20, exactness) };
         with_session(model, fastest(), &config, |session| {
             let mut found = Vec::new();
             for (number, next) in tokens.chunks(20).enumerate() {
@@ -393,10 +395,10 @@ fn a_batch_given_up_at_any_step_leaves_no_trace() {
 
 #[test]
 fn refused_calls_leave_the_session_as_it_was() {
-    each(|model, tokens, precision| {
+    each(|model, tokens, exactness| {
         let vocabulary = model.config().vocabulary;
-        let expected = whole(model, &tokens[..20], precision);
-        let config = SessionConfig { logits_rows: 4, ..config(22, 10, precision) };
+        let expected = whole(model, &tokens[..20], exactness);
+        let config = SessionConfig { logits_rows: 4, ..config(22, 10, exactness) };
         with_session(model, fastest(), &config, |session| {
             session.start(&tokens[..10], Logits::Last).expect("room for the batch");
             let busy = Error::State("no batch under way: step it to its end, or cancel it");
@@ -432,8 +434,8 @@ fn refused_calls_leave_the_session_as_it_was() {
 fn the_layout_of_the_files_does_not_matter() {
     for fixture in Fixture::all() {
         let tokens = &fixture.sequence("s64").tokens;
-        for precision in PRECISIONS {
-            let logits = |path: &Path| with_model(path, |model| whole(model, tokens, precision));
+        for exactness in Exactness::ALL {
+            let logits = |path: &Path| with_model(path, |model| whole(model, tokens, exactness));
             let expected = logits(&fixture.gguf);
             assert_same("Hugging Face's layout", &logits(&fixture.hf), &expected);
             assert_same("OpenAI's layout", &logits(&fixture.original), &expected);
@@ -458,8 +460,8 @@ fn a_region_is_large_enough_or_refused() {
     assert_eq!(Model::new(&mut memory.region()[1..], &files).err(), misaligned);
     let model = Model::new(memory.region(), &files).expect("a model in exactly as much as it asked for");
 
-    for precision in PRECISIONS {
-        let config = config(100, 10, precision);
+    for exactness in Exactness::ALL {
+        let config = config(100, 10, exactness);
         let layout = Session::layout(&model, &config).expect("a layout");
         let mut memory = Memory::new(layout).expect("memory");
         let new = |region: &mut [MaybeUninit<u8>]| Session::new(region, &model, fastest(), &config).err();
@@ -473,13 +475,13 @@ fn a_region_is_large_enough_or_refused() {
 
 #[test]
 fn what_is_in_the_memory_before_does_not_matter() {
-    each(|model, tokens, precision| {
-        let config = config(tokens.len(), 30, precision);
+    each(|model, tokens, exactness| {
+        let config = config(tokens.len(), 30, exactness);
         let mut memory = Memory::new(Session::layout(model, &config).expect("a layout")).expect("memory");
         memory.region().fill(MaybeUninit::new(0xff));
         let mut session = Session::new(memory.region(), model, fastest(), &config).expect("a session");
         let found = all_logits(&mut session, tokens, &Alone);
-        assert_same("in memory full of ones", &found, &whole(model, tokens, precision));
+        assert_same("in memory full of ones", &found, &whole(model, tokens, exactness));
     });
 }
 

@@ -13,7 +13,7 @@ use ossicle_core::harmony::history::History;
 use ossicle_core::model::{Adapter, Model};
 use ossicle_core::parallel::Alone;
 use ossicle_core::tokenizer::Tokenizer;
-use ossicle_core::transformer::{Precision, Progress, Session, SessionConfig};
+use ossicle_core::transformer::{CacheFormat, Precision, Progress, Session, SessionConfig};
 use ossicle_host::prefix_cache::{Due, PrefixCache};
 use ossicle_host::{AdapterFiles, Checkpoint, Memory, vocabulary};
 use ossicle_tests::engine::fastest;
@@ -125,7 +125,7 @@ fn what_is_kept_spares_other_sessions_its_tokens_and_changes_nothing_else() {
 }
 
 #[test]
-fn other_models_precisions_and_weights_find_nothing() {
+fn other_models_precisions_formats_and_weights_find_nothing() {
     let folder = Folder::new("others");
     with_generation(|generation| {
         keep(&mut in_folder(&folder.0, LARGE, 0), generation, 1);
@@ -133,7 +133,8 @@ fn other_models_precisions_and_weights_find_nothing() {
         assert_ne!(found(&mut in_folder(&folder.0, LARGE, 0), 1), 0);
     });
     let precise = SessionConfig { precision: Precision::Precise, ..SESSION };
-    for (name, session) in [("tiny-a", &precise), ("tiny-b", &SESSION)] {
+    let bytes = SessionConfig { cache: Some(CacheFormat::Int8), ..SESSION };
+    for (name, session) in [("tiny-a", &precise), ("tiny-a", &bytes), ("tiny-b", &SESSION)] {
         let path = Fixture::load(name).gguf;
         turns::with_generation_of(&path, (fastest(), session), History::Documented, |generation| {
             ask(generation, 1, "And now?");

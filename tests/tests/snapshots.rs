@@ -8,9 +8,9 @@ use ossicle_core::harmony::history::History;
 use ossicle_core::kernels::Kernels;
 use ossicle_core::parallel::Alone;
 use ossicle_core::sampling::SamplerConfig;
-use ossicle_core::transformer::{Precision, Session, SessionConfig};
+use ossicle_core::transformer::{CacheFormat, Precision, Session, SessionConfig};
 use ossicle_host::Threads;
-use ossicle_tests::engine::{all_logits, config, fastest, with_model, with_session};
+use ossicle_tests::engine::{Exactness, all_logits, config, fastest, with_model, with_session};
 use ossicle_tests::fixtures::{Fixture, data};
 use ossicle_tests::numbers::Numbers;
 use ossicle_tests::turns::{self, SESSION, Told, begin, turn, user};
@@ -32,11 +32,11 @@ fn refused(result: Result<(), Error>) -> FileError {
 fn another_session_goes_on_as_the_first_would_have() {
     for fixture in Fixture::all() {
         let tokens = &fixture.sequence("s300").tokens;
-        for precision in [Precision::Standard, Precision::Precise] {
+        for exactness in Exactness::ALL {
             for position in [0, 1, 7, 16, 130, 260] {
                 let next = &tokens[position..position + 30];
                 let (bytes, expected) = with_model(&fixture.gguf, |model| {
-                    let config = config(300, 40, precision);
+                    let config = config(300, 40, exactness);
                     with_session(model, fastest(), &config, |session| {
                         all_logits(session, &tokens[..position], &Alone);
                         (saved(session), all_logits(session, next, &Alone))
@@ -44,14 +44,14 @@ fn another_session_goes_on_as_the_first_would_have() {
                 });
                 // Read from another layout, in another size of session, with other kernels and threads.
                 with_model(&fixture.original, |model| {
-                    let config = SessionConfig { rewind_tokens: 0, ..config(310, 7, precision) };
+                    let config = SessionConfig { rewind_tokens: 0, ..config(310, 7, exactness) };
                     with_session(model, Kernels::portable(), &config, |session| {
                         all_logits(session, &tokens[100..150], &Alone);
                         session.restore(&bytes).expect("a snapshot of this model");
                         assert_eq!((session.position(), session.logits()), (position, &[][..]));
                         assert!(saved(session).len() <= bytes.len(), "a smaller ring holds no more");
                         let found = all_logits(session, next, &Threads::new(2));
-                        assert!(found == expected, "{} {precision:?} at {position}", fixture.name);
+                        assert!(found == expected, "{} {exactness:?} at {position}", fixture.name);
                     });
                 });
             }
@@ -139,15 +139,15 @@ fn a_batch_under_way_is_no_part_of_it() {
 fn what_is_not_this_sessions_snapshot_is_refused_and_changes_nothing() {
     let [a, b] = ["tiny-a", "tiny-b"].map(Fixture::load);
     let tokens = &a.sequence("s64").tokens;
-    let of = |fixture: &Fixture, precision| {
+    let of = |fixture: &Fixture, exactness: Exactness| {
         with_model(&fixture.gguf, |model| {
-            with_session(model, fastest(), &config(64, 64, precision), |session| {
+            with_session(model, fastest(), &config(64, 64, exactness), |session| {
                 all_logits(session, &fixture.sequence("s64").tokens[..20], &Alone);
                 saved(session)
             })
         })
     };
-    let bytes = of(&a, Precision::Standard);
+    let bytes = of(&a, Precision::Standard.into());
     with_model(&a.gguf, |model| {
         with_session(model, fastest(), &config(64, 64, Precision::Standard), |session| {
             all_logits(session, &tokens[..9], &Alone);
@@ -157,8 +157,11 @@ fn what_is_not_this_sessions_snapshot_is_refused_and_changes_nothing() {
                 assert!(error.expected.contains(expected), "{error}");
                 assert!(saved(session) == before, "{error}");
             };
-            refuse(&of(&b, Precision::Standard), "of this model");
-            refuse(&of(&a, Precision::Precise), "precision");
+            refuse(&of(&b, Precision::Standard.into()), "of this model");
+            refuse(&of(&a, Precision::Precise.into()), "precision");
+            for format in [CacheFormat::F32, CacheFormat::Bf16, CacheFormat::Int8] {
+                refuse(&of(&a, format.into()), "the same format of the cache");
+            }
             refuse(&[], "a snapshot");
             refuse(&fixture_bytes(), "a snapshot");
             for end in (0..bytes.len()).step_by(7).chain(bytes.len() - 9..bytes.len()) {
@@ -183,13 +186,13 @@ fn what_is_not_this_sessions_snapshot_is_refused_and_changes_nothing() {
 fn a_fork_goes_on_as_its_origin_would_and_neither_notices_the_other() {
     let fixture = Fixture::load("tiny-a");
     let tokens = &fixture.sequence("s300").tokens;
-    for precision in [Precision::Standard, Precision::Precise] {
+    for exactness in Exactness::ALL {
         for position in [0, 1, 130, 260] {
             with_model(&fixture.gguf, |model| {
-                with_session(model, fastest(), &config(300, 40, precision), |origin| {
+                with_session(model, fastest(), &config(300, 40, exactness), |origin| {
                     all_logits(origin, &tokens[..position], &Alone);
                     let before = saved(origin);
-                    let smaller = SessionConfig { rewind_tokens: 0, ..config(310, 7, precision) };
+                    let smaller = SessionConfig { rewind_tokens: 0, ..config(310, 7, exactness) };
                     with_session(model, Kernels::portable(), &smaller, |fork| {
                         all_logits(fork, &tokens[200..250], &Alone);
                         fork.fork_from(origin).expect("the same model");
@@ -208,7 +211,7 @@ fn a_fork_goes_on_as_its_origin_would_and_neither_notices_the_other() {
 }
 
 #[test]
-fn a_fork_is_of_the_same_model_and_precision_and_fits() {
+fn a_fork_is_of_the_same_model_precision_and_format_and_fits() {
     let fixture = Fixture::load("tiny-a");
     let tokens = &fixture.sequence("s64").tokens;
     with_model(&fixture.gguf, |model| {
@@ -219,8 +222,9 @@ fn a_fork_is_of_the_same_model_and_precision_and_fits() {
                 assert_eq!(session.fork_from(origin), Err(error));
                 assert!(saved(session) == before);
             };
-            let state = Error::State("a session of the same model, precision and adapters");
+            let state = Error::State("a session of the same model, precision, format of the cache and adapters");
             with_session(model, fastest(), &config(64, 64, Precision::Precise), |origin| refuse(origin, state));
+            with_session(model, fastest(), &config(64, 64, CacheFormat::Bf16), |origin| refuse(origin, state));
             with_model(&fixture.gguf, |twin| {
                 with_session(twin, fastest(), &config(64, 64, Precision::Standard), |origin| refuse(origin, state));
             });

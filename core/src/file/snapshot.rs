@@ -7,7 +7,7 @@
 use crate::error::{Error, FileError, Result};
 
 const MAGIC: u64 = u64::from_le_bytes(*b"ossicle\n");
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 const BUFFER_WORDS: usize = 64;
 
 /// A sum that differs, for certain, where a single word does: each step can be undone.
@@ -69,13 +69,15 @@ impl<'a> Writer<'a> {
         self.used = end;
     }
 
+    /// Writes the whole words so far.
     fn flush(&mut self) {
-        let bytes = &self.buffer[..self.used];
-        for word in bytes.as_chunks::<8>().0 {
+        let whole = self.used / 8 * 8;
+        for word in self.buffer[..whole].as_chunks::<8>().0 {
             self.checksum.add(u64::from_le_bytes(*word));
         }
-        (self.write)(bytes);
-        self.used = 0;
+        (self.write)(&self.buffer[..whole]);
+        self.buffer.copy_within(whole..self.used, 0);
+        self.used -= whole;
     }
 
     /// Ends the snapshot.
@@ -104,7 +106,7 @@ impl<'a> Reader<'a> {
         };
         let mut reader = Self { bytes: body, at: 0 };
         reader.expect(MAGIC, "a snapshot")?;
-        reader.expect(VERSION, "version 1 of the snapshot format")?;
+        reader.expect(VERSION, "version 2 of the snapshot format")?;
         reader.expect(u64::from_le_bytes(kind), "a snapshot of this kind of object")?;
         let mut sum = Checksum::EMPTY;
         body.as_chunks().0.iter().for_each(|word| sum.add(u64::from_le_bytes(*word)));

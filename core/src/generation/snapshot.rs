@@ -63,7 +63,7 @@ impl Generation<'_, '_> {
     /// holds fewer. Returns whether it does; a turn under way is then over.
     ///
     /// # Errors
-    /// [`Error::File`] if `bytes` are no saved prefix, not as they were written, or of another model or precision. All is
+    /// [`Error::File`] if `bytes` are no saved prefix, not as they were written, or of another model, precision or format of the cache. All is
     /// as before.
     pub fn restore_prefix(&mut self, bytes: &[u8]) -> Result<bool> {
         let mut reader = Reader::new(PREFIX, bytes)?;
@@ -79,12 +79,12 @@ impl Generation<'_, '_> {
         Ok(true)
     }
 
-    /// Makes the conversation of another generation with the same model, precision and adapters this one's too, with all that its session has
+    /// Makes the conversation of another generation with the same model, precision, format of the cache and adapters this one's too, with all that its session has
     /// taken in. A turn under way here is over; one there stays, and of it this conversation has what was said so far. Neither
     /// notices what becomes of the other.
     ///
     /// # Errors
-    /// [`Error::State`] if the model, the precision or the adapters are others; [`Error::Capacity`] if there is not enough room. The
+    /// [`Error::State`] if the model, the precision, the format of the cache or the adapters are others; [`Error::Capacity`] if there is not enough room. The
     /// conversation is then as before.
     pub fn fork_from(&mut self, origin: &Generation<'_, '_>) -> Result<()> {
         self.demand_room(origin.tokens().len(), origin.finished().len())?;
@@ -109,7 +109,7 @@ impl Generation<'_, '_> {
     /// Makes a conversation that was saved the whole conversation. A turn under way is over.
     ///
     /// # Errors
-    /// [`Error::File`] if `bytes` are not such a snapshot, not as they were written, or of another model or precision;
+    /// [`Error::File`] if `bytes` are not such a snapshot, not as they were written, or of another model, precision or format of the cache;
     /// [`Error::Capacity`] if there is not enough room. The conversation is then as before.
     pub fn restore(&mut self, bytes: &[u8]) -> Result<()> {
         let mut reader = Reader::new(KIND, bytes)?;

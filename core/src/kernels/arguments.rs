@@ -89,6 +89,8 @@ pub struct Attend {
     pub keys: *const u8,
     /// Cached values: [capacity][head_dim], in the cache's format.
     pub values: *const u8,
+    /// Signed bytes: [capacity / 16][2][16], what the keys and the values of each position are multiplied by.
+    pub scales: *const f32,
     /// Positions in the ring, a multiple of 64; position p lies at p % capacity.
     pub capacity: usize,
     /// One past the last position that the first token sees; the next token sees one more.

@@ -86,10 +86,14 @@ pub struct KernelSet {
     pub quantize: unsafe fn(&arguments::Quantize),
     /// The gated activation.
     pub swiglu: unsafe fn(&arguments::Swiglu),
-    /// Attention over a cache of f16.
-    pub attend_f16: unsafe fn(&arguments::Attend),
     /// Attention over a cache of f32.
     pub attend_f32: unsafe fn(&arguments::Attend),
+    /// Attention over a cache of f16.
+    pub attend_f16: unsafe fn(&arguments::Attend),
+    /// Attention over a cache of bf16.
+    pub attend_bf16: unsafe fn(&arguments::Attend),
+    /// Attention over a cache of signed bytes with scales.
+    pub attend_int8: unsafe fn(&arguments::Attend),
 }
 
 /// A kernel set that this processor can run.
@@ -120,6 +124,13 @@ pub struct Inputs<'a> {
 /// The cached keys and values of one key-value head.
 #[derive(Clone, Copy)]
 pub enum Cached<'a> {
+    /// Single precision.
+    F32 {
+        /// [positions / 16][head_dim][16].
+        keys: &'a [f32],
+        /// [positions][head_dim].
+        values: &'a [f32],
+    },
     /// Half precision, as bits.
     F16 {
         /// [positions / 16][head_dim][16].
@@ -127,12 +138,21 @@ pub enum Cached<'a> {
         /// [positions][head_dim].
         values: &'a [u16],
     },
-    /// Single precision.
-    F32 {
+    /// The upper half of single precision.
+    Bf16 {
         /// [positions / 16][head_dim][16].
-        keys: &'a [f32],
+        keys: &'a [u16],
         /// [positions][head_dim].
-        values: &'a [f32],
+        values: &'a [u16],
+    },
+    /// Signed bytes, to be multiplied by their position's scale.
+    Int8 {
+        /// [positions / 16][head_dim][16].
+        keys: &'a [i8],
+        /// [positions][head_dim].
+        values: &'a [i8],
+        /// [positions / 16][2][16]: of keys, and of values.
+        scales: &'a [f32],
     },
 }
 
@@ -308,14 +328,23 @@ impl Kernels {
         let keys_len = positions.next_multiple_of(KEY_TILE).checked_mul(head_dim);
         let keys_len = keys_len.expect("no more keys than there is memory");
         let values_len = positions * head_dim;
-        let (kernel, keys, values) = match cached {
-            Cached::F16 { keys, values } => {
-                assert!(keys_len <= keys.len() && values_len <= values.len());
-                (self.set.attend_f16, keys.as_ptr().cast(), values.as_ptr().cast())
-            }
+        let (kernel, keys, values, scales): (_, _, _, &[f32]) = match cached {
             Cached::F32 { keys, values } => {
                 assert!(keys_len <= keys.len() && values_len <= values.len());
-                (self.set.attend_f32, keys.as_ptr().cast(), values.as_ptr().cast())
+                (self.set.attend_f32, keys.as_ptr().cast(), values.as_ptr().cast(), &[])
+            }
+            Cached::F16 { keys, values } => {
+                assert!(keys_len <= keys.len() && values_len <= values.len());
+                (self.set.attend_f16, keys.as_ptr().cast(), values.as_ptr().cast(), &[])
+            }
+            Cached::Bf16 { keys, values } => {
+                assert!(keys_len <= keys.len() && values_len <= values.len());
+                (self.set.attend_bf16, keys.as_ptr().cast(), values.as_ptr().cast(), &[])
+            }
+            Cached::Int8 { keys, values, scales } => {
+                assert!(keys_len <= keys.len() && values_len <= values.len());
+                assert!(positions.div_ceil(KEY_TILE) <= scales.len() / (2 * KEY_TILE));
+                (self.set.attend_int8, keys.as_ptr().cast(), values.as_ptr().cast(), scales)
             }
         };
         let arguments = arguments::Attend {
@@ -326,6 +355,7 @@ impl Kernels {
             head_dim,
             keys,
             values,
+            scales: scales.as_ptr(),
             capacity,
             end,
             window,

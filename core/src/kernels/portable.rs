@@ -4,6 +4,8 @@
 //! quantized, block b goes to lane b mod 16, because the sum within a block is an exact integer. Each lane adds in
 //! ascending order, with one rounding for each multiply-add, and [`sum`] folds the lanes. See `docs/numerics.md`.
 
+use half::{bf16, f16};
+
 use super::exponential::{exp, round};
 use super::{ATTENTION_BLOCK, CpuFeatures, KEY_TILE, KernelSet, QUANTIZED_BLOCK, arguments};
 use crate::format::mxfp4::{self, BLOCK_LEN, NibbleOrder};
@@ -24,8 +26,10 @@ pub(super) const SET: KernelSet = KernelSet {
     matmul_mxfp4_few: matmul_mxfp4_quantized,
     quantize,
     swiglu,
-    attend_f16: attend::<u16>,
     attend_f32: attend::<f32>,
+    attend_f16: attend::<f16>,
+    attend_bf16: attend::<bf16>,
+    attend_int8: attend::<i8>,
 };
 
 const LANES: usize = 16;
@@ -292,7 +296,10 @@ pub(super) unsafe fn swiglu(arguments: &arguments::Swiglu) {
 
 /// An element of the cache.
 pub(super) trait Element: Copy {
-    /// As f32.
+    /// Whether the elements of a position have a scale.
+    const SCALED: bool = false;
+
+    /// As f32, without the scale.
     fn get(self) -> f32;
 }
 
@@ -303,14 +310,31 @@ impl Element for f32 {
     }
 }
 
-impl Element for u16 {
+impl Element for f16 {
     #[inline(always)]
     fn get(self) -> f32 {
         // The bits of an f16, moved to where f32 has its exponent and fraction, are the number divided by 2^112.
-        let magnitude = u32::from(self & 0x7fff);
+        let bits = self.to_bits();
+        let magnitude = u32::from(bits & 0x7fff);
         let finite = f32::from_bits(magnitude << 13) * f32::from_bits((127 + 112) << 23);
-        let bits = if magnitude < 0x7c00 { finite.to_bits() } else { magnitude << 13 | 0x7f80_0000 };
-        f32::from_bits(bits | u32::from(self & 0x8000) << 16)
+        let sign = u32::from(bits & 0x8000) << 16;
+        f32::from_bits(sign | if magnitude < 0x7c00 { finite.to_bits() } else { magnitude << 13 | 0x7f80_0000 })
+    }
+}
+
+impl Element for bf16 {
+    #[inline(always)]
+    fn get(self) -> f32 {
+        f32::from_bits(u32::from(self.to_bits()) << 16)
+    }
+}
+
+impl Element for i8 {
+    const SCALED: bool = true;
+
+    #[inline(always)]
+    fn get(self) -> f32 {
+        self.into()
     }
 }
 
@@ -357,6 +381,12 @@ pub(super) unsafe fn attend<E: Element>(arguments: &arguments::Attend) {
                         *score = fused(*q, key.get(), *score);
                     }
                 }
+                if E::SCALED {
+                    for (i, score) in tile_scores.iter_mut().enumerate() {
+                        // SAFETY: there are scales for each tile of the cache.
+                        *score *= unsafe { *arguments.scales.add(2 * (slot + tile * KEY_TILE) + i) };
+                    }
+                }
                 scores[tile * KEY_TILE..][..KEY_TILE].copy_from_slice(&tile_scores);
             }
             let scores = &mut scores[seen.clone()];
@@ -369,8 +399,13 @@ pub(super) unsafe fn attend<E: Element>(arguments: &arguments::Attend) {
                 out.iter_mut().for_each(|out| *out *= shrink);
             }
             for (score, position) in scores.iter().zip(seen) {
-                let weight = exp(score - maximum);
+                let mut weight = exp(score - maximum);
                 weights_sum[position % LANES] += weight;
+                if E::SCALED {
+                    let tile = (slot + position) / KEY_TILE;
+                    // SAFETY: there are scales for each tile of the cache, those of values behind those of keys.
+                    weight *= unsafe { *arguments.scales.add((2 * tile + 1) * KEY_TILE + position % KEY_TILE) };
+                }
                 // SAFETY: every visible position is in the cache.
                 let value = unsafe {
                     let at = (slot + position) * head_dim;

@@ -1,10 +1,9 @@
 //! Keys and values of past tokens.
 
-use core::mem::size_of;
 use core::ops::Range;
 
 use bytemuck::Zeroable;
-use half::f16;
+use half::{bf16, f16};
 
 use crate::error::Result;
 use crate::file::snapshot::Writer;
@@ -12,7 +11,31 @@ use crate::kernels::{ATTENTION_BLOCK, Cached, KEY_TILE, Visible};
 use crate::model::Config;
 use crate::region::{Carver, Growing};
 
-use super::session::{Precision, SessionConfig};
+use super::session::SessionConfig;
+
+/// What keys and values are kept in. See `docs/numerics.md` for sizes and errors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheFormat {
+    /// Single precision.
+    F32,
+    /// Half precision.
+    F16,
+    /// The upper half of single precision: as large as f16, with an eighth of its exactness, and the range of f32.
+    Bf16,
+    /// Signed bytes, with an f32 scale for each key and each value of a head: little more than half of f16.
+    Int8,
+}
+
+impl CacheFormat {
+    /// Bytes of a key or a value of one head.
+    pub fn row_size(self, head_dim: usize) -> usize {
+        match self {
+            Self::F32 => size_of::<f32>() * head_dim,
+            Self::F16 | Self::Bf16 => size_of::<u16>() * head_dim,
+            Self::Int8 => head_dim + size_of::<f32>(),
+        }
+    }
+}
 
 /// The caches of all layers. A windowed layer's is a ring.
 pub(super) struct KvCache<'r> {
@@ -20,6 +43,7 @@ pub(super) struct KvCache<'r> {
     heads: &'r mut [HeadCache<'r>],
     kv_heads: usize,
     head_dim: usize,
+    format: CacheFormat,
     window: usize,
     /// Positions that a full layer holds.
     capacity: usize,
@@ -31,11 +55,23 @@ pub(super) struct KvCache<'r> {
     first: usize,
 }
 
-/// The cache of one key-value head in one layer. Keys lie as [positions / 16][head_dim][16], so that the scores of sixteen
-/// positions are computed side by side; values as [positions][head_dim].
+/// The cache of one key-value head in one layer.
 enum HeadCache<'r> {
-    F16 { keys: Growing<'r, u16>, values: Growing<'r, u16> },
-    F32 { keys: Growing<'r, f32>, values: Growing<'r, f32> },
+    F32(Rows<'r, f32>),
+    F16(Rows<'r, u16>),
+    Bf16(Rows<'r, u16>),
+    Int8(Rows<'r, i8>),
+}
+
+/// Keys and values as numbers of one type.
+struct Rows<'r, T> {
+    /// [positions / 16][head_dim][16], so that the scores of sixteen positions are computed side by side.
+    keys: Growing<'r, T>,
+    /// [positions][head_dim].
+    values: Growing<'r, T>,
+    /// [positions / 16][2][16], of keys and of values; empty where numbers have no scale.
+    scales: Growing<'r, f32>,
+    head_dim: usize,
 }
 
 impl<'r> KvCache<'r> {
@@ -45,18 +81,22 @@ impl<'r> KvCache<'r> {
         let ring = (model.window - 1 + config.batch_tokens + config.rewind_tokens)
             .next_multiple_of(ATTENTION_BLOCK)
             .min(capacity);
+        let format = config.cache_format();
         let heads = carver.carve_each(model.layers * model.kv_heads, |carver, index| {
             let slots = if model.is_windowed(index / model.kv_heads) { ring } else { capacity };
             let shape = [slots, model.head_dim];
-            Ok(match config.precision {
-                Precision::Standard => HeadCache::F16 { keys: carver.growing(shape)?, values: carver.growing(shape)? },
-                Precision::Precise => HeadCache::F32 { keys: carver.growing(shape)?, values: carver.growing(shape)? },
+            Ok(match format {
+                CacheFormat::F32 => HeadCache::F32(Rows::carve(carver, shape, 0)?),
+                CacheFormat::F16 => HeadCache::F16(Rows::carve(carver, shape, 0)?),
+                CacheFormat::Bf16 => HeadCache::Bf16(Rows::carve(carver, shape, 0)?),
+                CacheFormat::Int8 => HeadCache::Int8(Rows::carve(carver, shape, 2)?),
             })
         })?;
         Ok(Self {
             heads,
             kv_heads: model.kv_heads,
             head_dim: model.head_dim,
+            format,
             window: model.window,
             capacity,
             ring,
@@ -72,12 +112,15 @@ impl<'r> KvCache<'r> {
         let heads = &mut self.heads[layer.number * self.kv_heads..][..self.kv_heads];
         let rows = keys.chunks(self.head_dim).zip(values.chunks(self.head_dim));
         for (head, (key, value)) in heads.iter_mut().zip(rows) {
-            let (key, value) = (key.iter().copied(), value.iter().copied());
             match head {
-                HeadCache::F16 { keys, values } => {
-                    write((keys, values), slot, self.head_dim, key.map(to_f16), value.map(to_f16));
+                HeadCache::F32(rows) => rows.write(slot, (key.iter().copied(), None), (value.iter().copied(), None)),
+                HeadCache::F16(rows) => {
+                    rows.write(slot, (key.iter().map(to_f16), None), (value.iter().map(to_f16), None))
                 }
-                HeadCache::F32 { keys, values } => write((keys, values), slot, self.head_dim, key, value),
+                HeadCache::Bf16(rows) => {
+                    rows.write(slot, (key.iter().map(to_bf16), None), (value.iter().map(to_bf16), None));
+                }
+                HeadCache::Int8(rows) => rows.write(slot, to_int8(key), to_int8(value)),
             }
         }
         self.written = self.written.max(position + 1);
@@ -86,8 +129,12 @@ impl<'r> KvCache<'r> {
     /// The cache of one head.
     pub fn head(&self, layer: Place, head: usize) -> Cached<'_> {
         match &self.heads[layer.number * self.kv_heads + head] {
-            HeadCache::F16 { keys, values } => Cached::F16 { keys: keys.live(), values: values.live() },
-            HeadCache::F32 { keys, values } => Cached::F32 { keys: keys.live(), values: values.live() },
+            HeadCache::F32(rows) => Cached::F32 { keys: rows.keys.live(), values: rows.values.live() },
+            HeadCache::F16(rows) => Cached::F16 { keys: rows.keys.live(), values: rows.values.live() },
+            HeadCache::Bf16(rows) => Cached::Bf16 { keys: rows.keys.live(), values: rows.values.live() },
+            HeadCache::Int8(rows) => {
+                Cached::Int8 { keys: rows.keys.live(), values: rows.values.live(), scales: rows.scales.live() }
+            }
         }
     }
 
@@ -127,25 +174,19 @@ impl<'r> KvCache<'r> {
 
     /// Bytes of a key or a value of one head.
     pub fn row_size(&self) -> usize {
-        let number = match self.heads.first() {
-            Some(HeadCache::F32 { .. }) => size_of::<f32>(),
-            _ => size_of::<u16>(),
-        };
-        number * self.head_dim
+        self.format.row_size(self.head_dim)
     }
 
-    /// Writes the bits of the keys and values at these positions: of each head its keys, then its values, [positions][head_dim].
+    /// Writes the bits of the keys and values at these positions: of each head its keys, then its values, [positions][head_dim],
+    /// each with its scale behind it, if it has one.
     pub fn save(&self, layer: Place, positions: Range<usize>, writer: &mut Writer<'_>) {
         let slots = self.slots(layer);
         for head in &self.heads[layer.number * self.kv_heads..][..self.kv_heads] {
             let positions = positions.clone().map(|position| position % slots);
             match head {
-                HeadCache::F16 { keys, values } => {
-                    save(keys.live(), values.live(), positions, self.head_dim, |x| x.to_le_bytes(), writer);
-                }
-                HeadCache::F32 { keys, values } => {
-                    save(keys.live(), values.live(), positions, self.head_dim, |x| x.to_le_bytes(), writer);
-                }
+                HeadCache::F32(rows) => rows.save(positions, f32::to_le_bytes, writer),
+                HeadCache::F16(rows) | HeadCache::Bf16(rows) => rows.save(positions, u16::to_le_bytes, writer),
+                HeadCache::Int8(rows) => rows.save(positions, i8::to_le_bytes, writer),
             }
         }
     }
@@ -155,51 +196,39 @@ impl<'r> KvCache<'r> {
     /// # Panics
     /// If there are not enough bytes.
     pub fn restore(&mut self, layer: Place, positions: Range<usize>, mut bytes: &[u8]) {
-        let (slots, head_dim) = (self.slots(layer), self.head_dim);
-        let size = positions.len() * self.row_size();
+        let (slots, row_size) = (self.slots(layer), self.row_size());
         for head in &mut self.heads[layer.number * self.kv_heads..][..self.kv_heads] {
-            head.reach(positions.end, slots, head_dim);
-            let (saved_keys, rest) = bytes.split_at(size);
-            let (saved_values, rest) = rest.split_at(size);
+            head.reach(positions.end, slots);
+            let (keys, rest) = bytes.split_at(positions.len() * row_size);
+            let (values, rest) = rest.split_at(positions.len() * row_size);
             bytes = rest;
             for (index, position) in positions.clone().enumerate() {
-                let (slot, at) = (position % slots, index * head_dim);
+                let (slot, row) =
+                    (position % slots, [keys, values].map(|saved| &saved[index * row_size..][..row_size]));
                 match head {
-                    HeadCache::F16 { keys, values } => {
-                        let [key, value] =
-                            [saved_keys, saved_values].map(|saved| numbers(saved, at, u16::from_le_bytes));
-                        write((keys, values), slot, head_dim, key, value);
-                    }
-                    HeadCache::F32 { keys, values } => {
-                        let [key, value] =
-                            [saved_keys, saved_values].map(|saved| numbers(saved, at, f32::from_le_bytes));
-                        write((keys, values), slot, head_dim, key, value);
-                    }
+                    HeadCache::F32(rows) => rows.restore(slot, row, f32::from_le_bytes),
+                    HeadCache::F16(rows) | HeadCache::Bf16(rows) => rows.restore(slot, row, u16::from_le_bytes),
+                    HeadCache::Int8(rows) => rows.restore(slot, row, i8::from_le_bytes),
                 }
             }
         }
     }
 
-    /// Takes over the keys and values that another cache of the same model and precision has at these positions.
+    /// Takes over the keys and values that another cache of the same model and format has at these positions.
     pub fn copy(&mut self, layer: Place, positions: Range<usize>, origin: &KvCache<'_>) {
-        let (slots, head_dim) = (self.slots(layer), self.head_dim);
+        let slots = self.slots(layer);
         let heads = layer.number * self.kv_heads..(layer.number + 1) * self.kv_heads;
         for (head, from) in self.heads[heads.clone()].iter_mut().zip(&origin.heads[heads]) {
-            head.reach(positions.end, slots, head_dim);
+            head.reach(positions.end, slots);
             for position in positions.clone() {
                 let (slot, there) = (position % slots, position % origin.slots(layer));
                 match (&mut *head, from) {
-                    (HeadCache::F16 { keys, values }, HeadCache::F16 { keys: from_keys, values: from_values }) => {
-                        let (key, value) =
-                            (key_at(from_keys.live(), there, head_dim), value_at(from_values.live(), there, head_dim));
-                        write((keys, values), slot, head_dim, key, value);
+                    (HeadCache::F32(rows), HeadCache::F32(from)) => rows.copy(slot, from, there),
+                    (HeadCache::F16(rows), HeadCache::F16(from)) | (HeadCache::Bf16(rows), HeadCache::Bf16(from)) => {
+                        rows.copy(slot, from, there);
                     }
-                    (HeadCache::F32 { keys, values }, HeadCache::F32 { keys: from_keys, values: from_values }) => {
-                        let (key, value) =
-                            (key_at(from_keys.live(), there, head_dim), value_at(from_values.live(), there, head_dim));
-                        write((keys, values), slot, head_dim, key, value);
-                    }
-                    _ => unreachable!("the precisions are the same"),
+                    (HeadCache::Int8(rows), HeadCache::Int8(from)) => rows.copy(slot, from, there),
+                    _ => unreachable!("the formats are the same"),
                 }
             }
         }
@@ -217,19 +246,100 @@ impl<'r> KvCache<'r> {
 
 impl HeadCache<'_> {
     /// All places are there that would be if each position before this one had been written, also where only the last of them are.
-    fn reach(&mut self, end: usize, slots: usize, head_dim: usize) {
-        let len = end.min(slots) * head_dim;
-        let keys_len = end.min(slots).next_multiple_of(KEY_TILE) * head_dim;
+    fn reach(&mut self, end: usize, slots: usize) {
+        let positions = end.min(slots);
         match self {
-            HeadCache::F16 { keys, values } => {
-                keys.grow(keys_len);
-                values.grow(len);
-            }
-            HeadCache::F32 { keys, values } => {
-                keys.grow(keys_len);
-                values.grow(len);
+            HeadCache::F32(rows) => rows.grow(positions),
+            HeadCache::F16(rows) | HeadCache::Bf16(rows) => rows.grow(positions),
+            HeadCache::Int8(rows) => rows.grow(positions),
+        }
+    }
+}
+
+impl<'r, T: Zeroable + Copy> Rows<'r, T> {
+    /// A row has so many scales: of its key and of its value, or none.
+    fn carve(carver: &mut Carver<'r>, [slots, head_dim]: [usize; 2], scales: usize) -> Result<Self> {
+        Ok(Self {
+            keys: carver.growing([slots, head_dim])?,
+            values: carver.growing([slots, head_dim])?,
+            scales: carver.growing([slots, scales])?,
+            head_dim,
+        })
+    }
+
+    /// Room for so many positions is there.
+    fn grow(&mut self, positions: usize) {
+        let whole = positions.next_multiple_of(KEY_TILE);
+        self.keys.grow(whole * self.head_dim);
+        self.values.grow(positions * self.head_dim);
+        self.scales.grow((2 * whole).min(self.scales.capacity()));
+    }
+
+    /// A key and a value, each with its scale, if it has one.
+    fn write(
+        &mut self,
+        slot: usize,
+        (key, key_scale): (impl Iterator<Item = T>, Option<f32>),
+        (value, value_scale): (impl Iterator<Item = T>, Option<f32>),
+    ) {
+        self.grow(slot + 1);
+        let keys = self.keys.live_mut();
+        for (d, number) in key.take(self.head_dim).enumerate() {
+            keys[key_index(slot, d, self.head_dim)] = number;
+        }
+        let values = &mut self.values.live_mut()[slot * self.head_dim..][..self.head_dim];
+        values.iter_mut().zip(value).for_each(|(out, number)| *out = number);
+        for (part, scale) in [key_scale, value_scale].into_iter().enumerate() {
+            if let Some(scale) = scale {
+                self.scales.live_mut()[scale_index(slot, part)] = scale;
             }
         }
+    }
+
+    fn key(&self, slot: usize) -> (impl Iterator<Item = T>, Option<f32>) {
+        let keys = self.keys.live();
+        ((0..self.head_dim).map(move |d| keys[key_index(slot, d, self.head_dim)]), self.scale(slot, 0))
+    }
+
+    fn value(&self, slot: usize) -> (impl Iterator<Item = T>, Option<f32>) {
+        (self.values.live()[slot * self.head_dim..][..self.head_dim].iter().copied(), self.scale(slot, 1))
+    }
+
+    /// Of the key, 0, or of the value, 1.
+    fn scale(&self, slot: usize, part: usize) -> Option<f32> {
+        self.scales.live().get(scale_index(slot, part)).copied()
+    }
+
+    fn save<const N: usize>(
+        &self,
+        slots: impl Iterator<Item = usize> + Clone,
+        bytes: impl Fn(T) -> [u8; N],
+        writer: &mut Writer<'_>,
+    ) {
+        for slot in slots.clone() {
+            let (numbers, scale) = self.key(slot);
+            writer.bytes(numbers.map(&bytes));
+            writer.bytes(scale.map(f32::to_le_bytes));
+        }
+        for slot in slots {
+            let (numbers, scale) = self.value(slot);
+            writer.bytes(numbers.map(&bytes));
+            writer.bytes(scale.map(f32::to_le_bytes));
+        }
+    }
+
+    /// A key and a value of saved bytes.
+    fn restore<const N: usize>(&mut self, slot: usize, row: [&[u8]; 2], number: impl Fn([u8; N]) -> T) {
+        let [key, value] = row.map(|saved| {
+            let (numbers, scale) = saved.split_at(N * self.head_dim);
+            let numbers = numbers.as_chunks().0.iter().map(|bytes| number(*bytes));
+            (numbers, scale.first_chunk().map(|bytes| f32::from_le_bytes(*bytes)))
+        });
+        self.write(slot, key, value);
+    }
+
+    fn copy(&mut self, slot: usize, from: &Rows<'_, T>, there: usize) {
+        self.write(slot, from.key(there), from.value(there));
     }
 }
 
@@ -243,26 +353,29 @@ pub(super) struct Place {
 }
 
 /// The bits of the nearest f16. What is too large becomes NaN, since the softmax would hide an infinity.
-fn to_f16(x: f32) -> u16 {
-    let half = f16::from_f32(x);
+fn to_f16(x: &f32) -> u16 {
+    let half = f16::from_f32(*x);
     if half.is_infinite() { f16::NAN.to_bits() } else { half.to_bits() }
 }
 
-fn write<T: Zeroable + Copy>(
-    (keys, values): (&mut Growing<'_, T>, &mut Growing<'_, T>),
-    slot: usize,
-    head_dim: usize,
-    key: impl Iterator<Item = T>,
-    value: impl Iterator<Item = T>,
-) {
-    let keys = keys.grow((slot / KEY_TILE + 1) * KEY_TILE * head_dim);
-    for (d, number) in key.take(head_dim).enumerate() {
-        keys[key_index(slot, d, head_dim)] = number;
-    }
-    let values = values.grow((slot + 1) * head_dim);
-    for (out, number) in values[slot * head_dim..][..head_dim].iter_mut().zip(value) {
-        *out = number;
-    }
+/// The same in bf16.
+fn to_bf16(x: &f32) -> u16 {
+    let half = bf16::from_f32(*x);
+    if half.is_infinite() { bf16::NAN.to_bits() } else { half.to_bits() }
+}
+
+/// Signed bytes, of which the largest is 127, and their scale, which is NaN if a number is not finite.
+fn to_int8(row: &[f32]) -> (impl Iterator<Item = i8>, Option<f32>) {
+    /// What is smaller throughout becomes zeros: the reciprocal would overflow.
+    const SMALLEST: f32 = f32::from_bits((127 - 100) << 23);
+    // As integers, the bits of magnitudes are ordered like the magnitudes, with infinity and NaN above all.
+    let largest = f32::from_bits(row.iter().map(|x| x.to_bits() & 0x7fff_ffff).max().unwrap_or(0));
+    let (inverse, scale) = match largest {
+        _ if largest < SMALLEST => (0.0, 0.0),
+        _ if largest < f32::INFINITY => (127.0 / largest, largest / 127.0),
+        _ => (0.0, f32::NAN),
+    };
+    (row.iter().map(move |x| libm::rintf(x * inverse) as i8), Some(scale))
 }
 
 /// Where dimension `d` of a key is.
@@ -270,31 +383,7 @@ fn key_index(slot: usize, d: usize, head_dim: usize) -> usize {
     (slot / KEY_TILE * head_dim + d) * KEY_TILE + slot % KEY_TILE
 }
 
-fn key_at<T: Copy>(keys: &[T], slot: usize, head_dim: usize) -> impl Iterator<Item = T> {
-    (0..head_dim).map(move |d| keys[key_index(slot, d, head_dim)])
-}
-
-fn value_at<T: Copy>(values: &[T], slot: usize, head_dim: usize) -> impl Iterator<Item = T> {
-    values[slot * head_dim..][..head_dim].iter().copied()
-}
-
-/// Numbers of saved bytes, from the one with this index on.
-fn numbers<T, const N: usize>(saved: &[u8], from: usize, number: impl Fn([u8; N]) -> T) -> impl Iterator<Item = T> {
-    saved.as_chunks().0[from..].iter().map(move |bytes| number(*bytes))
-}
-
-fn save<T: Copy, const N: usize>(
-    keys: &[T],
-    values: &[T],
-    slots: impl Iterator<Item = usize> + Clone,
-    head_dim: usize,
-    bytes: impl Fn(T) -> [u8; N],
-    writer: &mut Writer<'_>,
-) {
-    for slot in slots.clone() {
-        writer.bytes(key_at(keys, slot, head_dim).map(&bytes));
-    }
-    for slot in slots {
-        writer.bytes(value_at(values, slot, head_dim).map(&bytes));
-    }
+/// Where the scale of a key, 0, or of a value, 1, is.
+fn scale_index(slot: usize, part: usize) -> usize {
+    (2 * (slot / KEY_TILE) + part) * KEY_TILE + slot % KEY_TILE
 }

@@ -12,4 +12,5 @@ mod session;
 mod snapshot;
 
 pub use adaptation::ADAPTERS_MAX;
+pub use kv_cache::CacheFormat;
 pub use session::{DRAFT_TOKENS, FEW_LOGITS, Logits, Precision, Progress, Session, SessionConfig};

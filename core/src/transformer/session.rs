@@ -10,7 +10,7 @@ use crate::region::{Carver, Layout, List};
 use super::activations::{Activations, all_finite, rms_norm};
 use super::adaptation::{ADAPTERS_MAX, Adaptation};
 use super::attention::Attention;
-use super::kv_cache::{KvCache, Place};
+use super::kv_cache::{CacheFormat, KvCache, Place};
 use super::linear::{project_matrix, project_rows};
 use super::moe::Experts;
 use super::rope::Rotations;
@@ -18,10 +18,10 @@ use super::rope::Rotations;
 /// How exact the arithmetic is. See `docs/numerics.md` for the figures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Precision {
-    /// Activations in 16 bits where they meet quantized weights, keys and values in f16.
+    /// Activations in 16 bits where they meet quantized weights, keys and values in f16 unless said otherwise.
     #[default]
     Standard,
-    /// All activations, keys and values in f32. Takes twice the cache, and several times the time.
+    /// All activations in f32, keys and values too unless said otherwise. Takes twice the cache, and several times the time.
     Precise,
 }
 
@@ -38,6 +38,8 @@ pub struct SessionConfig {
     pub rewind_tokens: usize,
     /// How exact the arithmetic is.
     pub precision: Precision,
+    /// What keys and values are kept in; without it, what goes with the precision.
+    pub cache: Option<CacheFormat>,
     /// The largest rank of an adapter that it can be given; 0 if it gets none.
     pub adapter_rank: usize,
 }
@@ -57,6 +59,7 @@ impl Default for SessionConfig {
             logits_rows: 1 + DRAFT_TOKENS,
             rewind_tokens: 256,
             precision: Precision::Standard,
+            cache: None,
             adapter_rank: 0,
         }
     }
@@ -73,6 +76,14 @@ impl SessionConfig {
             rewind_tokens: rewind_tokens.min(model.context_tokens),
             ..Self::default()
         }
+    }
+
+    /// What keys and values are kept in.
+    pub fn cache_format(&self) -> CacheFormat {
+        self.cache.unwrap_or(match self.precision {
+            Precision::Standard => CacheFormat::F16,
+            Precision::Precise => CacheFormat::F32,
+        })
     }
 }
 
@@ -464,7 +475,8 @@ fn carve<'r, 'w>(
     config: &SessionConfig,
 ) -> Result<Session<'r, 'w>> {
     let numbers = model.config();
-    let SessionConfig { context_tokens, batch_tokens, logits_rows, rewind_tokens, precision, adapter_rank } = *config;
+    let SessionConfig { context_tokens, batch_tokens, logits_rows, rewind_tokens, precision, adapter_rank, .. } =
+        *config;
     let setting = |name, value: usize, least: usize| {
         if (least..=numbers.context_tokens).contains(&value) {
             Ok(())

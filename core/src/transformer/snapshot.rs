@@ -1,8 +1,8 @@
 //! A session's keys and values as bytes.
 //!
-//! Behind the header of every [snapshot](crate::file::snapshot): the model's fingerprint, the precision, the position, and the lowest
-//! position of windowed layers; then in each layer, of each key-value head, its keys and its values, [positions][head_dim], in
-//! f16 or f32 as the session keeps them. Kernel set, threads and sizes of the session that wrote it leave no trace, so any
+//! Behind the header of every [snapshot](crate::file::snapshot): the model's fingerprint, the precision, the format of the cache, the
+//! position, and the lowest position of windowed layers; then in each layer, of each key-value head, its keys and its values,
+//! [positions][head_dim] in that format, each with its scale behind it if it has one. Kernel set, threads and sizes of the session that wrote it leave no trace, so any
 //! other that is large enough can go on from it.
 
 use core::ops::Range;
@@ -10,8 +10,8 @@ use core::ops::Range;
 use crate::error::{Error, Result};
 use crate::file::snapshot::{Reader, Writer};
 
-use super::kv_cache::Place;
-use super::session::{Precision, Session};
+use super::kv_cache::{CacheFormat, Place};
+use super::session::{Precision, Session, SessionConfig};
 
 const KIND: [u8; 8] = *b"session\0";
 
@@ -23,7 +23,7 @@ impl Session<'_, '_> {
         writer.finish();
     }
 
-    /// Holds what another session held when it was saved: of the same model, precision and adapters, in any layout of its files and of
+    /// Holds what another session held when it was saved: of the same model, precision, format of the cache and adapters, in any layout of its files and of
     /// any size that fits in here. Afterwards [`Session::rewind`] reaches as far back as it did there, or as this session's
     /// size allows.
     ///
@@ -34,11 +34,11 @@ impl Session<'_, '_> {
         self.restore_from(&mut Reader::new(KIND, bytes)?, self.model().config().context_tokens)
     }
 
-    /// Holds what another session of the same model, precision and adapters holds, as far as that fits into this one's size; a batch under
+    /// Holds what another session of the same model, precision, format of the cache and adapters holds, as far as that fits into this one's size; a batch under
     /// way there is no part of it. Neither notices what the other does from then on.
     ///
     /// # Errors
-    /// [`Error::State`] if a batch is under way here, or if the model, the precision or the adapters are others; [`Error::Capacity`] if the
+    /// [`Error::State`] if a batch is under way here, or if the model, the precision, the format of the cache or the adapters are others; [`Error::Capacity`] if the
     /// context is too small. The session is as before.
     pub fn fork_from(&mut self, origin: &Session<'_, '_>) -> Result<()> {
         self.fork_at(origin, origin.position())
@@ -50,9 +50,9 @@ impl Session<'_, '_> {
         let address = |session: &Session<'_, '_>| core::ptr::from_ref(session.model()).addr();
         if address(self) != address(origin)
             || self.fingerprint() != origin.fingerprint()
-            || self.config().precision != origin.config().precision
+            || words_of(self.config()) != words_of(origin.config())
         {
-            return Err(Error::State("a session of the same model, precision and adapters"));
+            return Err(Error::State("a session of the same model, precision, format of the cache and adapters"));
         }
         self.demand_context(position)?;
         let first = origin.cache().first_windowed();
@@ -76,7 +76,7 @@ impl Session<'_, '_> {
 
     /// Bytes that [`Session::save_prefix`] writes; `None` if they are too many for a number.
     pub(crate) fn prefix_size(&self, position: usize) -> Option<usize> {
-        self.rows_size(self.cache().first_needed(position), position)?.checked_add(4 * size_of::<u64>())
+        self.rows_size(self.cache().first_needed(position), position)?.checked_add(5 * size_of::<u64>())
     }
 
     /// Bytes of all keys and values up to a position, in whole words.
@@ -88,7 +88,8 @@ impl Session<'_, '_> {
 
     fn save_from(&self, first: usize, position: usize, writer: &mut Writer<'_>) {
         let cache = self.cache();
-        writer.words([self.fingerprint(), precision_word(self.config().precision), position as u64, first as u64]);
+        let (precision, format) = words_of(self.config());
+        writer.words([self.fingerprint(), precision, format, position as u64, first as u64]);
         for layer in self.places() {
             cache.save(layer, held(layer, first, position), writer);
         }
@@ -98,9 +99,10 @@ impl Session<'_, '_> {
     /// Takes the rest of a snapshot, if its position is not beyond this one.
     pub(crate) fn restore_from(&mut self, reader: &mut Reader<'_>, farthest: usize) -> Result<()> {
         self.demand_rest()?;
-        let config = *self.config();
+        let (precision, format) = words_of(self.config());
         reader.expect(self.fingerprint(), "a snapshot of this model, with these adapters")?;
-        reader.expect(precision_word(config.precision), "a session of the same precision: 0 standard, 1 precise")?;
+        reader.expect(precision, "a session of the same precision: 0 standard, 1 precise")?;
+        reader.expect(format, "a session with the same format of the cache: 1 f32, 2 f16, 3 bf16, 4 int8")?;
         let position = reader.within(0, farthest, "a position within the context and the tokens")?;
         let needed = self.cache().first_needed(position);
         let first = reader.within(0, needed, "the first position of the window, or one before it")?;
@@ -130,11 +132,19 @@ impl Session<'_, '_> {
     }
 }
 
-fn precision_word(precision: Precision) -> u64 {
-    match precision {
+/// The precision and the format of the cache.
+fn words_of(config: &SessionConfig) -> (u64, u64) {
+    let precision = match config.precision {
         Precision::Standard => 0,
         Precision::Precise => 1,
-    }
+    };
+    let format = match config.cache_format() {
+        CacheFormat::F32 => 1,
+        CacheFormat::F16 => 2,
+        CacheFormat::Bf16 => 3,
+        CacheFormat::Int8 => 4,
+    };
+    (precision, format)
 }
 
 /// The positions whose keys and values a layer has.

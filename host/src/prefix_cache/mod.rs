@@ -177,7 +177,8 @@ impl PrefixCache {
     /// The sums over what the session computes with and the first token, the first two, and so on.
     fn sums(&self, session: &Session<'_, '_>, tokens: &[u32]) -> impl Iterator<Item = u64> {
         let mut seed = self.seed;
-        [session.fingerprint(), session.config().precision as u64].into_iter().for_each(|word| seed.add(word));
+        let (precision, format) = (session.config().precision as u64, session.config().cache_format() as u64);
+        [session.fingerprint(), precision, format].into_iter().for_each(|word| seed.add(word));
         tokens.iter().scan(seed, |sum, token| {
             sum.add((*token).into());
             Some(sum.value())

@@ -106,6 +106,7 @@ pub fn serve(options: Options) -> Client {
                 logits_rows: 9,
                 rewind_tokens: 1024,
                 precision: Precision::Standard,
+                cache: None,
                 adapter_rank: 0,
             },
             adapters: &[],

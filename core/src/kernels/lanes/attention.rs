@@ -1,6 +1,8 @@
 use core::array;
 use core::ops::Range;
 
+use half::{bf16, f16};
+
 use super::activation::exp;
 use super::{LANES, Lanes};
 use crate::kernels::{ATTENTION_BLOCK, ATTENTION_TOKENS, KEY_TILE, arguments, exponential, portable};
@@ -22,11 +24,27 @@ impl Element for f32 {
     }
 }
 
-impl Element for u16 {
+impl Element for f16 {
+    #[inline(always)]
+    unsafe fn load<L: Lanes>(l: L, from: *const Self) -> L::Floats {
+        // SAFETY: our own contract; the type is its bits.
+        unsafe { l.load_f16(from.cast()) }
+    }
+}
+
+impl Element for bf16 {
+    #[inline(always)]
+    unsafe fn load<L: Lanes>(l: L, from: *const Self) -> L::Floats {
+        // SAFETY: our own contract; the type is its bits.
+        unsafe { l.load_bf16(from.cast()) }
+    }
+}
+
+impl Element for i8 {
     #[inline(always)]
     unsafe fn load<L: Lanes>(l: L, from: *const Self) -> L::Floats {
         // SAFETY: our own contract.
-        unsafe { l.load_f16(from) }
+        unsafe { l.load_i8(from.cast()) }
     }
 }
 
@@ -142,9 +160,11 @@ unsafe fn some_positions<L: Lanes, E: Element, const HEADS: usize>(
     let (keys, values) = (attend.keys.cast::<E>(), attend.values.cast::<E>());
     // Asking for what is there already costs less than a branch.
     let ahead = if is_near { 0 } else { ATTENTION_BLOCK * head_dim };
+    let scales_ahead = if is_near { 0 } else { 2 * ATTENTION_BLOCK };
     let tiles = seen.start / KEY_TILE * KEY_TILE..seen.end.next_multiple_of(KEY_TILE);
     // The capacity is a multiple of the block, so a block lies in one piece.
     let slot = begin % attend.capacity;
+    let scales = attend.scales.wrapping_add(2 * slot);
     let mut scores = [[0.0; ATTENTION_BLOCK]; HEADS];
 
     for tile in tiles.clone().step_by(KEY_TILE) {
@@ -159,6 +179,18 @@ unsafe fn some_positions<L: Lanes, E: Element, const HEADS: usize>(
                 for (h, sum) in sums.iter_mut().enumerate() {
                     *sum = l.fma(l.splat(*queries.add(h * head_dim + d)), keys, *sum);
                 }
+            }
+        }
+        if E::SCALED {
+            // SAFETY: there are scales for each tile of the cache.
+            let scales = unsafe {
+                let scales = scales.add(2 * tile);
+                l.prefetch_far(scales.wrapping_add(scales_ahead).cast());
+                l.prefetch_far(scales.wrapping_add(scales_ahead + KEY_TILE).cast());
+                l.load(scales)
+            };
+            for sum in &mut sums {
+                *sum = l.mul(*sum, scales);
             }
         }
         for h in 0..HEADS {
@@ -198,6 +230,13 @@ unsafe fn some_positions<L: Lanes, E: Element, const HEADS: usize>(
         for tile in scores[tiles.clone()].as_chunks::<LANES>().0 {
             // SAFETY: sixteen elements.
             weight_sums[h] = l.add(weight_sums[h], unsafe { l.load(tile.as_ptr()) });
+        }
+        if E::SCALED {
+            for tile in tiles.clone().step_by(KEY_TILE) {
+                let weights = scores[tile..][..KEY_TILE].as_mut_ptr();
+                // SAFETY: sixteen elements; the scales of a tile's values are behind those of its keys.
+                unsafe { l.store(weights, l.mul(l.load(weights), l.load(scales.add(2 * tile + KEY_TILE)))) };
+            }
         }
     }
 

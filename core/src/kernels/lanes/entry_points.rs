@@ -47,8 +47,10 @@ macro_rules! entry_points {
             matmul_mxfp4_few: entry_points!(@ $lanes, $features Matmul matmul_mxfp4_few::<_>),
             quantize: entry_points!(@ $lanes, $features Quantize quantize::<_>),
             swiglu: entry_points!(@ $lanes, $features Swiglu swiglu::<_>),
-            attend_f16: entry_points!(@ $lanes, $features Attend attend::<_, u16, $heads>),
             attend_f32: entry_points!(@ $lanes, $features Attend attend::<_, f32, $heads>),
+            attend_f16: entry_points!(@ $lanes, $features Attend attend::<_, half::f16, $heads>),
+            attend_bf16: entry_points!(@ $lanes, $features Attend attend::<_, half::bf16, $heads>),
+            attend_int8: entry_points!(@ $lanes, $features Attend attend::<_, i8, $heads>),
         };
     };
     (@ $lanes:expr, $features:literal $arguments:ident $($kernel:tt)*) => {{
