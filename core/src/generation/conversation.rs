@@ -261,7 +261,7 @@ impl<'r, 'w> Generation<'r, 'w> {
             }
             let begin = self.len;
             let mut overflow = 0;
-            renderer.render_message(message, function_tools, scratch, &mut |token| {
+            renderer.render_message(index, message, function_tools, scratch, &mut |token| {
                 overflow += usize::from(!self.put(token));
             })?;
             if overflow > 0 {
