@@ -1,14 +1,14 @@
 //! Turns whose tokens are given: what becomes of them is known to the letter.
 
 use ossicle_core::error::Error;
-use ossicle_core::generation::{Generation, TurnConfig};
-use ossicle_core::harmony::conversation::{Content, Message, Role};
+use ossicle_core::generation::{Generation, StopReason, TurnConfig};
+use ossicle_core::harmony::conversation::{Content, ContentType, Message, Role};
 use ossicle_core::harmony::history::History;
 use ossicle_core::harmony::render::RenderError;
 use ossicle_core::tokenizer::Specials;
 use ossicle_core::transformer::SessionConfig;
 use ossicle_tests::engine::fastest;
-use ossicle_tests::turns::{self, SESSION, Told, turn, user};
+use ossicle_tests::turns::{self, SESSION, Told, begin, turn, user};
 
 fn with_generation<T>(context_tokens: usize, work: impl FnOnce(&mut Generation<'_, '_>) -> T) -> T {
     let session = SessionConfig { context_tokens, ..SESSION };
@@ -39,6 +39,41 @@ fn text_of(generation: &Generation<'_, '_>, tokens: &[u32]) -> String {
 }
 
 #[test]
+fn where_room_is_short_the_reasoning_that_goes_anyway_goes_first() {
+    with_generation(500, |generation| {
+        begin(generation);
+        let thought = "hm ".repeat(60);
+        let answer = "<|end|><|start|>assistant<|channel|>final<|message|>Yes.<|return|>";
+        let told =
+            write(generation, &format!("<|channel|>analysis<|message|>{thought}{answer}"), TurnConfig::default());
+        assert_eq!(told.reason(), StopReason::Finished);
+        let room = 500 - generation.tokens().len();
+        let question = "a b".repeat(room / 2);
+        let len = script(generation, &question).len();
+        assert!((room..room + 60).contains(&len), "it fits only without the reasoning: {len} in {room}");
+        generation.append(&[user(&[Content::Text(&question)])], &mut [0; 256]).expect("room");
+        let text = text_of(generation, generation.tokens());
+        assert!(text.contains(&question) && text.contains("Yes.") && !text.contains("hm hm"), "{text}");
+        let before = generation.tokens().to_vec();
+        let refused = generation.append(&[user(&[Content::Text(&question)])], &mut [0; 256]);
+        assert!(matches!(refused, Err(Error::Capacity { .. })), "{refused:?}");
+        assert_eq!(generation.tokens(), before);
+    });
+    with_generation(1500, |generation| {
+        begin(generation);
+        let thoughts = "<|channel|>analysis<|message|>hm<|end|><|start|>assistant".repeat(40);
+        write(
+            generation,
+            &format!("{thoughts}<|channel|>final<|message|>Yes.<|return|>"),
+            TurnConfig { constrain_headers: false, ..TurnConfig::default() },
+        );
+        let messages = [user(&[Content::Text("a")]); 30];
+        generation.append(&messages, &mut [0; 64]).expect("room in the list");
+        assert_eq!(generation.boundaries().len(), 1 + 2 + 1 + 30);
+    });
+}
+
+#[test]
 fn what_cannot_be_rendered_is_named_by_its_number() {
     with_generation(1500, |generation| {
         let content = [Content::Text("a")];
@@ -49,3 +84,19 @@ fn what_cannot_be_rendered_is_named_by_its_number() {
     });
 }
 
+#[test]
+fn the_scratch_memory_that_is_told_is_enough_for_messages_that_history_leaves_out() {
+    with_generation(1500, |generation| {
+        let by_model = |channel, content_type| Message {
+            channel: Some(channel),
+            content_type,
+            ..Message::new(Role::Assistant, &[Content::Text("a")])
+        };
+        let long = "x".repeat(100);
+        let messages = [by_model("analysis", Some(ContentType::Plain(&long))), by_model("final", None)];
+        let size = generation.scratch_size(&messages).expect("messages that can be rendered");
+        generation.append(&messages, &mut vec![0; size]).expect("enough memory");
+        generation.replace(&messages, &mut vec![0; size]).expect("enough memory");
+        assert_eq!(generation.boundaries().len(), 2);
+    });
+}

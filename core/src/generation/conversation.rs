@@ -181,21 +181,43 @@ impl<'r, 'w> Generation<'r, 'w> {
 
     /// Adds messages at the end: at first the system's and developer's, together, since the system message mentions
     /// function tools; later what the user says and tools answer. What the model wrote is there already. A turn under way
-    /// is over. `scratch` is memory to put texts together in, see [`Renderer::scratch_size`].
+    /// is over. `scratch` is memory to put texts together in, see [`Generation::scratch_size`].
     ///
     /// # Errors
     /// [`Error::Render`] if a message cannot be rendered or `scratch` is too small; [`Error::Token`] if one of a message's own
     /// tokens is none of the model's; [`Error::Capacity`] if the context or the list of messages is full. The conversation is
-    /// as before.
+    /// as before, but where room is short without the reasoning that the history has no place for.
     pub fn append(&mut self, messages: &[Message<'_>], scratch: &mut [u8]) -> Result<()> {
         self.close()?;
-        let before = (self.len, self.messages_len);
-        if let Err(error) = self.write(messages, scratch, |_, _| true) {
-            (self.len, self.messages_len) = before;
-            return Err(error);
+        let mut added = self.add(messages, scratch);
+        if matches!(added, Err(Error::Capacity { .. })) {
+            self.drop_reasoning();
+            added = self.add(messages, scratch);
         }
+        added?;
         self.drop_reasoning();
         Ok(())
+    }
+
+    /// Writes all of the messages at the end, or none.
+    fn add(&mut self, messages: &[Message<'_>], scratch: &mut [u8]) -> Result<()> {
+        let before = (self.len, self.messages_len);
+        let written = self.write(messages, scratch, |_, _| true);
+        if written.is_err() {
+            (self.len, self.messages_len) = before;
+        }
+        written
+    }
+
+    /// Bytes of memory to put texts together in that [`Generation::append`] and [`Generation::replace`] take for these messages.
+    ///
+    /// # Errors
+    /// [`Error::Render`] if a message cannot be rendered.
+    pub fn scratch_size(&self, messages: &[Message<'_>]) -> Result<usize> {
+        let mut renderer = Renderer::new(&self.tokenizer, self.special);
+        // What is appended is written before it is known what stays.
+        renderer.history = History::KeepAll;
+        renderer.scratch_size(messages)
     }
 
     /// Makes `messages` the whole conversation. A turn under way is over. What the session holds of it already is not computed again.
