@@ -1,7 +1,7 @@
 //! Turns whose tokens are given: what becomes of them is known to the letter.
 
 use ossicle_core::error::Error;
-use ossicle_core::generation::{Generation, StopReason, TurnConfig};
+use ossicle_core::generation::{Generation, MessageKind, StopReason, TurnConfig};
 use ossicle_core::harmony::conversation::{Content, ContentType, Message, Role};
 use ossicle_core::harmony::history::History;
 use ossicle_core::harmony::render::RenderError;
@@ -70,6 +70,42 @@ fn where_room_is_short_the_reasoning_that_goes_anyway_goes_first() {
         let messages = [user(&[Content::Text("a")]); 30];
         generation.append(&messages, &mut [0; 64]).expect("room in the list");
         assert_eq!(generation.boundaries().len(), 1 + 2 + 1 + 30);
+    });
+}
+
+#[test]
+fn a_beginning_is_taken_as_it_is_whatever_it_reasons() {
+    for budget in [0, 1, 5, 100] {
+        with_generation(1500, |generation| {
+            begin(generation);
+            let text = "<|channel|>analysis<|message|>one two three four five<|end|><|start|>assistant\
+                        <|channel|>analysis<|message|>six<|end|><|start|>assistant<|channel|>final<|message|>Yes";
+            let tokens = script(generation, text);
+            let config = TurnConfig {
+                beginning: &tokens,
+                max_tokens: tokens.len(),
+                reasoning_tokens: Some(budget),
+                constrain_headers: budget > 0,
+                ..TurnConfig::default()
+            };
+            let told = turn(generation, config);
+            assert_eq!(&generation.tokens()[told.usage().input_tokens..], tokens);
+            let texts: Vec<_> = told.messages.iter().map(|message| (message.0, &*message.2)).collect();
+            let (reasoning, answer) = (MessageKind::Reasoning, MessageKind::Answer);
+            assert_eq!(texts, [(reasoning, "one two three four five"), (reasoning, "six"), (answer, "Yes")]);
+        });
+    }
+    with_generation(1500, |generation| {
+        begin(generation);
+        let tokens = script(generation, "<|channel|>analysis<|message|>one two three");
+        let config = TurnConfig {
+            beginning: &tokens,
+            max_tokens: tokens.len() + 9,
+            reasoning_tokens: Some(1),
+            ..TurnConfig::default()
+        };
+        let told = turn(generation, config);
+        assert_eq!((told.messages[0].2.as_str(), told.messages[1].0), ("one two three", MessageKind::Answer));
     });
 }
 

@@ -411,8 +411,7 @@ impl<'t> Turn<'t> {
         let has_answer = self.constraints.iter().any(|constraint| constraint.on == Constrained::Answer);
         let mut may_end = true;
         // What is taken as it is can be a token that is banned from being drawn.
-        let is_given = self.usage.output_tokens < self.config.beginning.len();
-        let biases = if is_given { &[] } else { self.config.sampler.logit_bias };
+        let biases = if self.is_given() { &[] } else { self.config.sampler.logit_bias };
         let drop_banned = |mask: &mut [u32]| {
             for (token, _) in biases.iter().filter(|(_, bias)| *bias == f32::NEG_INFINITY) {
                 if let Some(word) = mask.get_mut(*token as usize / 32) {
@@ -467,10 +466,14 @@ impl<'t> Turn<'t> {
         }
     }
 
+    /// Whether the next token is one of the beginning's.
+    fn is_given(&self) -> bool {
+        self.usage.output_tokens < self.config.beginning.len()
+    }
+
     /// The next token, if it is the only one that is allowed, and nobody wants to know more than that.
     fn only_allowed(&self, generation: &Generation<'_, '_>) -> Option<u32> {
-        let is_given = self.usage.output_tokens < self.config.beginning.len();
-        let is_told = self.config.log_probabilities.is_some() || is_given;
+        let is_told = self.config.log_probabilities.is_some() || self.is_given();
         ones(generation.mask).next().filter(|_| self.allowed == Some(1) && !is_told)
     }
 
@@ -559,7 +562,10 @@ impl<'t> Turn<'t> {
         if stops && token != special.end && !calls_nothing {
             return Ok(self.end(generation, StopReason::Finished, emit));
         }
-        if stops && let Some(grammar) = &mut self.grammar {
+        if stops
+            && !self.is_given()
+            && let Some(grammar) = &mut self.grammar
+        {
             // Only the beginning of another message can follow.
             *grammar = HeaderGrammar::new(self.rules);
             self.accept_header(generation, &[special.start], Role::Assistant.name(), &[], emit)?;
@@ -596,7 +602,7 @@ impl<'t> Turn<'t> {
 
     /// Whether all reasoning that is granted has been spent.
     fn must_answer(&self) -> bool {
-        let Some(budget) = self.config.reasoning_tokens else { return false };
+        let Some(budget) = self.config.reasoning_tokens.filter(|_| !self.is_given()) else { return false };
         let reasons = self.output.kind == Some(MessageKind::Reasoning);
         // Where tools can be called instead, the header grammar leaves the choice.
         let is_free = self.grammar.is_some() && !self.config.recipients.is_empty();
