@@ -115,7 +115,7 @@ fn follow(rules: Rules, tokens: &[u32]) -> Result<(), String> {
 
 #[test]
 fn nothing_is_forbidden_that_a_renderer_writes_for_the_assistant() {
-    let types = [None, Some("json"), Some("code"), Some("<|constrain|>json")];
+    let types = [None, Some("json"), Some("code"), Some("<|constrain|>json"), Some("<|constrain|> json")];
     for form in [Form::Library, Form::Trained] {
         for channel in [None, Some("analysis"), Some("commentary"), Some("final")] {
             for recipient in RECIPIENTS.into_iter().map(Some).chain([None]) {

@@ -8,7 +8,7 @@
 //! message = header <|message|> content end
 //! header  = <|channel|> channel [" to=" recipient] [type]     as the model was trained
 //!         | " to=" recipient <|channel|> channel [type]       as the official library renders
-//! type    = " " name | [" "] <|constrain|> name
+//! type    = " " name | [" "] <|constrain|> [" "] name
 //! end     = <|call|> | <|return|> | <|end|>
 //! next    = <|start|> "assistant" message
 //! ```
@@ -249,7 +249,8 @@ impl<'g> HeaderGrammar<'g> {
         match self.place {
             Place::Role => 1,
             Place::Channel => self.rules.channels.len(),
-            Place::Constrained => self.rules.content_types.len(),
+            // Each with a blank before it and without.
+            Place::Constrained => 2 * self.rules.content_types.len(),
             Place::BeforeChannel | Place::AfterChannel => {
                 self.rules.recipients.len() + self.rules.content_types.len() + 1
             }
@@ -264,7 +265,9 @@ impl<'g> HeaderGrammar<'g> {
         let text = match self.place {
             Place::Role => Some(("", Role::Assistant.name())),
             Place::Channel => channels.get(candidate).map(|&name| ("", name)),
-            Place::Constrained => content_types.get(candidate).map(|&name| ("", name)),
+            Place::Constrained => {
+                content_types.get(candidate / 2).map(|&name| (if candidate % 2 == 0 { "" } else { " " }, name))
+            }
             _ => match (recipients.get(candidate), candidate.checked_sub(recipients.len())) {
                 (Some(&name), _) => (!self.has_recipient).then_some((TO, name)),
                 (None, Some(candidate)) if has_type => match content_types.get(candidate) {
