@@ -110,6 +110,21 @@ fn a_beginning_is_taken_as_it_is_whatever_it_reasons() {
 }
 
 #[test]
+fn a_message_without_its_start_is_told_from_its_first_token_on() {
+    with_generation(1500, |generation| {
+        begin(generation);
+        let message = "<|channel|>final<|message|>Yes.";
+        let told = write(generation, &format!("{message}<|end|>{message}<|end|>{message}{message}"), free());
+        assert_eq!(told.messages.len(), 4);
+        let own: Vec<_> =
+            told.messages.iter().map(|message| generation.tokens()[message.3.clone().expect("an end")].to_vec()).collect();
+        let expected = script(generation, message);
+        assert_eq!(own[0][own[0].len() - expected.len()..], expected, "after the role");
+        assert_eq!(own[1..], [&*expected, &*expected, &*expected]);
+    });
+}
+
+#[test]
 fn what_cannot_be_rendered_is_named_by_its_number() {
     with_generation(1500, |generation| {
         let content = [Content::Text("a")];

@@ -1,4 +1,5 @@
 use core::mem::MaybeUninit;
+use core::ops::Range;
 
 use crate::error::{Error, Result};
 use crate::harmony::SpecialTokens;
@@ -60,7 +61,7 @@ pub struct Generation<'r, 'w> {
 /// A finished message. It ends where the next begins.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Finished {
-    /// Where its `<|start|>` is.
+    /// Where its `<|start|>` is, or its first token if that is missing.
     pub begin: usize,
     /// What decides whether it stays.
     pub facts: Facts,
@@ -69,7 +70,7 @@ pub(super) struct Finished {
 /// A message that is not finished.
 #[derive(Clone, Copy)]
 pub(super) struct Open {
-    /// Where its `<|start|>` is.
+    /// Where its `<|start|>` is, or its first token if that is missing.
     pub begin: usize,
     /// What decides whether it stays, once its header is complete.
     pub facts: Option<Facts>,
@@ -368,6 +369,12 @@ impl<'r, 'w> Generation<'r, 'w> {
             self.start_batch(0, false)?;
         }
         Ok(had_draft)
+    }
+
+    /// Where a message under way lies so far, without its `<|start|>`, which may be missing.
+    pub(super) fn written(&self, open: Open) -> Range<usize> {
+        let has_start = self.tokens().get(open.begin) == Some(&self.special.start);
+        open.begin + usize::from(has_start)..self.len
     }
 
     /// How many more tokens there is room for.

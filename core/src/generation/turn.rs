@@ -510,7 +510,7 @@ impl<'t> Turn<'t> {
         self.allowed = None;
         let in_content = self.output.kind;
         let open = generation.open.unwrap_or(Open { begin: generation.tokens().len(), facts: None });
-        let content_end = generation.tokens().len();
+        let written = generation.written(open);
         let (output, constraints, constrained) = (&mut self.output, &mut *self.constraints, &mut self.constrained);
         if let Some(constraint) = constrained.and_then(|index| constraints.get_mut(index))
             && !tokenizer.is_special(token)
@@ -528,7 +528,7 @@ impl<'t> Turn<'t> {
                 parse::Event::End(_) => *constrained = None,
                 parse::Event::Content(_) | parse::Event::Diagnostic(_) => {}
             }
-            output.take(event, open.begin + 1..content_end, emit);
+            output.take(event, written.clone(), emit);
         });
         if in_content == Some(MessageKind::Reasoning) && output.kind == in_content {
             self.usage.reasoning_tokens += 1;
