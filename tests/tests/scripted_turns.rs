@@ -1,10 +1,11 @@
 //! Turns whose tokens are given: what becomes of them is known to the letter.
 
 use ossicle_core::error::Error;
-use ossicle_core::generation::{Generation, MessageKind, StopReason, TurnConfig};
+use ossicle_core::generation::{Generation, MessageKind, StopReason, Turn, TurnConfig};
 use ossicle_core::harmony::conversation::{Content, ContentType, Message, Role};
 use ossicle_core::harmony::history::History;
 use ossicle_core::harmony::render::RenderError;
+use ossicle_core::parallel::Alone;
 use ossicle_core::tokenizer::Specials;
 use ossicle_core::transformer::SessionConfig;
 use ossicle_tests::engine::fastest;
@@ -106,6 +107,36 @@ fn a_beginning_is_taken_as_it_is_whatever_it_reasons() {
         };
         let told = turn(generation, config);
         assert_eq!((told.messages[0].2.as_str(), told.messages[1].0), ("one two three", MessageKind::Answer));
+    });
+}
+
+#[test]
+fn a_turn_that_ends_in_a_free_header_tells_what_stands_there() {
+    for text in ["Hello there", "Hello", "<|channel|>final<|message|>Well.<|end|><|start|>assistant Hello there"] {
+        with_generation(1500, |generation| {
+            begin(generation);
+            let told = write(generation, text, free());
+            assert_eq!(told.reason(), StopReason::MaxTokens);
+            let message = told.messages.last().expect("a message");
+            assert_eq!((message.0, message.2.trim()), (MessageKind::Answer, text.rsplit("assistant").next().unwrap().trim()));
+            let range = message.3.clone().expect("an end");
+            let said = generation.tokens()[range.clone()].to_vec();
+            assert!(text_of(generation, &said).ends_with(&message.2));
+            generation.append(&[user(&[Content::Text("Go on")])], &mut [0; 256]).expect("room");
+            assert_eq!(generation.tokens()[range], said, "the conversation keeps it");
+        });
+    }
+    with_generation(1500, |generation| {
+        begin(generation);
+        let tokens = script(generation, "Hello there");
+        let mut told = Told::default();
+        let config = TurnConfig { beginning: &tokens, ..free() };
+        let mut turn = Turn::new(generation, config).expect("a turn");
+        while turn.usage().output_tokens < tokens.len() {
+            turn.step(generation, &Alone, &mut |event| told.take(event)).expect("finite numbers");
+        }
+        turn.cancel(generation, &mut |event| told.take(event));
+        assert_eq!((told.reason(), &*told.messages[0].2), (StopReason::Cancelled, "Hello there"));
     });
 }
 

@@ -635,11 +635,18 @@ impl<'t> Turn<'t> {
     ) -> Progress {
         self.over = true;
         generation.forget_drafts();
-        // A header that was not completed is no message, neither here nor in the conversation.
-        if let (Some(_), Some(open)) = (self.output.kind, generation.open) {
-            let tokens = open.begin + 1..generation.tokens().len();
+        if let Some(open) = generation.open {
+            let written = generation.written(open);
             let output = &mut self.output;
-            self.parser.finish(&mut |event| output.take(event, tokens.clone(), emit));
+            // A header that was not completed is no message, neither here nor in the conversation, unless it is free and has text.
+            let mut is_message = output.kind.is_some();
+            if self.grammar.is_none() {
+                self.parser.clone().finish(&mut |event| is_message |= matches!(event, parse::Event::Content(_)));
+            }
+            if is_message {
+                self.parser.finish(&mut |event| output.take(event, written.clone(), emit));
+                generation.open = Some(Open { facts: Some(output.facts), ..open });
+            }
         }
         emit(Event::Stop { reason, usage: self.usage });
         Progress::Done
