@@ -141,6 +141,20 @@ fn a_turn_that_ends_in_a_free_header_tells_what_stands_there() {
 }
 
 #[test]
+fn what_the_model_invents_for_others_is_not_told_as_its_answer() {
+    with_generation(1500, |generation| {
+        begin(generation);
+        let text = "<|channel|>final<|message|>Yes.<|end|><|start|>user<|message|>And?<|end|>\
+                    <|start|>functions.f to=assistant<|channel|>commentary<|message|>3<|end|>\
+                    <|start|>system to=functions.g<|message|>4<|end|>";
+        let told = write(generation, text, free());
+        let kinds: Vec<_> = told.messages.iter().map(|message| (message.0, &*message.2)).collect();
+        let other = MessageKind::Reasoning;
+        assert_eq!(kinds, [(MessageKind::Answer, "Yes."), (other, "And?"), (other, "3"), (other, "4")]);
+    });
+}
+
+#[test]
 fn a_message_without_its_start_is_told_from_its_first_token_on() {
     with_generation(1500, |generation| {
         begin(generation);

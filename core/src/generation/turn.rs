@@ -82,7 +82,7 @@ impl TurnConfig<'_> {
 /// What a message is, to those who read it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MessageKind {
-    /// The model thinking. Not for end users: it was never trained to be safe to show.
+    /// The model thinking, or inventing what others say. Not for end users: it was never trained to be safe to show.
     Reasoning,
     /// Told to the user before tools are called.
     Preamble,
@@ -93,8 +93,11 @@ pub enum MessageKind {
 }
 
 impl MessageKind {
-    pub(super) fn of(recipient: Option<&str>, channel: Option<&str>) -> Self {
-        match (recipient, channel) {
+    /// Of a message that the model wrote.
+    fn of(header: &Header<'_>) -> Self {
+        match (header.recipient, header.channel) {
+            // What it invents for others is nothing that it says or calls.
+            _ if header.role != Role::Assistant => Self::Reasoning,
             (Some(recipient), _) if !["all", "user", "assistant"].contains(&recipient) => Self::ToolCall,
             (_, Some(COMMENTARY)) => Self::Preamble,
             (_, Some(FINAL) | None) => Self::Answer,
@@ -661,7 +664,7 @@ impl Output<'_> {
     fn take(&mut self, event: parse::Event<'_>, tokens: Range<usize>, emit: &mut dyn FnMut(Event<'_>)) {
         match event {
             parse::Event::Header(header) => {
-                let kind = MessageKind::of(header.recipient, header.channel);
+                let kind = MessageKind::of(&header);
                 self.kind = Some(kind);
                 self.facts = Facts::of(header.role, header.recipient, header.channel);
                 self.first_token = header.first_token;
