@@ -170,6 +170,23 @@ fn a_message_without_its_start_is_told_from_its_first_token_on() {
 }
 
 #[test]
+fn where_something_must_be_called_a_name_that_a_header_can_hold_is_demanded() {
+    with_generation(1500, |generation| {
+        begin(generation);
+        let (longest, too_long) = ("f".repeat(256), "f".repeat(257));
+        let check = |recipients: &[&str]| TurnConfig { must_call: true, recipients, ..TurnConfig::default() }.check(false);
+        for unusable in ["", "a b", "a{", "}", &too_long] {
+            assert!(matches!(check(&[unusable]), Err(Error::Setting { name: "must_call", .. })), "{unusable:?}");
+            assert_eq!(check(&[unusable, "python"]), Ok(()));
+        }
+        let recipients = ["a b", &too_long, &longest];
+        let config = TurnConfig { must_call: true, reasoning_tokens: Some(0), recipients: &recipients, max_tokens: 600, ..TurnConfig::default() };
+        let told = turn(generation, config);
+        assert_eq!((told.diagnostics, told.messages[0].1.as_deref()), (0, Some(&*longest)));
+    });
+}
+
+#[test]
 fn what_cannot_be_rendered_is_named_by_its_number() {
     with_generation(1500, |generation| {
         let content = [Content::Text("a")];

@@ -2,7 +2,7 @@ use core::ops::Range;
 
 use crate::error::{Error, Result};
 use crate::harmony::conversation::{ANALYSIS, CHANNELS, COMMENTARY, FINAL, PLAIN_TYPES, Role};
-use crate::harmony::grammar::{Allowed, HeaderGrammar, Rules};
+use crate::harmony::grammar::{Allowed, HeaderGrammar, Rules, fits_header};
 use crate::harmony::history::Facts;
 use crate::harmony::parse::{self, Diagnostic, Header, Parser, Stop};
 use crate::parallel::Parallel;
@@ -73,8 +73,9 @@ impl TurnConfig<'_> {
         StopStrings::new(self.stop)?;
         let can_tell = self.log_probabilities.is_none_or(|count| count <= TOP_MAX);
         demand(can_tell, "log_probabilities", "a number from 0 to 20")?;
-        let can_call = !self.recipients.is_empty() && self.constrain_headers;
-        demand(!self.must_call || can_call, "must_call", "tools to call, and constrained headers")?;
+        let can_call = self.recipients.iter().any(|name| fits_header(name)) && self.constrain_headers;
+        let expected = "tools to call, by names that a header can hold, and constrained headers";
+        demand(!self.must_call || can_call, "must_call", expected)?;
         demand(!has_constraints || self.constrain_headers, "constrain_headers", "true where there are constraints")
     }
 }

@@ -31,8 +31,7 @@ pub struct Rules<'g> {
     pub channel_required: bool,
     /// Whether the turn can end only with a call: what is not reasoning must have a recipient.
     pub call_required: bool,
-    /// The tools that may be called, by their full names: `functions.f`, `python`. Names with white space or braces cannot
-    /// be.
+    /// The tools that may be called, by their full names: `functions.f`, `python`. Those that [`fits_header`] refuses cannot be.
     pub recipients: &'g [&'g str],
     /// The content types that may follow `<|constrain|>`. Those among [`PLAIN_TYPES`] may also stand without it.
     pub content_types: &'g [&'g str],
@@ -277,7 +276,7 @@ impl<'g> HeaderGrammar<'g> {
                 _ => None,
             },
         };
-        text.filter(|(_, name)| !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || "{}".contains(c)))
+        text.filter(|(_, name)| fits_header(name))
     }
 
     /// Whether a recipient has to come before the content.
@@ -297,6 +296,14 @@ impl<'g> HeaderGrammar<'g> {
     }
 }
 
+/// Whether a header can hold this name: it has neither white space nor braces, and 1 to 256 bytes, so that with the
+/// default channels and content types the parser keeps every header.
+pub fn fits_header(name: &str) -> bool {
+    (1..=MAX_NAME).contains(&name.len()) && !name.contains(|c: char| c.is_whitespace() || "{}".contains(c))
+}
+
+/// The longest name in a header, in bytes.
+const MAX_NAME: usize = 256;
 /// Before a recipient.
 const TO: &str = " to=";
 /// The longest piece of a header that is looked up as one token, in bytes: no token of the published vocabulary is longer.
