@@ -187,6 +187,31 @@ fn where_something_must_be_called_a_name_that_a_header_can_hold_is_demanded() {
 }
 
 #[test]
+fn a_turn_that_cannot_begin_ends_the_one_before() {
+    with_generation(300, |generation| {
+        begin(generation);
+        let room = 300 - generation.tokens().len();
+        let mut last = None;
+        for left in 2..9 {
+            let tokens = script(generation, &format!("<|channel|>final<|message|>{}", "a b".repeat(room)));
+            let config = TurnConfig { beginning: &tokens[..room - left], ..TurnConfig::default() };
+            let mut first = Turn::new(generation, config).expect("a turn");
+            while generation.tokens().len() < 300 - left {
+                first.step(generation, &Alone, &mut |_| {}).expect("finite numbers");
+            }
+            let second = Turn::new(generation, TurnConfig::default());
+            if second.is_err() {
+                let stepped = first.step(generation, &Alone, &mut |_| {});
+                assert!(matches!(stepped, Err(Error::State(_))), "{left} left: {stepped:?}");
+                last = Some(left);
+            }
+            generation.rewind(2).expect("two messages");
+        }
+        assert_ne!(last, None, "one of them cannot begin");
+    });
+}
+
+#[test]
 fn what_cannot_be_rendered_is_named_by_its_number() {
     with_generation(1500, |generation| {
         let content = [Content::Text("a")];

@@ -249,6 +249,7 @@ impl<'t> Turn<'t> {
         let sampler = Sampler::new(config.sampler)?;
         let stop = StopStrings::new(config.stop)?;
         generation.close()?;
+        generation.version += 1;
         let begin = generation.tokens().len();
         generation.open = Some(Open { begin, facts: None });
         let mut fits = generation.push(generation.special.start);
@@ -262,7 +263,6 @@ impl<'t> Turn<'t> {
             generation.close()?;
         }
         fits?;
-        generation.version += 1;
         let input_tokens = generation.tokens().len();
         if generation.session.position() >= input_tokens {
             // The logits after the last token are needed, so that one is computed again.
