@@ -170,6 +170,18 @@ fn a_message_without_its_start_is_told_from_its_first_token_on() {
 }
 
 #[test]
+fn of_stop_strings_that_end_together_the_longest_counts() {
+    for stop in [["lo", "hello"], ["hello", "lo"]] {
+        with_generation(1500, |generation| {
+            begin(generation);
+            let config = TurnConfig { stop: &stop, ..TurnConfig::default() };
+            let told = write(generation, "<|channel|>final<|message|>I say hello to you", config);
+            assert_eq!((told.reason(), &*told.messages[0].2), (StopReason::StopString, "I say "), "{stop:?}");
+        });
+    }
+}
+
+#[test]
 fn where_something_must_be_called_a_name_that_a_header_can_hold_is_demanded() {
     with_generation(1500, |generation| {
         begin(generation);
