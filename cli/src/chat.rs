@@ -8,6 +8,7 @@ use clap::Args;
 use ossicle_core::generation::StopReason;
 
 use crate::open::with_model_or_toy;
+use crate::prefix::MEMORY_SIZE;
 use crate::shown::printer;
 use crate::talk::{Call, End, INTERRUPTED, Said, TalkOptions, with_talk};
 
@@ -27,7 +28,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         }
     })?;
     with_model_or_toy(arguments.talk.model.as_deref(), &arguments.talk.compute.adapters, |opened| {
-        with_talk(&arguments.talk, &opened, |talk| {
+        with_talk(&arguments.talk, &opened, MEMORY_SIZE, |talk| {
             let interactive = io::stdin().is_terminal();
             let mut waiting: Option<Call> = None;
             loop {

@@ -34,7 +34,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         }
     };
     with_model_or_toy(arguments.talk.model.as_deref(), &arguments.talk.compute.adapters, |opened| {
-        with_talk(&arguments.talk, &opened, |talk| {
+        with_talk(&arguments.talk, &opened, 0, |talk| {
             let said = Said::ByUser(&prompt);
             if !arguments.json {
                 let answer = talk.answer(said, printer(arguments.talk.show_reasoning))?;

@@ -125,6 +125,8 @@ pub struct Talk<'a, 'r, 'w> {
     threads: &'a Threads,
     generation: Generation<'r, 'w>,
     prefix_cache: Option<PrefixCache>,
+    /// What it is to keep of what was said since the user spoke.
+    due: Due,
     /// How many messages of the system's and developer's come first.
     leading: usize,
     recipients: Vec<&'a str>,
@@ -212,6 +214,7 @@ const REWIND_TOKENS: usize = 2048;
 pub fn with_talk<T>(
     options: &TalkOptions,
     opened: &Opened<'_>,
+    prefix_memory: u64,
     work: impl FnOnce(&mut Talk<'_, '_, '_>) -> Result<T>,
 ) -> Result<T> {
     let kernels = options.compute.kernels()?;
@@ -293,7 +296,7 @@ pub fn with_talk<T>(
         }
         let is_free = masks.iter().all(|(on, _)| *on != Constrained::Answer);
         let pages = (browser.is_some() && is_free).then(Pages::default);
-        let prefix_cache = options.prefixes.open(opened, 0)?;
+        let prefix_cache = options.prefixes.open(opened, prefix_memory)?;
         let mut talk = Talk {
             guard: Guard::new(gate, audit),
             options,
@@ -301,6 +304,7 @@ pub fn with_talk<T>(
             threads: &threads,
             generation,
             prefix_cache,
+            due: Due::default(),
             leading: 0,
             recipients,
             python,
@@ -455,6 +459,9 @@ impl Talk<'_, '_, '_> {
             },
         };
         self.append(&[message])?;
+        if let Said::ByUser(_) = said {
+            self.due = Due::of(&self.generation, self.leading);
+        }
         if let (Some(pages), Said::ByTool(call, _)) = (&mut self.pages, said)
             && call.tool.split('.').next() == Some(BROWSER.name)
         {
@@ -498,7 +505,6 @@ impl Talk<'_, '_, '_> {
         if let Some(cache) = &mut self.prefix_cache {
             cache.resume(&mut self.generation);
         }
-        let mut due = Due::of(&self.generation, self.leading);
         let (mut held, mut events, mut end) = (Held::default(), Vec::new(), None);
         let mut telling = Telling { answer, print, pages: self.pages.as_ref(), citations: Citations::default() };
         let masks = self.masks.iter_mut();
@@ -546,7 +552,7 @@ impl Talk<'_, '_, '_> {
                 break;
             }
             if let Some(cache) = &mut self.prefix_cache {
-                cache.keep_due(&self.generation, &mut due);
+                cache.keep_due(&self.generation, &mut self.due);
             }
         }
         answer.usage = answer.usage + turn.usage();
