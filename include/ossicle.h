@@ -1625,7 +1625,8 @@ int32_t ossicle_generation_new(ossicle_session *session,
 // Memory: nothing is kept.
 // Errors: OSSICLE_ERROR_RENDER if a message cannot be rendered; OSSICLE_ERROR_BUFFER if scratch_size is too small for it;
 // OSSICLE_ERROR_TOKEN if one of its own_tokens is none of the model's; OSSICLE_ERROR_CAPACITY if the context or the list of
-// messages is full. The conversation is as before, but for an unfinished message that may be ended.
+// messages is full. The conversation is as before, but for an unfinished message that may be ended, and, where room is short,
+// without the reasoning of earlier answers that goes with the next message anyway.
 // Threads: one at a time.
 // Since: 0.1.
 int32_t ossicle_generation_append(ossicle_generation *generation,

@@ -8,6 +8,7 @@ use clap::Args;
 use ossicle_core::generation::StopReason;
 
 use crate::open::with_model_or_toy;
+use crate::prefix::MEMORY_SIZE;
 use crate::shown::printer;
 use crate::talk::{Call, End, INTERRUPTED, Said, TalkOptions, with_talk};
 
@@ -19,7 +20,7 @@ pub struct Arguments {
 }
 
 /// Runs `ossicle chat`: each line of standard input is said to the model, until it ends. Ctrl-C ends a turn; between turns
-/// it ends the program. Where a tool is called, the next line is its answer.
+/// it ends the program. Where a tool is called, the next line is its answer. What fails is told, and the conversation goes on.
 pub fn run(arguments: &Arguments) -> Result<()> {
     ctrlc::set_handler(|| {
         if INTERRUPTED.swap(true, Ordering::Relaxed) {
@@ -27,7 +28,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         }
     })?;
     with_model_or_toy(arguments.talk.model.as_deref(), &arguments.talk.compute.adapters, |opened| {
-        with_talk(&arguments.talk, &opened, |talk| {
+        with_talk(&arguments.talk, &opened, MEMORY_SIZE, |talk| {
             let interactive = io::stdin().is_terminal();
             let mut waiting: Option<Call> = None;
             loop {
@@ -40,10 +41,14 @@ pub fn run(arguments: &Arguments) -> Result<()> {
                     }
                     io::stderr().flush()?;
                 }
-                let mut line = String::new();
-                if io::stdin().lock().read_line(&mut line)? == 0 {
+                let mut line = Vec::new();
+                if io::stdin().lock().read_until(b'\n', &mut line)? == 0 {
                     return Ok(());
                 }
+                let Ok(line) = str::from_utf8(&line) else {
+                    eprintln!("[error: expected text in UTF-8]");
+                    continue;
+                };
                 let line = line.trim_end_matches(['\n', '\r']);
                 let called = waiting.take();
                 let said = match &called {
@@ -51,11 +56,14 @@ pub fn run(arguments: &Arguments) -> Result<()> {
                     None if line.trim().is_empty() => continue,
                     None => Said::ByUser(line),
                 };
-                let mut answer = talk.answer(said, printer(arguments.talk.show_reasoning))?;
+                let mut answer = talk.answer(said, printer(arguments.talk.show_reasoning));
                 match &answer.end {
                     End::Turn(StopReason::ToolCall) => waiting = answer.calls.pop(),
                     End::Turn(StopReason::Finished) => {}
                     end => eprintln!("[{end}]"),
+                }
+                if !answer.heard {
+                    waiting = called;
                 }
             }
         })

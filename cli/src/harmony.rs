@@ -93,18 +93,19 @@ fn answer(
     lines: bool,
     answer: impl Fn(&Value) -> Result<Value, String>,
 ) -> io::Result<()> {
-    let mut answer_text = |text: &str| {
-        let request = serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"));
+    let mut answer_text = |text: &[u8]| {
+        let request = serde_json::from_slice(text).map_err(|error| format!("not JSON: {error}"));
         let answer = request.and_then(|request: Value| answer(&request));
         writeln!(output, "{}", answer.unwrap_or_else(|error| json!({ "error": error })))
     };
     if lines {
-        for line in input.lines() {
+        for line in input.split(b'\n') {
             answer_text(&line?)?;
         }
-        return Ok(());
+    } else {
+        let mut text = Vec::new();
+        input.read_to_end(&mut text)?;
+        answer_text(&text)?;
     }
-    let mut text = String::new();
-    input.read_to_string(&mut text)?;
-    answer_text(&text)
+    output.flush()
 }

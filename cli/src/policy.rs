@@ -9,7 +9,6 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use ossicle_core::generation::{Event, Generation, MessageKind, StopReason, Turn, TurnConfig, Usage};
 use ossicle_core::harmony::conversation::{Content, DeveloperContent, Effort, Message, Role, SystemContent};
-use ossicle_core::harmony::render::Renderer;
 use ossicle_core::sampling::SamplerConfig;
 use ossicle_core::transformer::Progress;
 use ossicle_host::Threads;
@@ -133,7 +132,7 @@ impl<'a, 'r, 'w> ModelGate<'a, 'r, 'w> {
             Message::new(Role::User, &user),
         ];
         let generation = &mut *self.generation.lock().unwrap_or_else(PoisonError::into_inner);
-        let size = Renderer::new(generation.tokenizer(), *generation.special()).scratch_size(&messages)?;
+        let size = generation.scratch_size(&messages)?;
         generation.replace(&messages, &mut vec![0; size])?;
         let sampler = SamplerConfig { temperature: 0.0, ..SamplerConfig::default() };
         let mut turn = Turn::new(generation, TurnConfig { sampler, ..TurnConfig::default() })?;

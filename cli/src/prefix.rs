@@ -15,12 +15,15 @@ pub struct PrefixOptions {
     #[arg(long, value_name = "FOLDER")]
     prefix_cache: Option<PathBuf>,
     /// Most megabytes of that, or, where no folder is named, of the same in memory; what was unused for longest goes first, and
-    /// with 0 nothing is kept or removed [default: 4096 in a folder; in memory 512 with `serve`, and otherwise 0].
+    /// with 0 nothing is kept or removed [default: 4096 in a folder; in memory 512 with `chat` and `serve`, and otherwise 0].
     #[arg(long, value_name = "MEGABYTES")]
     prefix_cache_size: Option<u64>,
 }
 
 const FOLDER_SIZE: u64 = 4096;
+
+/// Megabytes of memory where a conversation goes on, or many do.
+pub const MEMORY_SIZE: u64 = 512;
 
 impl PrefixOptions {
     /// The cache, if there is one: in the folder, or else in so many megabytes of memory.

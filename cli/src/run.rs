@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args;
 use ossicle_core::generation::StopReason;
 use serde_json::json;
@@ -34,16 +34,18 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         }
     };
     with_model_or_toy(arguments.talk.model.as_deref(), &arguments.talk.compute.adapters, |opened| {
-        with_talk(&arguments.talk, &opened, |talk| {
+        with_talk(&arguments.talk, &opened, 0, |talk| {
             let said = Said::ByUser(&prompt);
             if !arguments.json {
-                let answer = talk.answer(said, printer(arguments.talk.show_reasoning))?;
-                if answer.end != End::Turn(StopReason::Finished) {
-                    eprintln!("[{}]", answer.end);
+                let answer = talk.answer(said, printer(arguments.talk.show_reasoning));
+                match &answer.end {
+                    End::Turn(StopReason::Finished) => {}
+                    End::Error(reason) => bail!("{reason}"),
+                    end => eprintln!("[{end}]"),
                 }
                 return Ok(());
             }
-            let answer = talk.answer(said, |_| {})?;
+            let answer = talk.answer(said, |_| {});
             let calls = answer.calls.iter().map(|call| {
                 let mut shown = json!({ "tool": call.tool, "argument": call.argument });
                 if let Some(result) = &call.result {
@@ -65,11 +67,16 @@ pub fn run(arguments: &Arguments) -> Result<()> {
                     "reasoning_tokens": usage.reasoning_tokens,
                 },
             });
-            if let End::Policy(reason) = &answer.end {
-                result["policy"] = json!(reason);
+            match &answer.end {
+                End::Turn(_) => {}
+                End::Policy(reason) => result["policy"] = json!(reason),
+                End::Error(reason) => result["error"] = json!(reason),
             }
             println!("{}", serde_json::to_string_pretty(&result)?);
-            Ok(())
+            match answer.end {
+                End::Error(reason) => bail!("{reason}"),
+                _ => Ok(()),
+            }
         })
     })
 }

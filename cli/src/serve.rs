@@ -17,7 +17,7 @@ use ossicle_server::{Engine, NewInterpreter, NewWeb, Policy, Script, Server, Set
 
 use crate::open::{ComputeOptions, with_model_or_toy, with_tokenizer};
 use crate::policy::PolicyOptions;
-use crate::prefix::PrefixOptions;
+use crate::prefix::{MEMORY_SIZE, PrefixOptions};
 
 /// Arguments of `ossicle serve`.
 #[derive(Args)]
@@ -91,9 +91,6 @@ pub struct Arguments {
 /// How far back a conversation can go without being computed anew: the reasoning and the answer of a turn, as a rule.
 const REWIND_TOKENS: usize = 2048;
 
-/// Megabytes of beginnings of conversations that are kept in memory, where no folder is named.
-const PREFIX_CACHE_SIZE: u64 = 512;
-
 /// Runs `ossicle serve` until Ctrl-C.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let kernels = arguments.compute.kernels()?;
@@ -143,7 +140,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             adapter_rank: opened.adapter_rank(),
             ..default
         };
-        let prefix_cache = arguments.prefixes.open(&opened, PREFIX_CACHE_SIZE)?;
+        let prefix_cache = arguments.prefixes.open(&opened, MEMORY_SIZE)?;
         let threads = Threads::new(arguments.compute.threads());
         with_tokenizer(&opened, |tokenizer| {
             let url = format!("http://{}", server.address()?);

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, Result, anyhow, bail};
 use bumpalo::Bump;
 use clap::{Args, ValueEnum};
+use ossicle_core::error::Error;
 use ossicle_core::generation::{
     Constrained, Constraint, Event, Generation, GenerationConfig, MessageKind, StopReason, Turn, TurnConfig, Usage,
 };
@@ -14,7 +15,7 @@ use ossicle_core::harmony::conversation::{
     COMMENTARY, Content, DeveloperContent, Effort, FUNCTIONS, Message, Namespace, ResponseFormat, Role, SystemContent,
     Tool,
 };
-use ossicle_core::harmony::render::Renderer;
+use ossicle_core::harmony::grammar::fits_header;
 use ossicle_core::kernels::Kernels;
 use ossicle_core::model::Model;
 use ossicle_core::sampling::{SamplerConfig, TokenMask};
@@ -125,6 +126,8 @@ pub struct Talk<'a, 'r, 'w> {
     threads: &'a Threads,
     generation: Generation<'r, 'w>,
     prefix_cache: Option<PrefixCache>,
+    /// What it is to keep of what was said since the user spoke.
+    due: Due,
     /// How many messages of the system's and developer's come first.
     leading: usize,
     recipients: Vec<&'a str>,
@@ -147,7 +150,7 @@ pub enum Said<'s> {
 }
 
 /// What became of an answer.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Answer {
     /// What the user is told.
     pub text: String,
@@ -155,10 +158,18 @@ pub struct Answer {
     pub reasoning: String,
     /// The tools that it called, and with what.
     pub calls: Vec<Call>,
+    /// Whether what was said is in the conversation: if not, that is as before.
+    pub heard: bool,
     /// Why it is over.
     pub end: End,
     /// What all turns took.
     pub usage: Usage,
+}
+
+impl Default for End {
+    fn default() -> Self {
+        Self::Turn(StopReason::Cancelled)
+    }
 }
 
 /// Why an answer is over.
@@ -168,6 +179,8 @@ pub enum End {
     Turn(StopReason),
     /// The policy stopped it, for this reason.
     Policy(String),
+    /// It could not go on, for this reason.
+    Error(String),
 }
 
 impl std::fmt::Display for End {
@@ -175,6 +188,7 @@ impl std::fmt::Display for End {
         match self {
             Self::Turn(reason) => f.write_str(reason_name(*reason)),
             Self::Policy(reason) => write!(f, "policy: {reason}"),
+            Self::Error(reason) => write!(f, "error: {reason}"),
         }
     }
 }
@@ -185,6 +199,7 @@ impl End {
         match self {
             Self::Turn(reason) => reason_name(*reason),
             Self::Policy(_) => "policy",
+            Self::Error(_) => "error",
         }
     }
 }
@@ -208,10 +223,15 @@ pub static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 /// How far back a conversation can go without being computed anew: the reasoning and the answer of a turn, as a rule.
 const REWIND_TOKENS: usize = 2048;
 
-/// Begins a conversation and lends it to `work`.
+/// What the model is told in place of what a tool answers, if that is too long.
+const TOO_LONG: &str = "Error: the result is longer than what is left of the context.";
+
+/// Begins a conversation and lends it to `work`. Beginnings of it are kept where the options say, or else in so many megabytes of
+/// memory.
 pub fn with_talk<T>(
     options: &TalkOptions,
     opened: &Opened<'_>,
+    prefix_memory: u64,
     work: impl FnOnce(&mut Talk<'_, '_, '_>) -> Result<T>,
 ) -> Result<T> {
     let kernels = options.compute.kernels()?;
@@ -261,6 +281,7 @@ pub fn with_talk<T>(
         known.push(PYTHON);
         recipients.push(PYTHON.name);
     }
+    turn_config(options, &recipients, 0, Usage::default()).check(false)?;
     with_tokenizer(opened, |tokenizer| {
         let mut room = Room::new(model, &tokenizer, &config)?;
         let mut generation = room.begin(model, tokenizer, kernels, &config)?;
@@ -294,7 +315,7 @@ pub fn with_talk<T>(
         }
         let is_free = masks.iter().all(|(on, _)| *on != Constrained::Answer);
         let pages = (browser.is_some() && is_free).then(Pages::default);
-        let prefix_cache = options.prefixes.open(opened, 0)?;
+        let prefix_cache = options.prefixes.open(opened, prefix_memory)?;
         let mut talk = Talk {
             guard: Guard::new(gate, audit),
             options,
@@ -302,6 +323,7 @@ pub fn with_talk<T>(
             threads: &threads,
             generation,
             prefix_cache,
+            due: Due::default(),
             leading: 0,
             recipients,
             python,
@@ -378,9 +400,13 @@ fn read_tools<'a>(arena: &'a Bump, path: &PathBuf) -> Result<(&'a [Tool<'a>], Ve
         let Some(name) = tool.get("name").and_then(Value::as_str) else {
             bail!("{}: expected a name for each tool", path.display());
         };
+        let full_name = &*arena.alloc_str(&format!("{FUNCTIONS}.{name}"));
+        if name.is_empty() || !fits_header(full_name) {
+            bail!("{}: expected names of 1 to 246 bytes without white space and braces, found {name:?}", path.display());
+        }
         let parameters = tool.get("parameters").map(|schema| &*arena.alloc_str(&schema.to_string()));
         if let Some(parameters) = parameters.filter(|_| tool.get("strict").and_then(Value::as_bool) == Some(true)) {
-            strict.push((&*arena.alloc_str(&format!("{FUNCTIONS}.{name}")), parameters));
+            strict.push((full_name, parameters));
         }
         tools.push(Tool {
             name: arena.alloc_str(name),
@@ -391,31 +417,46 @@ fn read_tools<'a>(arena: &'a Bump, path: &PathBuf) -> Result<(&'a [Tool<'a>], Ve
     Ok((arena.alloc_slice_copy(&tools), strict))
 }
 
+/// How the model is to go on in an answer of which so much is used up.
+fn turn_config<'t>(options: &TalkOptions, recipients: &'t [&'t str], seed: u64, used: Usage) -> TurnConfig<'t> {
+    TurnConfig {
+        sampler: SamplerConfig {
+            temperature: options.temperature,
+            top_k: options.top_k,
+            top_p: options.top_p,
+            min_p: options.min_p,
+            seed,
+            logit_bias: &[],
+        },
+        max_tokens: options.max_tokens,
+        reasoning_tokens: options.reasoning_tokens.map(|most| most.saturating_sub(used.reasoning_tokens)),
+        recipients,
+        draft_tokens: options.draft_tokens,
+        ..TurnConfig::default()
+    }
+}
+
 impl Talk<'_, '_, '_> {
     fn append(&mut self, messages: &[Message<'_>]) -> Result<()> {
-        let renderer = Renderer::new(self.generation.tokenizer(), *self.generation.special());
-        let size = renderer.scratch_size(messages)?;
+        let size = self.generation.scratch_size(messages)?;
         self.scratch.resize(size.max(self.scratch.len()), 0);
         Ok(self.generation.append(messages, &mut self.scratch)?)
     }
 
     /// Somebody speaks, the model answers, and tools that are at hand answer it, until somebody else has to speak; `print` shows
     /// what comes, if anything is to be shown. The policy judges all of it.
-    pub fn answer(&mut self, said: Said<'_>, mut print: impl FnMut(&Shown)) -> Result<Answer> {
-        let mut answer = Answer {
-            text: String::new(),
-            reasoning: String::new(),
-            calls: Vec::new(),
-            end: End::Turn(StopReason::Cancelled),
-            usage: Usage::default(),
-        };
+    pub fn answer(&mut self, said: Said<'_>, mut print: impl FnMut(&Shown)) -> Answer {
+        let mut answer = Answer::default();
         // Once for all turns: Ctrl-C while a tool works ends what follows.
         INTERRUPTED.store(false, Ordering::Relaxed);
         self.guard.begin();
-        let end = self.hear(said).and_then(|heard| heard.map_or_else(Ok, |_| self.rounds(&mut answer, &mut print)));
-        self.guard.ended(end.as_ref().map_or("error", End::name), answer.usage);
-        answer.end = end?;
-        Ok(answer)
+        let end = self.hear(said).and_then(|heard| {
+            answer.heard = true;
+            heard.map_or_else(Ok, |_| self.rounds(&mut answer, &mut print))
+        });
+        answer.end = end.unwrap_or_else(|error| End::Error(format!("{error:#}")));
+        self.guard.ended(answer.end.name(), answer.usage);
+        answer
     }
 
     /// Turns of the model, and what tools that are at hand answer between them.
@@ -425,13 +466,23 @@ impl Talk<'_, '_, '_> {
             let is_called = end == End::Turn(StopReason::ToolCall);
             let Some(call) = answer.calls.last_mut().filter(|_| is_called) else { return Ok(end) };
             let Some(result) = self.carry_out(call) else { return Ok(end) };
-            match self.hear(Said::ByTool(call, &result))? {
+            match self.hear_result(call, &result)? {
                 Ok(result) => {
                     print(&Shown::Result(result.clone()));
                     call.result = Some(result);
                 }
                 Err(end) => return Ok(end),
             }
+        }
+    }
+
+    /// Takes what a tool that is at hand answers, or that it is too long.
+    fn hear_result(&mut self, call: &Call, result: &str) -> Result<Result<String, End>> {
+        match self.hear(Said::ByTool(call, result)) {
+            Err(error) if matches!(error.downcast_ref(), Some(Error::Capacity { .. })) => {
+                self.hear(Said::ByTool(call, TOO_LONG))
+            }
+            heard => heard,
         }
     }
 
@@ -456,6 +507,9 @@ impl Talk<'_, '_, '_> {
             },
         };
         self.append(&[message])?;
+        if let Said::ByUser(_) = said {
+            self.due = Due::of(&self.generation, self.leading);
+        }
         if let (Some(pages), Said::ByTool(call, _)) = (&mut self.pages, said)
             && call.tool.split('.').next() == Some(BROWSER.name)
         {
@@ -478,34 +532,18 @@ impl Talk<'_, '_, '_> {
 
     /// The model goes on until it has answered or calls a tool.
     fn turn(&mut self, answer: &mut Answer, print: &mut dyn FnMut(&Shown)) -> Result<End> {
-        let options = self.options;
-        let config = TurnConfig {
-            sampler: SamplerConfig {
-                temperature: options.temperature,
-                top_k: options.top_k,
-                top_p: options.top_p,
-                min_p: options.min_p,
-                seed: self.seed,
-                logit_bias: &[],
-            },
-            max_tokens: options.max_tokens,
-            reasoning_tokens: options.reasoning_tokens,
-            recipients: &self.recipients,
-            draft_tokens: options.draft_tokens,
-            ..TurnConfig::default()
-        };
+        let config = turn_config(self.options, &self.recipients, self.seed, answer.usage);
         // Another place in the random numbers for each turn.
         self.seed = self.seed.wrapping_add(1 << 32);
         if let Some(cache) = &mut self.prefix_cache {
             cache.resume(&mut self.generation);
         }
-        let mut due = Due::of(&self.generation, self.leading);
         let (mut held, mut events, mut end) = (Held::default(), Vec::new(), None);
         let mut telling = Telling { answer, print, pages: self.pages.as_ref(), citations: Citations::default() };
         let masks = self.masks.iter_mut();
         let mut constraints: Vec<_> = masks.map(|(on, mask)| Constraint { on: *on, mask: &mut **mask }).collect();
         let mut turn = Turn::new(&mut self.generation, config)?.with_constraints(&mut constraints)?;
-        loop {
+        let failed = loop {
             let mut take = |event: Event<'_>| {
                 if let Event::Stop { reason, .. } = event {
                     end = Some(End::Turn(reason));
@@ -519,7 +557,6 @@ impl Talk<'_, '_, '_> {
                 }
                 false => turn.step(&mut self.generation, self.threads, &mut take),
             };
-            let progress = step.map_err(|error| explain(error, self.opened))?;
             for event in events.drain(..) {
                 if !self.guard.judges() {
                     telling.tell(event);
@@ -543,14 +580,18 @@ impl Talk<'_, '_, '_> {
                     }
                 }
             }
-            if progress == Progress::Done || end.is_some() {
-                break;
+            match step {
+                Ok(Progress::More) if end.is_none() => {}
+                step => break step.err(),
             }
             if let Some(cache) = &mut self.prefix_cache {
-                cache.keep_due(&self.generation, &mut due);
+                cache.keep_due(&self.generation, &mut self.due);
             }
-        }
+        };
         answer.usage = answer.usage + turn.usage();
+        if let Some(error) = failed {
+            return Err(explain(error, self.opened));
+        }
         Ok(end.unwrap_or(End::Turn(StopReason::Cancelled)))
     }
 }
@@ -619,39 +660,4 @@ pub fn reason_name(reason: StopReason) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests {
-    use ossicle_core::generation::{MessageKind, StopReason, Usage};
-    use ossicle_host::browser::{Citations, Pages};
-
-    use super::{Answer, End, Telling};
-    use crate::shown::Shown;
-
-    #[test]
-    fn what_is_cited_is_told_as_links_but_in_reasoning() {
-        let mut pages = Pages::default();
-        pages.add("[0] Harbour (http://harbour.example/)");
-        let (calls, end) = (Vec::new(), End::Turn(StopReason::Finished));
-        let mut answer = Answer { text: String::new(), reasoning: String::new(), calls, end, usage: Usage::default() };
-        let mut shown = Vec::new();
-        let mut print = |event: &Shown| shown.push(event.clone());
-        let citations = Citations::default();
-        let mut telling = Telling { answer: &mut answer, print: &mut print, pages: Some(&pages), citations };
-        for (kind, parts) in
-            [(MessageKind::Reasoning, ["Said【0†L1】", "."]), (MessageKind::Answer, ["At noon【0†", "L1】, not【"])]
-        {
-            telling.tell(Shown::Begin { kind, tool: None, channel: None });
-            for text in parts {
-                telling.tell(Shown::Text { kind, text: text.into() });
-            }
-            telling.tell(Shown::End(kind));
-        }
-        assert_eq!(answer.reasoning, "Said【0†L1】.");
-        assert_eq!(answer.text, "At noon ([harbour.example](http://harbour.example/)) , not【");
-        assert_eq!(shown.last(), Some(&Shown::End(MessageKind::Answer)));
-        let text = |event: &Shown| match event {
-            Shown::Text { kind: MessageKind::Answer, text } => text.clone(),
-            _ => String::new(),
-        };
-        assert_eq!(shown.iter().map(text).collect::<String>(), answer.text, "all of it is shown");
-    }
-}
+mod tests;

@@ -49,7 +49,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 fn answer(arguments: &Arguments, tokenizer: &Tokenizer<'_>) -> Result<()> {
     let (mut input, mut output) = (io::stdin().lock(), io::BufWriter::new(io::stdout().lock()));
     if arguments.jsonl {
-        for line in input.lines() {
+        for line in input.split(b'\n') {
             let answer = request(arguments.decode, tokenizer, &line?);
             writeln!(output, "{}", answer.unwrap_or_else(|error| json!({ "error": error })))?;
         }
@@ -72,8 +72,8 @@ fn answer(arguments: &Arguments, tokenizer: &Tokenizer<'_>) -> Result<()> {
     Ok(output.flush()?)
 }
 
-fn request(decode: bool, tokenizer: &Tokenizer<'_>, line: &str) -> Result<Value, String> {
-    let request: Value = serde_json::from_str(line).map_err(|error| format!("not JSON: {error}"))?;
+fn request(decode: bool, tokenizer: &Tokenizer<'_>, line: &[u8]) -> Result<Value, String> {
+    let request: Value = serde_json::from_slice(line).map_err(|error| format!("not JSON: {error}"))?;
     if decode {
         let mut bytes = Vec::new();
         for id in request.get("ids").and_then(Value::as_array).ok_or("expected \"ids\", a list")? {

@@ -35,11 +35,11 @@ impl Drop for Scratch {
     }
 }
 
-fn ossicle(arguments: &[&str], input: &str) -> Output {
+fn ossicle(arguments: &[&str], input: impl AsRef<[u8]>) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ossicle"));
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the command");
-    child.stdin.take().expect("a pipe").write_all(input.as_bytes()).expect("a short input");
+    child.stdin.take().expect("a pipe").write_all(input.as_ref()).expect("a short input");
     child.wait_with_output().expect("output")
 }
 
@@ -96,6 +96,92 @@ fn chat_answers_each_line() {
     let arguments = ["chat", "--model", &tiny(), "--seed", "1", "--max-tokens", "10", "--reasoning-tokens", "0"];
     let answers = succeeds(&arguments, "Hello\n\nAnd then?\n");
     assert!(answers.lines().count() >= 2, "{answers}");
+}
+
+#[test]
+fn chat_goes_on_after_a_line_that_is_refused() {
+    let model = tiny();
+    let arguments = ["chat", "--model", &model, "--system", "I", "--context", "400", "--max-tokens", "5"];
+    let arguments = [&arguments[..], &["--reasoning-tokens", "0"]].concat();
+    let long = "x ".repeat(500);
+    let output = ossicle(&arguments, [long.as_bytes(), b"\n\xff\nHello\n"].concat());
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{told}");
+    assert_eq!(told.matches("[error: ").count(), 2, "{told}");
+    assert!(told.contains("UTF-8") && told.contains("tokens in the context"), "{told}");
+    assert!(!String::from_utf8_lossy(&output.stdout).trim().is_empty());
+}
+
+#[test]
+fn run_in_json_tells_that_it_failed_too() {
+    let arguments = ["run", "--model", &tiny(), "--system", "I", "--context", "400", "--json"];
+    let output = ossicle(&arguments, "x ".repeat(500));
+    assert_eq!(output.status.code(), Some(1));
+    let result: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!((&result["stop"], &result["answer"]), (&"error".into(), &"".into()), "{result}");
+    assert!(result["error"].as_str().is_some_and(|error| error.contains("tokens in the context")), "{result}");
+}
+
+#[test]
+fn chat_shows_reasoning_only_when_asked_for() {
+    for seed in ["1", "2", "3", "4", "5", "6"] {
+        let common = ["--model", &tiny(), "--seed", seed, "--max-tokens", "40"];
+        let told = json(&[&["run", "--json"], &common[..]].concat(), "Hello");
+        let reasoning = told["reasoning"].as_str().expect("text");
+        if reasoning.is_empty() {
+            continue;
+        }
+        let hidden = ossicle(&[&["chat"], &common[..]].concat(), "Hello\n");
+        let shown = ossicle(&[&["chat", "--show-reasoning"], &common[..]].concat(), "Hello\n");
+        assert_eq!(hidden.stdout, shown.stdout);
+        assert!(!String::from_utf8_lossy(&hidden.stderr).contains(reasoning));
+        assert!(String::from_utf8_lossy(&shown.stderr).contains(reasoning));
+        return;
+    }
+    panic!("one of these seeds reasons");
+}
+
+#[test]
+fn an_interrupt_ends_the_turn_of_a_chat_and_not_the_program() {
+    use std::io::{BufRead, BufReader, Read};
+
+    let mut child = Command::new(env!("CARGO_BIN_EXE_ossicle"))
+        .args(["chat", "--model", &tiny(), "--context", "20000", "--temperature", "0", "--reasoning-tokens", "0"])
+        .args(["--draft-tokens", "0"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the command");
+    let mut input = child.stdin.take().expect("a pipe");
+    let (mut output, errors) = (child.stdout.take().expect("a pipe"), child.stderr.take().expect("a pipe"));
+    let mut errors = BufReader::new(errors).lines();
+    for line in ["Hello\n", "And then?\n"] {
+        input.write_all(line.as_bytes()).expect("it listens");
+        // Once something is told, the turn is under way.
+        output.read_exact(&mut [0]).expect("an answer");
+        let interrupted = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill");
+        assert!(interrupted.success());
+        while output.read(&mut [0; 4096]).expect("an answer") > 0 {
+            break;
+        }
+        assert!(errors.any(|line| line.expect("text") == "[cancelled]"), "{line}");
+    }
+    drop(input);
+    let rest = std::thread::spawn(move || output.read_to_end(&mut Vec::new()));
+    assert!(child.wait().expect("an end").success());
+    rest.join().expect("a thread").expect("the rest");
+}
+
+#[test]
+fn tools_that_no_header_can_name_are_refused() {
+    for name in ["", "a b", "{", &"f".repeat(247)] {
+        let tools = Scratch::new("tools.json");
+        fs::write(tools.path(), serde_json::json!([{ "name": name }]).to_string()).expect("a file");
+        let output = ossicle(&["run", "--model", &tiny(), "--tools", tools.path(), "Hello"], "");
+        assert_eq!(output.status.code(), Some(1));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("1 to 246 bytes"), "{name}");
+    }
 }
 
 #[test]

@@ -15,12 +15,12 @@ fn vectors(name: &str) -> (String, Vec<Value>) {
 }
 
 /// Runs the command on this input and gives its answers.
-fn harmony(arguments: &[&str], input: String) -> Vec<Value> {
+fn harmony(arguments: &[&str], input: impl Into<Vec<u8>>) -> Vec<Value> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ossicle"));
     command.arg("harmony").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = command.spawn().expect("the command");
-    let mut stdin = child.stdin.take().expect("a pipe");
-    let writer = thread::spawn(move || stdin.write_all(input.as_bytes()).expect("the command reads its input"));
+    let (mut stdin, input) = (child.stdin.take().expect("a pipe"), input.into());
+    let writer = thread::spawn(move || stdin.write_all(&input).expect("the command reads its input"));
     let output = child.wait_with_output().expect("output");
     writer.join().expect("input");
     assert!(output.status.success(), "{arguments:?}: {}", output.status);
@@ -64,9 +64,20 @@ fn what_is_no_request_is_answered_with_an_error() {
     for input in
         ["{", "3", "{\"conversation\": {\"messages\": 3}}", "{\"conversation\": {\"messages\": [{\"role\": \"x\"}]}}"]
     {
-        assert_eq!(harmony(&["render"], input.into()).len(), 1, "{input}");
+        assert_eq!(harmony(&["render"], input).len(), 1, "{input}");
     }
-    let input = "{\"ids\": [-1]}\n{\"ids\": [200005], \"role\": \"assistant\"}\n";
-    let answers = harmony(&["parse", "--jsonl"], input.into());
-    assert!(answers[0].get("error").is_some() && answers[1].get("messages").is_some(), "{answers:?}");
+    let input = b"{\"ids\": [-1]}\n\xff\n{\"ids\": [200005], \"role\": \"assistant\"}\r\n";
+    let answers = harmony(&["parse", "--jsonl"], input);
+    assert!(answers[..2].iter().all(|answer| answer["error"].is_string()), "{answers:?}");
+    assert!(answers.len() == 3 && answers[2].get("messages").is_some(), "{answers:?}");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn an_output_that_cannot_be_written_is_an_error() {
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("a device");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ossicle"));
+    command.args(["harmony", "render"]).stdin(Stdio::null()).stdout(full).stderr(Stdio::piped());
+    let output = command.output().expect("the command");
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
 }

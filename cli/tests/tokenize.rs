@@ -13,12 +13,12 @@ fn vectors(name: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).expect(line)).collect()
 }
 
-fn tokenize(arguments: &[&str], input: String) -> String {
+fn tokenize(arguments: &[&str], input: impl Into<Vec<u8>>) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ossicle"));
     command.arg("tokenize").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = command.spawn().expect("the command");
-    let mut stdin = child.stdin.take().expect("a pipe");
-    let writer = thread::spawn(move || stdin.write_all(input.as_bytes()).expect("the command reads its input"));
+    let (mut stdin, input) = (child.stdin.take().expect("a pipe"), input.into());
+    let writer = thread::spawn(move || stdin.write_all(&input).expect("the command reads its input"));
     let output = child.wait_with_output().expect("output");
     writer.join().expect("input");
     assert!(output.status.success(), "{arguments:?}");
@@ -74,14 +74,14 @@ fn ids_become_the_bytes_of_the_vectors() {
 #[test]
 fn plain_text_goes_there_and_back() {
     let text = "नमस्ते, world! <|end|>\n";
-    let ids = tokenize(&[], text.into());
+    let ids = tokenize(&[], text);
     assert_eq!(tokenize(&["--decode"], ids), text);
 }
 
 #[test]
 fn a_model_and_its_tokenizer_json_give_the_same_ids() {
     let data = |path: &str| format!("{}/../tests/data/{path}", env!("CARGO_MANIFEST_DIR"));
-    let from = |arguments: [&str; 2]| tokenize(&arguments, "Hello there, 1234".into());
+    let from = |arguments: [&str; 2]| tokenize(&arguments, "Hello there, 1234");
     let expected = from(["--model", &data("tiny-a/gguf/tiny-a.gguf")]);
     assert_eq!(expected, from(["--model", &data("tiny-a/hf")]));
     assert_eq!(expected, from(["--vocab", &data("tiny-a/hf/tokenizer.json")]));
@@ -93,4 +93,8 @@ fn what_is_no_request_is_answered_with_an_error() {
         ["{", "3", "{\"text\": 3}", "{\"bytes_hex\": \"zz\"}", "{\"text\": \"\", \"allowed\": [\"<|no|>\"]}"];
     let output = tokenize(&["--jsonl"], requests.join("\n"));
     assert_eq!(output.lines().filter(|line| line.contains("\"error\"")).count(), requests.len(), "{output}");
+    let output = tokenize(&["--jsonl"], b"{\"text\": \"\xff\"}\n\xff\n{\"text\": \"\"}\r\n");
+    let answers: Vec<Value> = output.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    assert!(answers[..2].iter().all(|answer| answer["error"].is_string()), "{output}");
+    assert_eq!(answers[2..], [json!({ "ids": [] })]);
 }

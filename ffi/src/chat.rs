@@ -10,7 +10,6 @@ use ::ossicle_host::policy::Subject;
 use ::ossicle_host::{Checkpoint, Memory, harmony};
 use ossicle_core::generation::Generation;
 use ossicle_core::harmony::conversation::Message;
-use ossicle_core::harmony::render::Renderer;
 
 use crate::chat_host::{self, Guard, ossicle_chat_host};
 use crate::checkpoint::{Opened, open, path_of};
@@ -50,8 +49,7 @@ pub unsafe extern "C" fn ossicle_generation_append_json(
         let (mut state, json) = unsafe { (exclusive(generation)?, json.read()?.unwrap_or_default()) };
         let generation = &mut state.generation;
         let append = |messages: &[Message<'_>]| {
-            let renderer = Renderer::new(generation.tokenizer(), *generation.special());
-            let mut scratch = std::vec![0; renderer.scratch_size(messages)?];
+            let mut scratch = std::vec![0; generation.scratch_size(messages)?];
             generation.append(messages, &mut scratch)
         };
         let malformed = |text: String| Failure::Host(OSSICLE_ERROR_RENDER, text);

@@ -23,6 +23,12 @@ const RECIPIENTS: [&str; 7] = [
     "browser.open",
 ];
 
+/// Nobody's name: with it a header could be longer than the parser keeps.
+const TOO_LONG: &str = match str::from_utf8(&[b'x'; 257]) {
+    Ok(name) => name,
+    Err(_) => "",
+};
+
 /// SplitMix64.
 struct Random(u64);
 
@@ -115,7 +121,7 @@ fn follow(rules: Rules, tokens: &[u32]) -> Result<(), String> {
 
 #[test]
 fn nothing_is_forbidden_that_a_renderer_writes_for_the_assistant() {
-    let types = [None, Some("json"), Some("code"), Some("<|constrain|>json")];
+    let types = [None, Some("json"), Some("code"), Some("<|constrain|>json"), Some("<|constrain|> json")];
     for form in [Form::Library, Form::Trained] {
         for channel in [None, Some("analysis"), Some("commentary"), Some("final")] {
             for recipient in RECIPIENTS.into_iter().map(Some).chain([None]) {
@@ -155,7 +161,8 @@ fn nothing_is_forbidden_that_the_model_should_write() {
 fn headers_that_are_not_well_formed_are_forbidden() {
     let encode = |text: &str| O200K_HARMONY.encode(text);
     let channel = |text: &str| [vec![SPECIAL.channel], encode(text)].concat();
-    let rules = Rules::new(SPECIAL, &RECIPIENTS);
+    let recipients = [&RECIPIENTS[..], &[TOO_LONG]].concat();
+    let rules = Rules::new(SPECIAL, &recipients);
     for tokens in [
         vec![SPECIAL.message],
         vec![SPECIAL.start],
@@ -172,6 +179,8 @@ fn headers_that_are_not_well_formed_are_forbidden() {
         channel("commentary to=functions.f to=functions.f"),
         channel("commentary hello"),
         channel("commentary json json"),
+        channel(&format!("commentary to={TOO_LONG}")),
+        [channel("final"), vec![SPECIAL.constrain], encode("  json")].concat(),
         [channel("final"), vec![SPECIAL.channel]].concat(),
         [channel("comment"), vec![SPECIAL.message]].concat(),
         [channel("final"), vec![SPECIAL.message, SPECIAL.channel]].concat(),

@@ -80,7 +80,7 @@ fn single_messages_are_rendered_as_the_official_library_does() {
         let mut renderer = Renderer::new(&*O200K_HARMONY, SPECIAL);
         renderer.form = Form::Library;
         let mut rendered = Vec::new();
-        let result = renderer.render_message(&message, function_tools, &mut [0; 4096], &mut |id| rendered.push(id));
+        let result = renderer.render_message(0, &message, function_tools, &mut [0; 4096], &mut |id| rendered.push(id));
         assert_eq!(result, Ok(()), "{}", vector["name"]);
         assert_eq!(rendered, ids(&vector["ids"]), "{}", vector["name"]);
     }

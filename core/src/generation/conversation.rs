@@ -1,4 +1,5 @@
 use core::mem::MaybeUninit;
+use core::ops::Range;
 
 use crate::error::{Error, Result};
 use crate::harmony::SpecialTokens;
@@ -60,7 +61,7 @@ pub struct Generation<'r, 'w> {
 /// A finished message. It ends where the next begins.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Finished {
-    /// Where its `<|start|>` is.
+    /// Where its `<|start|>` is, or its first token if that is missing.
     pub begin: usize,
     /// What decides whether it stays.
     pub facts: Facts,
@@ -69,7 +70,7 @@ pub(super) struct Finished {
 /// A message that is not finished.
 #[derive(Clone, Copy)]
 pub(super) struct Open {
-    /// Where its `<|start|>` is.
+    /// Where its `<|start|>` is, or its first token if that is missing.
     pub begin: usize,
     /// What decides whether it stays, once its header is complete.
     pub facts: Option<Facts>,
@@ -181,21 +182,43 @@ impl<'r, 'w> Generation<'r, 'w> {
 
     /// Adds messages at the end: at first the system's and developer's, together, since the system message mentions
     /// function tools; later what the user says and tools answer. What the model wrote is there already. A turn under way
-    /// is over. `scratch` is memory to put texts together in, see [`Renderer::scratch_size`].
+    /// is over. `scratch` is memory to put texts together in, see [`Generation::scratch_size`].
     ///
     /// # Errors
     /// [`Error::Render`] if a message cannot be rendered or `scratch` is too small; [`Error::Token`] if one of a message's own
     /// tokens is none of the model's; [`Error::Capacity`] if the context or the list of messages is full. The conversation is
-    /// as before.
+    /// as before, but where room is short without the reasoning that the history has no place for.
     pub fn append(&mut self, messages: &[Message<'_>], scratch: &mut [u8]) -> Result<()> {
         self.close()?;
-        let before = (self.len, self.messages_len);
-        if let Err(error) = self.write(messages, scratch, |_, _| true) {
-            (self.len, self.messages_len) = before;
-            return Err(error);
+        let mut added = self.add(messages, scratch);
+        if matches!(added, Err(Error::Capacity { .. })) {
+            self.drop_reasoning();
+            added = self.add(messages, scratch);
         }
+        added?;
         self.drop_reasoning();
         Ok(())
+    }
+
+    /// Writes all of the messages at the end, or none.
+    fn add(&mut self, messages: &[Message<'_>], scratch: &mut [u8]) -> Result<()> {
+        let before = (self.len, self.messages_len);
+        let written = self.write(messages, scratch, |_, _| true);
+        if written.is_err() {
+            (self.len, self.messages_len) = before;
+        }
+        written
+    }
+
+    /// Bytes of memory to put texts together in that [`Generation::append`] and [`Generation::replace`] take for these messages.
+    ///
+    /// # Errors
+    /// [`Error::Render`] if a message cannot be rendered.
+    pub fn scratch_size(&self, messages: &[Message<'_>]) -> Result<usize> {
+        let mut renderer = Renderer::new(&self.tokenizer, self.special);
+        // What is appended is written before it is known what stays.
+        renderer.history = History::KeepAll;
+        renderer.scratch_size(messages)
     }
 
     /// Makes `messages` the whole conversation. A turn under way is over. What the session holds of it already is not computed again.
@@ -261,7 +284,7 @@ impl<'r, 'w> Generation<'r, 'w> {
             }
             let begin = self.len;
             let mut overflow = 0;
-            renderer.render_message(message, function_tools, scratch, &mut |token| {
+            renderer.render_message(index, message, function_tools, scratch, &mut |token| {
                 overflow += usize::from(!self.put(token));
             })?;
             if overflow > 0 {
@@ -346,6 +369,12 @@ impl<'r, 'w> Generation<'r, 'w> {
             self.start_batch(0, false)?;
         }
         Ok(had_draft)
+    }
+
+    /// Where a message under way lies so far, without its `<|start|>`, which may be missing.
+    pub(super) fn written(&self, open: Open) -> Range<usize> {
+        let has_start = self.tokens().get(open.begin) == Some(&self.special.start);
+        open.begin + usize::from(has_start)..self.len
     }
 
     /// How many more tokens there is room for.

@@ -18,7 +18,8 @@ impl<'t> StopStrings<'t> {
         Ok(Self { strings, held: heapless::String::new() })
     }
 
-    /// Takes text and gives `emit` what is surely before any stop string. True if one is complete.
+    /// Takes text and gives `emit` what is surely before any stop string. True if one is complete; of several,
+    /// the longest counts.
     pub fn push(&mut self, text: &str, emit: &mut dyn FnMut(&str)) -> bool {
         if self.strings.is_empty() {
             emit(text);
@@ -27,7 +28,8 @@ impl<'t> StopStrings<'t> {
         for character in text.chars() {
             // There is room: what is held is shorter than the longest stop string.
             let _ = self.held.push(character);
-            if let Some(stop) = self.strings.iter().find(|stop| self.held.ends_with(**stop)) {
+            let complete = self.strings.iter().filter(|stop| self.held.ends_with(**stop));
+            if let Some(stop) = complete.max_by_key(|stop| stop.len()) {
                 let before = self.held.len() - stop.len();
                 self.release(before, emit);
                 self.held.clear();

@@ -2,7 +2,7 @@ use core::ops::Range;
 
 use crate::error::{Error, Result};
 use crate::harmony::conversation::{ANALYSIS, CHANNELS, COMMENTARY, FINAL, PLAIN_TYPES, Role};
-use crate::harmony::grammar::{Allowed, HeaderGrammar, Rules};
+use crate::harmony::grammar::{Allowed, HeaderGrammar, Rules, fits_header};
 use crate::harmony::history::Facts;
 use crate::harmony::parse::{self, Diagnostic, Header, Parser, Stop};
 use crate::parallel::Parallel;
@@ -73,8 +73,9 @@ impl TurnConfig<'_> {
         StopStrings::new(self.stop)?;
         let can_tell = self.log_probabilities.is_none_or(|count| count <= TOP_MAX);
         demand(can_tell, "log_probabilities", "a number from 0 to 20")?;
-        let can_call = !self.recipients.is_empty() && self.constrain_headers;
-        demand(!self.must_call || can_call, "must_call", "tools to call, and constrained headers")?;
+        let can_call = self.recipients.iter().any(|name| fits_header(name)) && self.constrain_headers;
+        let expected = "tools to call, by names that a header can hold, and constrained headers";
+        demand(!self.must_call || can_call, "must_call", expected)?;
         demand(!has_constraints || self.constrain_headers, "constrain_headers", "true where there are constraints")
     }
 }
@@ -82,7 +83,7 @@ impl TurnConfig<'_> {
 /// What a message is, to those who read it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MessageKind {
-    /// The model thinking. Not for end users: it was never trained to be safe to show.
+    /// The model thinking, or inventing what others say. Not for end users: it was never trained to be safe to show.
     Reasoning,
     /// Told to the user before tools are called.
     Preamble,
@@ -93,8 +94,11 @@ pub enum MessageKind {
 }
 
 impl MessageKind {
-    pub(super) fn of(recipient: Option<&str>, channel: Option<&str>) -> Self {
-        match (recipient, channel) {
+    /// Of a message that the model wrote.
+    fn of(header: &Header<'_>) -> Self {
+        match (header.recipient, header.channel) {
+            // What it invents for others is nothing that it says or calls.
+            _ if header.role != Role::Assistant => Self::Reasoning,
             (Some(recipient), _) if !["all", "user", "assistant"].contains(&recipient) => Self::ToolCall,
             (_, Some(COMMENTARY)) => Self::Preamble,
             (_, Some(FINAL) | None) => Self::Answer,
@@ -245,6 +249,7 @@ impl<'t> Turn<'t> {
         let sampler = Sampler::new(config.sampler)?;
         let stop = StopStrings::new(config.stop)?;
         generation.close()?;
+        generation.version += 1;
         let begin = generation.tokens().len();
         generation.open = Some(Open { begin, facts: None });
         let mut fits = generation.push(generation.special.start);
@@ -258,7 +263,6 @@ impl<'t> Turn<'t> {
             generation.close()?;
         }
         fits?;
-        generation.version += 1;
         let input_tokens = generation.tokens().len();
         if generation.session.position() >= input_tokens {
             // The logits after the last token are needed, so that one is computed again.
@@ -411,8 +415,7 @@ impl<'t> Turn<'t> {
         let has_answer = self.constraints.iter().any(|constraint| constraint.on == Constrained::Answer);
         let mut may_end = true;
         // What is taken as it is can be a token that is banned from being drawn.
-        let is_given = self.usage.output_tokens < self.config.beginning.len();
-        let biases = if is_given { &[] } else { self.config.sampler.logit_bias };
+        let biases = if self.is_given() { &[] } else { self.config.sampler.logit_bias };
         let drop_banned = |mask: &mut [u32]| {
             for (token, _) in biases.iter().filter(|(_, bias)| *bias == f32::NEG_INFINITY) {
                 if let Some(word) = mask.get_mut(*token as usize / 32) {
@@ -467,10 +470,14 @@ impl<'t> Turn<'t> {
         }
     }
 
+    /// Whether the next token is one of the beginning's.
+    fn is_given(&self) -> bool {
+        self.usage.output_tokens < self.config.beginning.len()
+    }
+
     /// The next token, if it is the only one that is allowed, and nobody wants to know more than that.
     fn only_allowed(&self, generation: &Generation<'_, '_>) -> Option<u32> {
-        let is_given = self.usage.output_tokens < self.config.beginning.len();
-        let is_told = self.config.log_probabilities.is_some() || is_given;
+        let is_told = self.config.log_probabilities.is_some() || self.is_given();
         ones(generation.mask).next().filter(|_| self.allowed == Some(1) && !is_told)
     }
 
@@ -507,7 +514,7 @@ impl<'t> Turn<'t> {
         self.allowed = None;
         let in_content = self.output.kind;
         let open = generation.open.unwrap_or(Open { begin: generation.tokens().len(), facts: None });
-        let content_end = generation.tokens().len();
+        let written = generation.written(open);
         let (output, constraints, constrained) = (&mut self.output, &mut *self.constraints, &mut self.constrained);
         if let Some(constraint) = constrained.and_then(|index| constraints.get_mut(index))
             && !tokenizer.is_special(token)
@@ -525,7 +532,7 @@ impl<'t> Turn<'t> {
                 parse::Event::End(_) => *constrained = None,
                 parse::Event::Content(_) | parse::Event::Diagnostic(_) => {}
             }
-            output.take(event, open.begin + 1..content_end, emit);
+            output.take(event, written.clone(), emit);
         });
         if in_content == Some(MessageKind::Reasoning) && output.kind == in_content {
             self.usage.reasoning_tokens += 1;
@@ -559,7 +566,10 @@ impl<'t> Turn<'t> {
         if stops && token != special.end && !calls_nothing {
             return Ok(self.end(generation, StopReason::Finished, emit));
         }
-        if stops && let Some(grammar) = &mut self.grammar {
+        if stops
+            && !self.is_given()
+            && let Some(grammar) = &mut self.grammar
+        {
             // Only the beginning of another message can follow.
             *grammar = HeaderGrammar::new(self.rules);
             self.accept_header(generation, &[special.start], Role::Assistant.name(), &[], emit)?;
@@ -596,7 +606,7 @@ impl<'t> Turn<'t> {
 
     /// Whether all reasoning that is granted has been spent.
     fn must_answer(&self) -> bool {
-        let Some(budget) = self.config.reasoning_tokens else { return false };
+        let Some(budget) = self.config.reasoning_tokens.filter(|_| !self.is_given()) else { return false };
         let reasons = self.output.kind == Some(MessageKind::Reasoning);
         // Where tools can be called instead, the header grammar leaves the choice.
         let is_free = self.grammar.is_some() && !self.config.recipients.is_empty();
@@ -629,11 +639,18 @@ impl<'t> Turn<'t> {
     ) -> Progress {
         self.over = true;
         generation.forget_drafts();
-        // A header that was not completed is no message, neither here nor in the conversation.
-        if let (Some(_), Some(open)) = (self.output.kind, generation.open) {
-            let tokens = open.begin + 1..generation.tokens().len();
+        if let Some(open) = generation.open {
+            let written = generation.written(open);
             let output = &mut self.output;
-            self.parser.finish(&mut |event| output.take(event, tokens.clone(), emit));
+            // A header that was not completed is no message, neither here nor in the conversation, unless it is free and has text.
+            let mut is_message = output.kind.is_some();
+            if self.grammar.is_none() {
+                self.parser.clone().finish(&mut |event| is_message |= matches!(event, parse::Event::Content(_)));
+            }
+            if is_message {
+                self.parser.finish(&mut |event| output.take(event, written.clone(), emit));
+                generation.open = Some(Open { facts: Some(output.facts), ..open });
+            }
         }
         emit(Event::Stop { reason, usage: self.usage });
         Progress::Done
@@ -648,7 +665,7 @@ impl Output<'_> {
     fn take(&mut self, event: parse::Event<'_>, tokens: Range<usize>, emit: &mut dyn FnMut(Event<'_>)) {
         match event {
             parse::Event::Header(header) => {
-                let kind = MessageKind::of(header.recipient, header.channel);
+                let kind = MessageKind::of(&header);
                 self.kind = Some(kind);
                 self.facts = Facts::of(header.role, header.recipient, header.channel);
                 self.first_token = header.first_token;

@@ -8,7 +8,7 @@
 //! message = header <|message|> content end
 //! header  = <|channel|> channel [" to=" recipient] [type]     as the model was trained
 //!         | " to=" recipient <|channel|> channel [type]       as the official library renders
-//! type    = " " name | [" "] <|constrain|> name
+//! type    = " " name | [" "] <|constrain|> [" "] name
 //! end     = <|call|> | <|return|> | <|end|>
 //! next    = <|start|> "assistant" message
 //! ```
@@ -31,8 +31,7 @@ pub struct Rules<'g> {
     pub channel_required: bool,
     /// Whether the turn can end only with a call: what is not reasoning must have a recipient.
     pub call_required: bool,
-    /// The tools that may be called, by their full names: `functions.f`, `python`. Names with white space or braces cannot
-    /// be.
+    /// The tools that may be called, by their full names: `functions.f`, `python`. Those that [`fits_header`] refuses cannot be.
     pub recipients: &'g [&'g str],
     /// The content types that may follow `<|constrain|>`. Those among [`PLAIN_TYPES`] may also stand without it.
     pub content_types: &'g [&'g str],
@@ -249,7 +248,8 @@ impl<'g> HeaderGrammar<'g> {
         match self.place {
             Place::Role => 1,
             Place::Channel => self.rules.channels.len(),
-            Place::Constrained => self.rules.content_types.len(),
+            // Each with a blank before it and without.
+            Place::Constrained => 2 * self.rules.content_types.len(),
             Place::BeforeChannel | Place::AfterChannel => {
                 self.rules.recipients.len() + self.rules.content_types.len() + 1
             }
@@ -264,7 +264,9 @@ impl<'g> HeaderGrammar<'g> {
         let text = match self.place {
             Place::Role => Some(("", Role::Assistant.name())),
             Place::Channel => channels.get(candidate).map(|&name| ("", name)),
-            Place::Constrained => content_types.get(candidate).map(|&name| ("", name)),
+            Place::Constrained => {
+                content_types.get(candidate / 2).map(|&name| (if candidate % 2 == 0 { "" } else { " " }, name))
+            }
             _ => match (recipients.get(candidate), candidate.checked_sub(recipients.len())) {
                 (Some(&name), _) => (!self.has_recipient).then_some((TO, name)),
                 (None, Some(candidate)) if has_type => match content_types.get(candidate) {
@@ -274,7 +276,7 @@ impl<'g> HeaderGrammar<'g> {
                 _ => None,
             },
         };
-        text.filter(|(_, name)| !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || "{}".contains(c)))
+        text.filter(|(_, name)| fits_header(name))
     }
 
     /// Whether a recipient has to come before the content.
@@ -294,6 +296,14 @@ impl<'g> HeaderGrammar<'g> {
     }
 }
 
+/// Whether a header can hold this name: it has neither white space nor braces, and 1 to 256 bytes, so that with the
+/// default channels and content types the parser keeps every header.
+pub fn fits_header(name: &str) -> bool {
+    (1..=MAX_NAME).contains(&name.len()) && !name.contains(|c: char| c.is_whitespace() || "{}".contains(c))
+}
+
+/// The longest name in a header, in bytes.
+const MAX_NAME: usize = 256;
 /// Before a recipient.
 const TO: &str = " to=";
 /// The longest piece of a header that is looked up as one token, in bytes: no token of the published vocabulary is longer.

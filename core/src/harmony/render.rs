@@ -85,19 +85,20 @@ impl<'v, V: Vocabulary> Renderer<'v, V> {
         Ok(())
     }
 
-    /// Gives `emit` the tokens of a single message. `function_tools` says whether the conversation has function tools, which
-    /// the system message mentions.
+    /// Gives `emit` the tokens of a single message, which has the number `index` in errors. `function_tools` says whether the
+    /// conversation has function tools, which the system message mentions.
     ///
     /// # Errors
     /// As [`Self::render`].
     pub fn render_message(
         &self,
+        index: usize,
         message: &Message,
         function_tools: bool,
         scratch: &mut [u8],
         emit: &mut dyn FnMut(u32),
     ) -> Result<()> {
-        Rendering { renderer: self, scratch, need: None, emit }.message(0, message, function_tools, false)
+        Rendering { renderer: self, scratch, need: None, emit }.message(index, message, function_tools, false)
     }
 
     /// The size of the scratch memory that rendering takes, in bytes: that of the longest text put together, usually the
