@@ -47,7 +47,7 @@ pub const OSSICLE_STOP_STRING: u32 = 3;
 pub const OSSICLE_STOP_MAX_TOKENS: u32 = 4;
 /// The context is full.
 pub const OSSICLE_STOP_CONTEXT_FULL: u32 = 5;
-/// ossicle_turn_cancel.
+/// ossicle_turn_cancel, or ossicle_chat_cancel.
 pub const OSSICLE_STOP_CANCELLED: u32 = 6;
 /// The policy of an ossicle_chat_host; the text of the event is its reason.
 pub const OSSICLE_STOP_POLICY: u32 = 7;
