@@ -130,8 +130,8 @@ pub struct ossicle_chat_config {
     /// OSSICLE_TOOL_*, added up: tools that the chat carries out by itself. The system message tells the model of them, every
     /// answer may call them, and the model goes on with what they answer. Python runs in a box without network and files,
     /// which needs Linux, bubblewrap and /usr/bin/python3; what it defines stays as long as the chat. The browser searches
-    /// the web and opens pages of it that are public; what the model cites of them comes as a link in Markdown. It is part of
-    /// a library that is built with the feature `browser`.
+    /// the web and opens public pages; what the model cites of them is told as a link in Markdown. It is part of a library that
+    /// is built with the feature `browser`, which is a default.
     pub tools: u32,
     /// 0.
     pub reserved: u32,

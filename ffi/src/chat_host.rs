@@ -16,8 +16,9 @@ use crate::chat::{Chat, empty_message, in_use, next_event, ossicle_chat};
 use crate::chat_tools::{Citing, Equipment};
 use crate::event::{
     OSSICLE_EVENT_DELTA, OSSICLE_EVENT_MESSAGE_BEGIN, OSSICLE_EVENT_MESSAGE_END, OSSICLE_EVENT_STOP,
-    OSSICLE_EVENT_TOKEN, OSSICLE_MESSAGE_ANSWER, OSSICLE_MESSAGE_PREAMBLE, OSSICLE_MESSAGE_REASONING,
-    OSSICLE_MESSAGE_TOOL_CALL, OSSICLE_STOP_POLICY, OSSICLE_STOP_TOOL_CALL, kind_number, ossicle_event,
+    OSSICLE_EVENT_TOKEN, OSSICLE_EVENT_TOOL_RESULT, OSSICLE_MESSAGE_ANSWER, OSSICLE_MESSAGE_PREAMBLE,
+    OSSICLE_MESSAGE_REASONING, OSSICLE_MESSAGE_TOOL_CALL, OSSICLE_STOP_POLICY, OSSICLE_STOP_TOOL_CALL, kind_number,
+    ossicle_event,
 };
 use crate::generation::ossicle_generation;
 use crate::input::{Versioned, argument, ossicle_text, slice_of};
@@ -85,12 +86,12 @@ pub struct ossicle_chat_host {
     pub reserved: u32,
     /// Handed to both callbacks.
     pub data: *mut c_void,
-    /// Judges what the user says, the arguments of calls, what `tool` answers, and what the model tells the user, before anybody
+    /// Judges what the user says, the arguments of calls, what tools answer, and what the model tells the user, before anybody
     /// else sees it: messages then come whole, when they have been judged. Reasoning is not judged. Null judges nothing.
     pub policy: ossicle_policy,
-    /// Carries out calls, but those that the chat carries out by itself, after which the model goes on in the same answer, with the tokens and the reasoning that are left of
-    /// what the answer may have. Null leaves calls to the program, and so are those after the 64th of an answer and those after
-    /// which no token is left.
+    /// Carries out calls, but those of tools that the chat has itself, after which the model goes on in the same answer, with the
+    /// tokens and the reasoning that are left of what the answer may have. Null leaves calls to the program, and so are those
+    /// after the 64th of an answer and those after which no token is left, of whichever tool.
     pub tool: ossicle_tool_handler,
 }
 
@@ -359,6 +360,8 @@ impl Guard {
             exclusive(generation)?.take(&raw const message, 1, Generation::append)?;
             go_on(turn)?;
         }
+        let event = ossicle_event { kind: OSSICLE_EVENT_TOOL_RESULT, ..ossicle_event::ZERO };
+        self.ready.push_back(OwnedEvent { event, texts: [Some(text), Some(tool), None, None, None], top: Vec::new() });
         self.is_over = false;
         Ok(())
     }

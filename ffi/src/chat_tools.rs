@@ -5,6 +5,7 @@ use std::boxed::Box;
 use std::string::{String, ToString};
 use std::vec::Vec;
 
+#[cfg(feature = "browser")]
 use ::ossicle_host::browser::{Browser, Citations, OpenWeb, Pages, SearchEngine};
 use ::ossicle_host::python::{Limits, Sandbox};
 use ::ossicle_host::tools::Tools;
@@ -12,7 +13,9 @@ use ossicle_core::harmony::builtin::BROWSER;
 
 use crate::input::{argument, ossicle_text, slice_of};
 use crate::message::{OSSICLE_TOOL_BROWSER, OSSICLE_TOOL_PYTHON};
-use crate::status::{Failure, OSSICLE_ERROR_ARGUMENT, OSSICLE_ERROR_TOOL, Result};
+#[cfg(feature = "browser")]
+use crate::status::OSSICLE_ERROR_ARGUMENT;
+use crate::status::{Failure, OSSICLE_ERROR_TOOL, Result};
 
 /// Tools of a chat, and what the model has been shown by them.
 pub(crate) struct Equipment {
@@ -31,9 +34,7 @@ impl Equipment {
         let mut tools = Tools::default();
         if wanted & OSSICLE_TOOL_BROWSER != 0 {
             let Some(engine) = engine else { return argument("a search engine for the browser") };
-            let engine = SearchEngine::with_key(engine, key);
-            let engine = engine.map_err(|error| Failure::Host(OSSICLE_ERROR_ARGUMENT, error))?;
-            tools.browser = Some(Browser::new(Box::new(OpenWeb::new(engine))));
+            browse(&mut tools, engine, key)?;
         }
         if wanted & OSSICLE_TOOL_PYTHON != 0 {
             Sandbox::check().map_err(|error| Failure::Host(OSSICLE_ERROR_TOOL, error.to_string()))?;
@@ -86,5 +87,63 @@ impl Citing {
     /// The text is over: what was held after all.
     pub fn finish(&mut self) -> String {
         self.0.as_mut().map(Citations::finish).unwrap_or_default()
+    }
+}
+
+#[cfg(feature = "browser")]
+fn browse(tools: &mut Tools, engine: &str, key: Option<&str>) -> Result<()> {
+    let engine = SearchEngine::with_key(engine, key);
+    let engine = engine.map_err(|error| Failure::Host(OSSICLE_ERROR_ARGUMENT, error))?;
+    tools.browser = Some(Browser::new(Box::new(OpenWeb::new(engine))));
+    Ok(())
+}
+
+#[cfg(not(feature = "browser"))]
+fn browse(_: &mut Tools, _: &str, _: Option<&str>) -> Result<()> {
+    Err(Failure::Border(OSSICLE_ERROR_TOOL, "expected a library that is built with the feature `browser`"))
+}
+
+/// In the place of the browser's: nothing is shown, and nothing cited.
+#[cfg(not(feature = "browser"))]
+#[derive(Default)]
+struct Pages;
+
+#[cfg(not(feature = "browser"))]
+impl Pages {
+    fn add(&mut self, _: &str) {}
+}
+
+#[cfg(not(feature = "browser"))]
+#[derive(Default)]
+struct Citations;
+
+#[cfg(not(feature = "browser"))]
+impl Citations {
+    fn take(&mut self, text: &str, _: &Pages) -> (String, ()) {
+        (text.to_owned(), ())
+    }
+
+    fn finish(&mut self) -> String {
+        String::new()
+    }
+}
+
+#[cfg(all(test, feature = "browser"))]
+mod tests {
+    use super::{Citing, Equipment, Pages, Tools};
+
+    #[test]
+    fn what_is_cited_of_pages_that_were_shown_becomes_a_link_where_the_answer_is_free() {
+        let mut equipment =
+            Equipment { tools: Tools::default(), recipients: super::Vec::new(), pages: Pages::default() };
+        equipment.note("python", "[0] No page (http://other.example/)");
+        equipment.note("browser.open", "[0] Harbour (http://harbour.example/)");
+        let told = |is_free| {
+            let mut citing = Citing::new(is_free);
+            let parts = ["At noon【0†", "L1】, not【"].map(|text| citing.take(text, &equipment));
+            parts.concat() + &citing.finish()
+        };
+        assert_eq!(told(true), "At noon ([harbour.example](http://harbour.example/)) , not【");
+        assert_eq!(told(false), "At noon【0†L1】, not【");
     }
 }
