@@ -931,8 +931,8 @@ typedef struct {
     // OSSICLE_TOOL_*, added up: tools that the chat carries out by itself. The system message tells the model of them, every
     // answer may call them, and the model goes on with what they answer. Python runs in a box without network and files,
     // which needs Linux, bubblewrap and /usr/bin/python3; what it defines stays as long as the chat. The browser searches
-    // the web and opens pages of it that are public; what the model cites of them comes as a link in Markdown. It is part of
-    // a library that is built with the feature `browser`.
+    // the web and opens public pages; what the model cites of them is told as a link in Markdown. It is part of a library that
+    // is built with the feature `browser`, which is a default.
     uint32_t tools;
     // 0.
     uint32_t reserved;
@@ -977,12 +977,12 @@ typedef struct {
     uint32_t reserved;
     // Handed to both callbacks.
     void *data;
-    // Judges what the user says, the arguments of calls, what `tool` answers, and what the model tells the user, before anybody
+    // Judges what the user says, the arguments of calls, what tools answer, and what the model tells the user, before anybody
     // else sees it: messages then come whole, when they have been judged. Reasoning is not judged. Null judges nothing.
     ossicle_policy policy;
-    // Carries out calls, but those that the chat carries out by itself, after which the model goes on in the same answer, with the tokens and the reasoning that are left of
-    // what the answer may have. Null leaves calls to the program, and so are those after the 64th of an answer and those after
-    // which no token is left.
+    // Carries out calls, but those of tools that the chat has itself, after which the model goes on in the same answer, with the
+    // tokens and the reasoning that are left of what the answer may have. Null leaves calls to the program, and so are those
+    // after the 64th of an answer and those after which no token is left, of whichever tool.
     ossicle_tool_handler tool;
 } ossicle_chat_host;
 
