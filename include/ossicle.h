@@ -139,6 +139,9 @@
 // A JSON schema is none, or cannot be enforced.
 #define OSSICLE_ERROR_SCHEMA -24
 
+// A tool of the library's is not to be had here: what it needs is missing, or it is no part of this library.
+#define OSSICLE_ERROR_TOOL -25
+
 // Bytes of the text in an ossicle_error, the zero at its end included.
 #define OSSICLE_ERROR_TEXT_SIZE 256
 
@@ -257,6 +260,9 @@
 // A token was drawn: drawn, top, top_count. Only if the turn's configuration asks for it.
 #define OSSICLE_EVENT_TOKEN 6
 
+// A call was carried out within the answer of a chat: name, the tool; text, what the model is told that it answered.
+#define OSSICLE_EVENT_TOOL_RESULT 7
+
 // Not known, since the event comes from a parser.
 #define OSSICLE_MESSAGE_UNKNOWN 0
 
@@ -287,7 +293,7 @@
 // The context is full.
 #define OSSICLE_STOP_CONTEXT_FULL 5
 
-// ossicle_turn_cancel.
+// ossicle_turn_cancel, or ossicle_chat_cancel.
 #define OSSICLE_STOP_CANCELLED 6
 
 // The policy of an ossicle_chat_host; the text of the event is its reason.
@@ -937,6 +943,18 @@ typedef struct {
     const ossicle_system *system;
     // The developer message; null for none.
     const ossicle_developer *developer;
+    // OSSICLE_TOOL_*, added up: tools that the chat carries out by itself. The system message tells the model of them, every
+    // answer may call them, and the model goes on with what they answer. Python runs in a box without network and files,
+    // which needs Linux, bubblewrap and /usr/bin/python3; what it defines stays as long as the chat. The browser searches
+    // the web and opens public pages; what the model cites of them is told as a link in Markdown. It is part of a library that
+    // is built with the feature `browser`, which is a default.
+    uint32_t tools;
+    // 0.
+    uint32_t reserved;
+    // Who searches for the browser: `exa`, `you`, or the address of a SearXNG whose settings allow JSON.
+    ossicle_text search_engine;
+    // The key for `exa` or `you`, which goes to no other address; null for none.
+    ossicle_text search_key;
 } ossicle_chat_config;
 
 // A text that is judged.
@@ -974,12 +992,12 @@ typedef struct {
     uint32_t reserved;
     // Handed to both callbacks.
     void *data;
-    // Judges what the user says, the arguments of calls, what `tool` answers, and what the model tells the user, before anybody
+    // Judges what the user says, the arguments of calls, what tools answer, and what the model tells the user, before anybody
     // else sees it: messages then come whole, when they have been judged. Reasoning is not judged. Null judges nothing.
     ossicle_policy policy;
-    // Carries out calls, after which the model goes on in the same answer, with the tokens and the reasoning that are left of
-    // what the answer may have. Null leaves calls to the program, and so are those after the 64th of an answer and those after
-    // which no token is left.
+    // Carries out calls, but those of tools that the chat has itself, after which the model goes on in the same answer, with the
+    // tokens and the reasoning that are left of what the answer may have. Null leaves calls to the program, and so are those
+    // after the 64th of an answer and those after which no token is left, of whichever tool.
     ossicle_tool_handler tool;
 } ossicle_chat_host;
 
@@ -2053,7 +2071,8 @@ int32_t ossicle_generation_append_json(ossicle_generation *generation,
 // `path`: as for ossicle_checkpoint_open. `config`: null for the defaults. `chat`: gets the chat.
 //
 // Memory: the library's, until ossicle_chat_close; the configuration is read during the call only.
-// Errors: as the functions of the chapters above.
+// Errors: as the functions of the chapters above; OSSICLE_ERROR_TOOL if a tool of the configuration is not to be had here, and
+// OSSICLE_ERROR_ARGUMENT if the browser lacks a search engine or that its key.
 // Threads: any.
 // Since: 0.1.
 int32_t ossicle_chat_open(const char *path,
@@ -2082,13 +2101,23 @@ int32_t ossicle_chat_ask(ossicle_chat *chat,
 //
 // Returns OSSICLE_MORE with an event, and OSSICLE_OK without, once the answer is over and all events have been taken.
 // Memory: the event and its texts are part of the chat, until the next call with it.
-// Errors: OSSICLE_ERROR_STATE if nothing was asked; as ossicle_turn_step; OSSICLE_ERROR_CAPACITY if what a tool of the host
-// answers finds no room, and OSSICLE_ERROR_ARGUMENT if it is not UTF-8: the answer is over then.
+// Errors: OSSICLE_ERROR_STATE if nothing was asked; as ossicle_turn_step; OSSICLE_ERROR_CAPACITY if what a tool that is carried
+// out answers finds no room, and OSSICLE_ERROR_ARGUMENT if it is not UTF-8: the answer is over then.
 // Threads: one at a time.
 // Since: 0.1.
 int32_t ossicle_chat_next(ossicle_chat *chat,
                           const ossicle_event **event,
                           ossicle_error *error);
+
+// Ends the answer under way, as soon as possible: an ossicle_chat_next that computes, or waits for a tool that the chat carries
+// out by itself, goes on to the last event, OSSICLE_STOP_CANCELLED. Code that runs is ended, and what it has defined is lost.
+// Without an answer under way it does nothing, and the next ossicle_chat_ask forgets it.
+//
+// Memory: nothing is kept.
+// Errors: none of its own.
+// Threads: any, also while another call uses the chat, but ossicle_chat_close; and from a signal handler.
+// Since: 0.1.
+int32_t ossicle_chat_cancel(ossicle_chat *chat);
 
 // The generation of a chat, and what to pass with it, for what the functions above do not offer.
 //
@@ -2126,7 +2155,7 @@ int32_t ossicle_chat_tokenizer(ossicle_chat *chat,
 int32_t ossicle_chat_model(ossicle_chat *chat,
                            const ossicle_model **model);
 
-// Ends a chat.
+// Ends a chat, and what its tools have running.
 //
 // `chat`: null is none.
 //

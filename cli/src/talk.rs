@@ -10,7 +10,7 @@ use ossicle_core::error::Error;
 use ossicle_core::generation::{
     Constrained, Constraint, Event, Generation, GenerationConfig, MessageKind, StopReason, Turn, TurnConfig, Usage,
 };
-use ossicle_core::harmony::builtin::{BROWSER, PYTHON};
+use ossicle_core::harmony::builtin::BROWSER;
 use ossicle_core::harmony::conversation::{
     COMMENTARY, Content, DeveloperContent, Effort, FUNCTIONS, Message, Namespace, ResponseFormat, Role, SystemContent,
     Tool,
@@ -25,8 +25,9 @@ use ossicle_core::transformer::{DRAFT_TOKENS, Progress, Session, SessionConfig};
 use ossicle_host::browser::{Browser, Citations, OpenWeb, Pages, SearchEngine};
 use ossicle_host::policy::{Gate, Held, Next, Subject};
 use ossicle_host::prefix_cache::{Due, PrefixCache};
-use ossicle_host::python::{Interpreter, Limits, Sandbox};
+use ossicle_host::python::{Limits, Sandbox};
 use ossicle_host::schema::{self, Arena};
+use ossicle_host::tools::Tools;
 use ossicle_host::{Memory, Threads};
 use serde_json::Value;
 
@@ -118,6 +119,22 @@ enum EffortOption {
     High,
 }
 
+impl TalkOptions {
+    /// The tools that are carried out here.
+    fn at_hand(&self) -> Result<Tools> {
+        let mut tools = Tools::default();
+        if self.python {
+            Sandbox::check().context("--python")?;
+            tools.python = Some(Box::new(Sandbox::new(Limits::default())));
+        }
+        if let Some(name) = &self.browser {
+            let engine = SearchEngine::from_environment(name).map_err(|error| anyhow!("--browser: {error}"))?;
+            tools.browser = Some(Browser::new(Box::new(OpenWeb::new(engine))));
+        }
+        Ok(tools)
+    }
+}
+
 /// A conversation that can be carried on.
 pub struct Talk<'a, 'r, 'w> {
     guard: Guard<'a>,
@@ -131,8 +148,8 @@ pub struct Talk<'a, 'r, 'w> {
     /// How many messages of the system's and developer's come first.
     leading: usize,
     recipients: Vec<&'a str>,
-    python: Option<Sandbox>,
-    browser: Option<Browser<OpenWeb>>,
+    /// Those that are carried out here.
+    at_hand: Tools,
     /// What the model has been shown, if it can cite that: what keeps to a schema or a grammar must stay as it is.
     pages: Option<Pages>,
     masks: Vec<(Constrained<'a>, &'a mut dyn TokenMask)>,
@@ -265,22 +282,10 @@ pub fn with_talk<T>(
     let schemas = Arena::new();
     let mut recipients: Vec<_> =
         tools.iter().map(|tool| &*arena.alloc_str(&format!("{FUNCTIONS}.{}", tool.name))).collect();
-    let python = options.python.then(|| Sandbox::check().map(|()| Sandbox::new(Limits::default()))).transpose();
-    let python = python.context("--python")?;
-    let engine = options.browser.as_deref().map(SearchEngine::from_environment).transpose();
-    let engine = engine.map_err(|error| anyhow!("--browser: {error}"))?;
-    let browser = engine.map(|engine| Browser::new(OpenWeb::new(engine)));
+    let at_hand = options.at_hand()?;
+    let known = at_hand.namespaces();
+    recipients.extend(at_hand.recipients().iter().map(|name| &*arena.alloc_str(name)));
     let (words, audit) = (options.policy.words()?, options.policy.audit()?);
-    let mut known = Vec::new();
-    if browser.is_some() {
-        known.push(BROWSER);
-        recipients
-            .extend(BROWSER.tools.iter().map(|tool| &*arena.alloc_str(&format!("{}.{}", BROWSER.name, tool.name))));
-    }
-    if python.is_some() {
-        known.push(PYTHON);
-        recipients.push(PYTHON.name);
-    }
     turn_config(options, &recipients, 0, Usage::default()).check(false)?;
     with_tokenizer(opened, |tokenizer| {
         let mut room = Room::new(model, &tokenizer, &config)?;
@@ -314,7 +319,7 @@ pub fn with_talk<T>(
             }
         }
         let is_free = masks.iter().all(|(on, _)| *on != Constrained::Answer);
-        let pages = (browser.is_some() && is_free).then(Pages::default);
+        let pages = (at_hand.browser.is_some() && is_free).then(Pages::default);
         let prefix_cache = options.prefixes.open(opened, prefix_memory)?;
         let mut talk = Talk {
             guard: Guard::new(gate, audit),
@@ -326,8 +331,7 @@ pub fn with_talk<T>(
             due: Due::default(),
             leading: 0,
             recipients,
-            python,
-            browser,
+            at_hand,
             pages,
             masks,
             seed,
@@ -465,7 +469,9 @@ impl Talk<'_, '_, '_> {
             let end = self.turn(answer, print)?;
             let is_called = end == End::Turn(StopReason::ToolCall);
             let Some(call) = answer.calls.last_mut().filter(|_| is_called) else { return Ok(end) };
-            let Some(result) = self.carry_out(call) else { return Ok(end) };
+            let is_cancelled = || INTERRUPTED.load(Ordering::Relaxed);
+            let result = self.at_hand.call(&call.tool, &call.argument, &is_cancelled);
+            let Some(result) = result else { return Ok(end) };
             match self.hear_result(call, &result)? {
                 Ok(result) => {
                     print(&Shown::Result(result.clone()));
@@ -516,18 +522,6 @@ impl Talk<'_, '_, '_> {
             pages.add(&text);
         }
         Ok(Ok(text))
-    }
-
-    /// What a tool that is at hand answers.
-    fn carry_out(&mut self, call: &Call) -> Option<String> {
-        let is_cancelled = || INTERRUPTED.load(Ordering::Relaxed);
-        match call.tool.split_once('.') {
-            None if call.tool == PYTHON.name => Some(self.python.as_mut()?.run(&call.argument, &is_cancelled)),
-            Some((name, function)) if name == BROWSER.name => {
-                Some(self.browser.as_mut()?.call(function, &call.argument, &is_cancelled))
-            }
-            _ => None,
-        }
     }
 
     /// The model goes on until it has answered or calls a tool.

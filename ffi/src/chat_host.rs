@@ -2,6 +2,7 @@
 
 use core::ffi::c_void;
 use core::ptr;
+use core::sync::atomic::{AtomicBool, Ordering};
 use std::borrow::ToOwned;
 use std::collections::VecDeque;
 use std::string::String;
@@ -11,11 +12,13 @@ use ::ossicle_host::policy::{Held, Next, Part, Subject, Told, Verdict};
 use ossicle_core::generation::{Generation, MessageKind};
 use ossicle_core::harmony::conversation::{COMMENTARY, Role};
 
-use crate::chat::{Chat, empty_message, ossicle_chat};
+use crate::chat::{Chat, empty_message, in_use, next_event, ossicle_chat};
+use crate::chat_tools::{Citing, Equipment};
 use crate::event::{
     OSSICLE_EVENT_DELTA, OSSICLE_EVENT_MESSAGE_BEGIN, OSSICLE_EVENT_MESSAGE_END, OSSICLE_EVENT_STOP,
-    OSSICLE_EVENT_TOKEN, OSSICLE_MESSAGE_PREAMBLE, OSSICLE_MESSAGE_REASONING, OSSICLE_MESSAGE_TOOL_CALL,
-    OSSICLE_STOP_POLICY, OSSICLE_STOP_TOOL_CALL, kind_number, ossicle_event,
+    OSSICLE_EVENT_TOKEN, OSSICLE_EVENT_TOOL_RESULT, OSSICLE_MESSAGE_ANSWER, OSSICLE_MESSAGE_PREAMBLE,
+    OSSICLE_MESSAGE_REASONING, OSSICLE_MESSAGE_TOOL_CALL, OSSICLE_STOP_POLICY, OSSICLE_STOP_TOOL_CALL, kind_number,
+    ossicle_event,
 };
 use crate::generation::ossicle_generation;
 use crate::input::{Versioned, argument, ossicle_text, slice_of};
@@ -23,8 +26,7 @@ use crate::message::{OSSICLE_ROLE_TOOL, ossicle_message};
 use crate::object::exclusive;
 use crate::sampler::ossicle_log_probability;
 use crate::status::{OSSICLE_MORE, OSSICLE_OK, Result, call, ossicle_error};
-use crate::system::told;
-use crate::turn::{go_on, has_tokens_left, ossicle_turn, ossicle_turn_cancel, ossicle_turn_event, ossicle_turn_next};
+use crate::turn::{go_on, has_tokens_left, ossicle_turn, ossicle_turn_cancel, ossicle_turn_event};
 
 /// What the user says.
 pub const OSSICLE_SUBJECT_PROMPT: u32 = 1;
@@ -84,12 +86,12 @@ pub struct ossicle_chat_host {
     pub reserved: u32,
     /// Handed to both callbacks.
     pub data: *mut c_void,
-    /// Judges what the user says, the arguments of calls, what `tool` answers, and what the model tells the user, before anybody
+    /// Judges what the user says, the arguments of calls, what tools answer, and what the model tells the user, before anybody
     /// else sees it: messages then come whole, when they have been judged. Reasoning is not judged. Null judges nothing.
     pub policy: ossicle_policy,
-    /// Carries out calls, after which the model goes on in the same answer, with the tokens and the reasoning that are left of
-    /// what the answer may have. Null leaves calls to the program, and so are those after the 64th of an answer and those after
-    /// which no token is left.
+    /// Carries out calls, but those of tools that the chat has itself, after which the model goes on in the same answer, with the
+    /// tokens and the reasoning that are left of what the answer may have. Null leaves calls to the program, and so are those
+    /// after the 64th of an answer and those after which no token is left, of whichever tool.
     pub tool: ossicle_tool_handler,
 }
 
@@ -117,7 +119,7 @@ pub unsafe extern "C" fn ossicle_chat_lend(
 ) -> i32 {
     call(error, || {
         // SAFETY: as the header says.
-        let (mut chat, host) = unsafe { (exclusive(chat)?, ossicle_chat_host::read(host)?) };
+        let ((mut chat, _), host) = unsafe { (in_use(chat)?, ossicle_chat_host::read(host)?) };
         if host.reserved != 0 {
             return argument("0 in what is reserved");
         }
@@ -243,6 +245,7 @@ const MOST_CALLS: u32 = 64;
 /// What stands between the turns of an answer and the program.
 pub(crate) struct Guard {
     host: ossicle_chat_host,
+    citing: Citing,
     held: Held<OwnedEvent>,
     /// Events that may be taken.
     ready: VecDeque<OwnedEvent>,
@@ -258,9 +261,11 @@ pub(crate) struct Guard {
 }
 
 impl Guard {
-    pub fn new(host: ossicle_chat_host) -> Self {
+    /// `answer_is_free`: what it cites may become links.
+    pub fn new(host: Option<ossicle_chat_host>, answer_is_free: bool) -> Self {
         Self {
-            host,
+            host: host.unwrap_or_else(ossicle_chat_host::zero),
+            citing: Citing::new(answer_is_free),
             held: Held::default(),
             ready: VecDeque::new(),
             taken: None,
@@ -291,12 +296,12 @@ impl Guard {
     }
 
     /// An event of the turn, but its last.
-    fn take(&mut self, event: OwnedEvent, turn: *mut ossicle_turn) {
+    fn take(&mut self, event: OwnedEvent, turn: *mut ossicle_turn, equipment: Option<&Equipment>) {
         if self.host.policy.is_none() {
-            return self.pass(event);
+            return self.pass(event, equipment);
         }
         let message = match self.held.take(event) {
-            Next::Pass(event) => return self.pass(event),
+            Next::Pass(event) => return self.pass(event, equipment),
             Next::Wait => return,
             Next::Judge(message) => message,
         };
@@ -308,24 +313,28 @@ impl Guard {
                 return self.end(last, Some(reason));
             }
         };
-        events.into_iter().for_each(|event| self.pass(event));
+        events.into_iter().for_each(|event| self.pass(event, equipment));
     }
 
-    /// The last event of the turn: if it stopped to call a tool that the host carries out, another turn follows.
+    /// The last event of the turn: if it stopped to call a tool that is carried out, another turn follows.
     fn stop(
         &mut self,
         last: ossicle_event,
-        turn: *mut ossicle_turn,
-        generation: *mut ossicle_generation,
+        (turn, generation): (*mut ossicle_turn, *mut ossicle_generation),
+        mut equipment: Option<&mut Equipment>,
+        is_cancelled: &AtomicBool,
     ) -> Result<()> {
         let [tool, channel, argument] = &self.called;
         let is_called = last.reason == OSSICLE_STOP_TOOL_CALL && self.calls < MOST_CALLS;
         // If what the tool answers cannot be taken, the answer is over.
         self.is_over = true;
         // SAFETY: the turn is part of the chat.
-        let result = match is_called && unsafe { has_tokens_left(turn) }? {
-            true => self.host.carry_out(tool, argument)?,
-            false => None,
+        let is_called = is_called && unsafe { has_tokens_left(turn) }?;
+        let is_cancelled = || is_cancelled.load(Ordering::Relaxed);
+        let own = equipment.as_mut().filter(|_| is_called);
+        let result = match own.and_then(|equipment| equipment.call(tool, argument, &is_cancelled)) {
+            None if is_called => self.host.carry_out(tool, argument)?,
+            result => result,
         };
         let Some(result) = result else {
             self.end(last, None);
@@ -335,6 +344,9 @@ impl Guard {
         let (tool, channel) = (tool.clone(), channel.clone());
         self.before = sum(&self.before, &last);
         let Some(text) = self.hear(&Subject::ToolResult { tool: &tool, text: &result }) else { return Ok(()) };
+        if let Some(equipment) = equipment {
+            equipment.note(&tool, &text);
+        }
         let message = ossicle_message {
             role: OSSICLE_ROLE_TOOL,
             name: ossicle_text::of(&tool),
@@ -348,12 +360,14 @@ impl Guard {
             exclusive(generation)?.take(&raw const message, 1, Generation::append)?;
             go_on(turn)?;
         }
+        let event = ossicle_event { kind: OSSICLE_EVENT_TOOL_RESULT, ..ossicle_event::ZERO };
+        self.ready.push_back(OwnedEvent { event, texts: [Some(text), Some(tool), None, None, None], top: Vec::new() });
         self.is_over = false;
         Ok(())
     }
 
     /// An event that may be taken.
-    fn pass(&mut self, event: OwnedEvent) {
+    fn pass(&mut self, event: OwnedEvent, equipment: Option<&Equipment>) {
         match event.part() {
             Part::Begin { kind: MessageKind::ToolCall, tool } => {
                 let channel = event.channel().unwrap_or(COMMENTARY);
@@ -362,7 +376,26 @@ impl Guard {
             Part::Text(text) if event.event.message == OSSICLE_MESSAGE_TOOL_CALL => self.called[2].push_str(text),
             _ => {}
         }
-        self.ready.push_back(event);
+        let is_told = [OSSICLE_MESSAGE_ANSWER, OSSICLE_MESSAGE_PREAMBLE].contains(&event.event.message);
+        let Some(equipment) = equipment.filter(|_| is_told) else { return self.ready.push_back(event) };
+        let text = match event.part() {
+            Part::Text(text) => Some(self.citing.take(text, equipment)),
+            Part::End => Some(self.citing.finish()),
+            _ => None,
+        };
+        let is_text = matches!(event.part(), Part::Text(_));
+        if let Some(text) = text.filter(|text| !text.is_empty()) {
+            let delta =
+                ossicle_event { kind: OSSICLE_EVENT_DELTA, message: event.event.message, ..ossicle_event::ZERO };
+            self.ready.push_back(OwnedEvent {
+                event: delta,
+                texts: [Some(text), None, None, None, None],
+                top: Vec::new(),
+            });
+        }
+        if !is_text {
+            self.ready.push_back(event);
+        }
     }
 }
 
@@ -377,10 +410,13 @@ fn sum(one: &ossicle_event, other: &ossicle_event) -> ossicle_event {
 }
 
 /// The next event of a chat with a guard; none once the answer is over.
-pub(crate) fn next(chat: &mut Chat, error: *mut ossicle_error) -> Result<Option<*const ossicle_event>> {
-    let Chat { guard, turn, host, generation, .. } = chat;
-    let Some(guard) = guard else { return Ok(None) };
+pub(crate) fn next(
+    chat: &mut Chat,
+    is_cancelled: &AtomicBool,
+    error: *mut ossicle_error,
+) -> Result<Option<*const ossicle_event>> {
     loop {
+        let Some(guard) = &mut chat.guard else { return Ok(None) };
         if let Some(event) = guard.ready.pop_front() {
             let shown = event.lend();
             return Ok(Some(&raw const guard.taken.insert((event, shown)).1));
@@ -389,9 +425,9 @@ pub(crate) fn next(chat: &mut Chat, error: *mut ossicle_error) -> Result<Option<
             return Ok(None);
         }
         let mut event = ptr::null();
-        // SAFETY: the turn's memory is part of the chat.
-        let status = unsafe { ossicle_turn_next(*turn, host, &raw mut event, error) };
-        told(status)?;
+        // SAFETY: the answer is not over, so there is a turn.
+        let status = unsafe { next_event(chat, is_cancelled, &raw mut event, error) }?;
+        let Chat { guard: Some(guard), turn, generation, equipment, .. } = chat else { return Ok(None) };
         if status == OSSICLE_OK {
             // The program has taken the last event from the turn.
             guard.is_over = true;
@@ -400,8 +436,10 @@ pub(crate) fn next(chat: &mut Chat, error: *mut ossicle_error) -> Result<Option<
         // SAFETY: the event is valid until the next call with the turn.
         let event = unsafe { OwnedEvent::of(&*event) };
         match event.event.kind {
-            OSSICLE_EVENT_STOP => guard.stop(event.event, *turn, *generation)?,
-            _ => guard.take(event, *turn),
+            OSSICLE_EVENT_STOP => {
+                guard.stop(event.event, (*turn, *generation), equipment.as_mut(), is_cancelled)?;
+            }
+            _ => guard.take(event, *turn, equipment.as_ref()),
         }
     }
 }

@@ -26,6 +26,9 @@ pub const OSSICLE_EVENT_STOP: u32 = 5;
 /// A token was drawn: drawn, top, top_count. Only if the turn's configuration asks for it.
 pub const OSSICLE_EVENT_TOKEN: u32 = 6;
 
+/// A call was carried out within the answer of a chat: name, the tool; text, what the model is told that it answered.
+pub const OSSICLE_EVENT_TOOL_RESULT: u32 = 7;
+
 /// Not known, since the event comes from a parser.
 pub const OSSICLE_MESSAGE_UNKNOWN: u32 = 0;
 /// The model thinking. Not for end users: it was never trained to be safe to show.
@@ -47,7 +50,7 @@ pub const OSSICLE_STOP_STRING: u32 = 3;
 pub const OSSICLE_STOP_MAX_TOKENS: u32 = 4;
 /// The context is full.
 pub const OSSICLE_STOP_CONTEXT_FULL: u32 = 5;
-/// ossicle_turn_cancel.
+/// ossicle_turn_cancel, or ossicle_chat_cancel.
 pub const OSSICLE_STOP_CANCELLED: u32 = 6;
 /// The policy of an ossicle_chat_host; the text of the event is its reason.
 pub const OSSICLE_STOP_POLICY: u32 = 7;

@@ -8,8 +8,8 @@
 //! * [`model`], [`tokenizer`], [`session`], [`adapter`], [`sampler`]: one object of the core each.
 //! * [`message`], [`harmony`], [`event`]: conversations as C structs, to tokens and back.
 //! * [`generation`], [`turn`]: a conversation, and one answer. [`schema`], [`constraint`]: what that has to meet.
-//! * [`system`], [`checkpoint`], [`chat`], [`chat_host`]: with an operating system: memory and threads, a path, a conversation in one
-//!   call, its policy and its tools.
+//! * [`system`], [`checkpoint`], [`chat`], [`chat_host`], [`chat_tools`]: with an operating system: memory and threads, a path, a
+//!   conversation in one call, its policy and its tools.
 //!
 //! [`object`] places objects into the caller's memory and tells them from anything else that a pointer may point to.
 //!
@@ -72,6 +72,9 @@ pub mod chat;
 
 #[cfg(feature = "host")]
 pub mod chat_host;
+
+#[cfg(feature = "host")]
+mod chat_tools;
 
 #[cfg(not(feature = "host"))]
 mod panic;

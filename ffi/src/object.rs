@@ -122,7 +122,7 @@ pub(crate) unsafe fn demand_kind<O: Opaque>(object: *const O) -> Result<()> {
 /// # Safety
 /// As for [`find`].
 pub(crate) unsafe fn shared<'a, O: Opaque>(object: *const O) -> Result<&'a O::State> {
-    // SAFETY: objects of these kinds are only ever read.
+    // SAFETY: objects of these kinds are only ever shared.
     Ok(unsafe { &*find(object)?.state.get() })
 }
 
@@ -135,10 +135,18 @@ pub(crate) unsafe fn exclusive<'a, O: Opaque>(object: *const O) -> Result<Exclus
     let placed = unsafe { find(object) }?;
     match placed.access.compare_exchange(FREE, IN_USE, Ordering::Acquire, Ordering::Relaxed) {
         Ok(_) => Ok(Exclusive { placed, after: FREE }),
-        Err(FAILED) => Err(Failure::Border(OSSICLE_ERROR_FAILED, "the object was left unusable by an earlier defect")),
+        Err(FAILED) => Err(failed()),
         Err(GIVEN) => Err(Failure::Border(OSSICLE_ERROR_STATE, "expected an object that is not part of another")),
-        Err(_) => Err(Failure::Border(OSSICLE_ERROR_BUSY, "the object is in use by another call")),
+        Err(_) => Err(busy()),
     }
+}
+
+pub(crate) fn failed() -> Failure {
+    Failure::Border(OSSICLE_ERROR_FAILED, "the object was left unusable by an earlier defect")
+}
+
+pub(crate) fn busy() -> Failure {
+    Failure::Border(OSSICLE_ERROR_BUSY, "the object is in use by another call")
 }
 
 /// An object that this call alone uses.
@@ -203,7 +211,7 @@ pub(crate) unsafe fn unboxed<O: Opaque>(object: *mut O) -> Result<()> {
     // SAFETY: as the caller promises.
     let placed = unsafe { find(object.cast_const()) }?;
     if placed.access.load(Ordering::Acquire) == IN_USE {
-        return Err(Failure::Border(OSSICLE_ERROR_BUSY, "the object is in use by another call"));
+        return Err(busy());
     }
     placed.kind.store(0, Ordering::Release);
     // SAFETY: it was made by `boxed`, and is no object any more.

@@ -60,6 +60,8 @@ pub const OSSICLE_ERROR_MEMORY: i32 = -22;
 pub const OSSICLE_ERROR_INTERNAL: i32 = -23;
 /// A JSON schema is none, or cannot be enforced.
 pub const OSSICLE_ERROR_SCHEMA: i32 = -24;
+/// A tool of the library's is not to be had here: what it needs is missing, or it is no part of this library.
+pub const OSSICLE_ERROR_TOOL: i32 = -25;
 
 /// Bytes of the text in an ossicle_error, the zero at its end included.
 pub const OSSICLE_ERROR_TEXT_SIZE: usize = 256;
@@ -284,6 +286,7 @@ pub extern "C" fn ossicle_status_text(status: i32) -> *const c_char {
         OSSICLE_ERROR_MEMORY => c"there is no memory",
         OSSICLE_ERROR_INTERNAL => c"a defect of the library",
         OSSICLE_ERROR_SCHEMA => c"a schema that is none, or cannot be enforced",
+        OSSICLE_ERROR_TOOL => c"a tool that is not to be had here",
         _ => c"a status that this version does not know",
     };
     text.as_ptr()

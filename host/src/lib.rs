@@ -17,6 +17,7 @@ pub mod prefix_cache;
 pub mod python;
 pub mod schema;
 mod threads;
+pub mod tools;
 pub mod vocabulary;
 
 pub use adapter::AdapterFiles;

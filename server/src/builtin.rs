@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use ossicle_core::harmony::builtin::{BROWSER, PYTHON};
 use ossicle_host::browser::{Browser, Pages, Web};
 use ossicle_host::python::Interpreter;
+use ossicle_host::tools::Tools;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::answer::End;
@@ -31,7 +32,7 @@ pub fn shown(items: &[Item]) -> Pages {
     let mut pages = Pages::default();
     for item in items {
         if let Item::CallOutput { recipient, parts } = item
-            && recipient.split('.').next() == Some(BROWSER.name)
+            && is_of_browser(recipient)
         {
             parts.iter().for_each(|text| pages.add(text));
         }
@@ -39,17 +40,19 @@ pub fn shown(items: &[Item]) -> Pages {
     pages
 }
 
-/// The tools of one conversation that the server carries out.
-pub struct BuiltIn {
-    python: Option<BoxedInterpreter>,
-    browser: Option<Browser<BoxedWeb>>,
+fn is_of_browser(recipient: &str) -> bool {
+    recipient.split('.').next() == Some(BROWSER.name)
 }
+
+/// The tools of one conversation that the server carries out.
+pub struct BuiltIn(Tools);
 
 impl BuiltIn {
     /// Those that the server has, as they are before the first call; the model may have been shown pages all the same.
     pub fn new(settings: &Settings, shown: &Pages) -> Self {
         let python = settings.python.as_ref().map(|new| new());
-        Self { python, browser: settings.browser.as_ref().map(|new| Browser::after(new(), shown.next_cursor())) }
+        let browser = settings.browser.as_ref().map(|new| Browser::after(new(), shown.next_cursor()));
+        Self(Tools { python, browser })
     }
 
     /// Carries out a call of the model: what it is answered with, and the addresses that a search found. Ends early, with whatever
@@ -60,21 +63,19 @@ impl BuiltIn {
         domains: &[String],
         wanted: &Wanted,
     ) -> (String, Vec<String>) {
-        let (name, function) = recipient.split_once('.').unwrap_or((recipient, ""));
-        match (&mut self.python, &mut self.browser) {
-            (Some(python), _) if name == PYTHON.name => (python.run(argument, &|| wanted.end().is_some()), Vec::new()),
-            (_, Some(browser)) if name == BROWSER.name => {
-                browser.restrict_to(domains.to_vec());
-                let text = browser.call(function, argument, &|| wanted.end().is_some());
-                (text, browser.found().to_vec())
-            }
-            _ => (format!("Error: there is no {recipient}"), Vec::new()),
+        let Self(tools) = self;
+        if let Some(browser) = &mut tools.browser {
+            browser.restrict_to(domains.to_vec());
         }
+        let text = tools.call(recipient, argument, &|| wanted.end().is_some());
+        let text = text.unwrap_or_else(|| format!("Error: there is no {recipient}"));
+        let browser = tools.browser.as_ref().filter(|_| is_of_browser(recipient));
+        (text, browser.map(|browser| browser.found().to_vec()).unwrap_or_default())
     }
 
     /// Whether something goes on in it although there is no call.
     fn is_busy(&self) -> bool {
-        self.python.as_ref().is_some_and(|python| python.is_busy())
+        self.0.python.as_ref().is_some_and(|python| python.is_busy())
     }
 }
 

@@ -9,7 +9,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::answer::{AnswerEvent, End};
 use crate::builtin::permit;
-use crate::error::ApiError;
 use crate::judge::ModelGate;
 use crate::request::{Item, Task};
 use crate::worker::Wanted;
@@ -45,8 +44,6 @@ pub struct Guard {
 
 /// Judgements at a time, of either kind: each takes a thread.
 const MOST_JUDGING: usize = 32;
-/// Messages of users and tools that a request may have where they are judged: each is judged by itself.
-const MOST_MESSAGES: usize = 1024;
 
 /// The answer that something is judged for.
 #[derive(Clone, Copy)]
@@ -75,16 +72,6 @@ impl Guard {
     /// Waits until something may be judged for an answer that has its place.
     pub async fn permit(&self, wanted: &Wanted) -> Result<OwnedSemaphorePermit, End> {
         permit(&self.within, wanted).await
-    }
-
-    /// Refuses a task that takes too many judgements.
-    pub fn demand_few(task: &Task) -> Result<(), ApiError> {
-        let count = task.items.iter().filter(|item| is_judged(item)).count();
-        if count <= MOST_MESSAGES {
-            return Ok(());
-        }
-        let most = format!("At most {MOST_MESSAGES} messages of users and tools can be judged, and here are {count}.");
-        Err(ApiError::invalid("input", most))
     }
 
     /// Whether anything is judged.
@@ -143,10 +130,6 @@ impl Guard {
         }
         Ok(())
     }
-}
-
-fn is_judged(item: &Item) -> bool {
-    matches!(item, Item::Message { role: Role::User, .. } | Item::CallOutput { .. })
 }
 
 impl Told for AnswerEvent {

@@ -14,6 +14,7 @@ mod error;
 mod gated;
 mod judge;
 mod metrics;
+mod prompt;
 pub mod request;
 mod rounds;
 mod routes;

@@ -85,6 +85,7 @@ static void nothing_at_all(void) {
     REFUSED(ossicle_chat_open(NULL, NULL, NULL, NULL));
     REFUSED(ossicle_chat_ask(NULL, text, NULL, NULL));
     REFUSED(ossicle_chat_next(NULL, NULL, NULL));
+    REFUSED(ossicle_chat_cancel(NULL));
     REFUSED(ossicle_chat_parts(NULL, NULL, NULL, NULL));
     REFUSED(ossicle_chat_tokenizer(NULL, NULL));
     REFUSED(ossicle_chat_model(NULL, NULL));

@@ -35,7 +35,7 @@ impl Pages {
     pub fn add(&mut self, text: &str) {
         let head = text.lines().next().and_then(|head| head.strip_prefix('[')?.split_once("] "));
         let Some((Ok(cursor), head)) = head.map(|(cursor, head)| (cursor.parse(), head)) else { return };
-        // That of a search has none, but its title may look like it.
+        // That of a search has none, and tells a query that looks like it by a space behind it.
         let is_page = |url: &str| Url::parse(url).is_ok_and(|url| ["http", "https"].contains(&url.scheme()));
         let parts = head.strip_suffix(')').and_then(|head| head.rsplit_once(" (")).filter(|(_, url)| is_page(url));
         let (title, url) = parts.unwrap_or((head, ""));

@@ -35,10 +35,22 @@ impl SearchEngine {
     /// # Errors
     /// If it is none of them, or its key is missing.
     pub fn from_environment(name: &str) -> Result<Self, String> {
-        let key = |variable: &str| {
+        Self::named(name, |variable| {
             let key = std::env::var(variable).ok().filter(|key| !key.is_empty());
             key.ok_or_else(|| format!("{name}: {variable} is not set"))
-        };
+        })
+    }
+
+    /// `exa` or `you`, with this key, or the address of a SearXNG, which takes none.
+    ///
+    /// # Errors
+    /// If it is none of them, or its key is missing.
+    pub fn with_key(name: &str, key: Option<&str>) -> Result<Self, String> {
+        Self::named(name, |_| key.map(str::to_owned).ok_or_else(|| format!("{name}: expected a key")))
+    }
+
+    /// `key` finds the one that is in this variable.
+    fn named(name: &str, key: impl Fn(&str) -> Result<String, String>) -> Result<Self, String> {
         match name {
             "exa" => Ok(Self::exa(key("EXA_API_KEY")?)),
             "you" => Ok(Self::you(key("YDC_API_KEY")?)),
@@ -212,5 +224,7 @@ mod tests {
             }
         }
         assert!(SearchEngine::searxng("nonsense").is_err_and(|error| error.contains("exa")));
+        assert!(SearchEngine::with_key("exa", Some("key")).is_ok());
+        assert!(SearchEngine::with_key("exa", None).is_err_and(|error| error == "exa: expected a key"));
     }
 }

@@ -196,6 +196,9 @@ impl<W: Web> Browser<W> {
         let mut head = cut(&page.title);
         if !page.url.is_empty() {
             let _ = write!(head, " ({})", cut(&page.url));
+        } else if head.ends_with(')') {
+            // What was searched for may end like an address. It can be told from one by what follows.
+            head.push(' ');
         }
         let cursor = self.shown.len();
         self.shown.push(Some(page));
@@ -236,7 +239,7 @@ fn escaped(text: &str) -> String {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::{Browser, Callbacks, Domains, Fetched, Hit, Web};
+    use super::{Browser, Callbacks, Domains, Fetched, Hit, Pages, Web};
 
     /// A web of two pages.
     struct Small;
@@ -318,6 +321,22 @@ mod tests {
         assert!(found.starts_with("[6]"), "{found}");
         let source = call(&mut browser, "open", json!({ "id": "http://harbour.example/", "view_source": true }));
         assert!(source.contains("<script>never()"), "{source}");
+    }
+
+    #[test]
+    fn what_was_searched_for_is_no_address_whatever_it_looks_like() {
+        let search = |_: &str| Ok(vec![Hit { url: "http://a.example/".into(), title: "A".into(), text: "a".into() }]);
+        let mut browser = Browser::new(Callbacks { search, fetch: |_: &str| Err("none".into()) });
+        let mut pages = Pages::default();
+        for (function, arguments) in
+            [("search", json!({ "query": "boats (https://b.example/)" })), ("open", json!({ "loc": 1 }))]
+        {
+            let text = browser.call(function, &arguments.to_string(), &|| false);
+            assert!(text.contains("boats (https://b.example/)"), "{text}");
+            pages.add(&text);
+        }
+        assert_eq!([0, 1].map(|cursor| pages.get(cursor)), [None; 2]);
+        assert_eq!(pages.next_cursor(), 2);
     }
 
     #[test]

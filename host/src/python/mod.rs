@@ -2,7 +2,10 @@
 //!
 //! [`Interpreter`] is the interface; any function from text to text is one. [`Sandbox`] is CPython in a box that bubblewrap makes.
 
+use std::env;
 use std::io::{self, Read, Write};
+#[cfg(unix)]
+use std::os::{fd::OwnedFd, unix::net::UnixStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
@@ -71,7 +74,12 @@ struct Reply {
 }
 
 const BUBBLEWRAP: &str = "bwrap";
+const PYTHON: &str = "/usr/bin/python3";
 const DRIVER: &str = include_str!("driver.py");
+/// Becomes another program, which gets none of the files and sockets that the program around the library has open: that would be
+/// a way out of the box.
+const LAUNCHER: &str = "import os, sys; os.closerange(3, 1 + max(map(int, os.listdir('/proc/self/fd')))); \
+    os.execvp(sys.argv[1], sys.argv[1:])";
 
 /// No privileges, no namespaces but these, and nothing of the outside but programs and libraries, to be read.
 const BOX: &str = "--unshare-all --unshare-user --disable-userns --uid 65534 --gid 65534 --cap-drop ALL --die-with-parent \
@@ -101,21 +109,31 @@ impl Sandbox {
         match Self::new(limits).call("1 + 1", &|| false) {
             Ok(text) if text == "2\n" => Ok(()),
             Ok(text) => Err(io::Error::other(format!("1 + 1 gave {text:?}"))),
-            Err(error) => Err(error),
+            Err(error) => {
+                let why = format!("no box for Python (Linux, {BUBBLEWRAP} with user namespaces, {PYTHON}): {error}");
+                Err(io::Error::new(error.kind(), why))
+            }
         }
     }
 
     fn begin(&self) -> io::Result<Running> {
         let Limits { memory, output, processes, files, .. } = self.limits;
         let files = files.to_string();
-        let mut command = Command::new(BUBBLEWRAP);
+        let mut folders = env::var_os("PATH").into_iter().flat_map(|path| env::split_paths(&path).collect::<Vec<_>>());
+        if !folders.any(|folder| folder.join(BUBBLEWRAP).is_file()) {
+            let missing = format!("there is no {BUBBLEWRAP} (package bubblewrap)");
+            return Err(io::Error::new(io::ErrorKind::NotFound, missing));
+        }
+        let (stdin, mut input) = input()?;
+        let mut command = Command::new(PYTHON);
         command
+            .args(["-I", "-S", "-c", LAUNCHER, BUBBLEWRAP])
             .args(BOX.split_whitespace())
             .args(["--size", &files, "--tmpfs", "/dev/shm", "--remount-ro", "/dev"])
             .args(["--size", &files, "--tmpfs", "/mnt/data", "--chdir", "/mnt/data", "--remount-ro", "/"])
-            .args(["--", "/usr/bin/python3", "-I", "-c", DRIVER])
+            .args(["--", PYTHON, "-I", "-c", DRIVER])
             .args([memory.to_string(), output.to_string(), processes.to_string(), files])
-            .stdin(Stdio::piped())
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::null());
         #[cfg(target_os = "linux")]
@@ -134,9 +152,10 @@ impl Sandbox {
         // The process ends with the thread that began it, so that is one which lives as long.
         thread::spawn(move || {
             let mut begun = command.spawn();
-            let pipes = begun.as_mut().ok().map(|child| (child.stdin.take(), child.stdout.take()));
-            let (stdin, stdout) = pipes.unwrap_or_default();
-            if hand.send((begun, stdin)).is_err() {
+            // Its end of the input is in there too.
+            drop(command);
+            let stdout = begun.as_mut().ok().and_then(|child| child.stdout.take());
+            if hand.send(begun).is_err() {
                 return;
             }
             let Some(mut stdout) = stdout else { return };
@@ -146,14 +165,11 @@ impl Sandbox {
                 }
             }
         });
-        let (begun, stdin) = handed.recv().map_err(io::Error::other)?;
-        let bubblewrap = begun
-            .map_err(|error| io::Error::new(error.kind(), format!("{BUBBLEWRAP} (package bubblewrap): {error}")))?;
+        let begun = handed.recv().map_err(io::Error::other)?;
+        let bubblewrap = begun.map_err(|error| io::Error::new(error.kind(), format!("{PYTHON}: {error}")))?;
         let (requests, received) = channel::<Vec<u8>>();
         // Nobody else may wait for this: code can keep the process from reading.
-        thread::spawn(move || {
-            stdin.map(|mut stdin| received.iter().try_for_each(|request| stdin.write_all(&request)));
-        });
+        thread::spawn(move || received.iter().try_for_each(|request| input.write_all(&request)));
         Ok(Running { bubblewrap, requests, replies, is_busy: false })
     }
 
@@ -188,6 +204,19 @@ impl Sandbox {
             }
         }
     }
+}
+
+/// What a process reads, and its other end. To write to a pipe whose reader has ended is a signal that ends programs which do not
+/// expect it, and programs in C do not; to such a socket it is an error.
+#[cfg(unix)]
+fn input() -> io::Result<(Stdio, UnixStream)> {
+    let (ours, theirs) = UnixStream::pair()?;
+    Ok((OwnedFd::from(theirs).into(), ours))
+}
+
+#[cfg(not(unix))]
+fn input() -> io::Result<(Stdio, io::Sink)> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// What code printed. Code can write here too, so the length is not believed beyond `most`.

@@ -100,9 +100,35 @@ fn what_cannot_be_answered_is_not_judged() {
     let client = serve(Options { settings, ..Options::default() });
     let (status, error) = client.post("/v1/responses", json!({ "input": "x".repeat(4 << 20) }));
     assert_eq!((status, &error["error"]["code"]), (400, &"context_length_exceeded".into()));
-    let many = vec![json!({ "role": "user", "content": "x" }); 2000];
-    let (status, error) = client.post("/v1/responses", json!({ "input": many, "truncation": "auto" }));
-    assert_eq!((status, &error["error"]["param"]), (400, &"input".into()));
+}
+
+#[test]
+fn of_a_long_conversation_that_is_judged_which_the_model_is_told() {
+    let judged = Arc::new(AtomicUsize::new(0));
+    let policy = Policy { gate: Some(Arc::new(Counted(Arc::clone(&judged)))), audit: None };
+    let settings = Settings { policy, ..Options::default().settings };
+    let script = saying("<|channel|>final<|message|>Well.<|return|>");
+    let client = serve(Options { settings, script, ..Options::default() });
+    let say = |text: &str| json!({ "role": "user", "content": text });
+    let mut input = vec![say("bad")];
+    input.resize(2000, say("x"));
+    let response = client.respond(json!({ "input": input, "truncation": "auto" }));
+    assert_eq!(response["output"][0]["content"][0]["text"], "Well.");
+    // The answer too. The context holds 4,096 tokens, and a message has at least four.
+    assert!((500..=1025).contains(&judged.load(Ordering::Relaxed)), "{judged:?}");
+    input.push(say("bad"));
+    let response = client.respond(json!({ "input": input, "truncation": "auto" }));
+    assert_eq!(response["incomplete_details"]["message"], "a bad prompt");
+}
+
+/// Counts what [`Words`] judges.
+struct Counted(Arc<AtomicUsize>);
+
+impl Gate for Counted {
+    fn judge(&self, subject: &Subject<'_>, is_cancelled: &dyn Fn() -> bool) -> Verdict {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Words.judge(subject, is_cancelled)
+    }
 }
 
 /// Must not be asked.
