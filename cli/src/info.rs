@@ -9,7 +9,7 @@ use ossicle_core::model::{Config, Model, Naming, Role};
 use ossicle_core::transformer::{Precision, Session, SessionConfig};
 use serde_json::{Map, Value, json};
 
-use crate::open::{Opened, with_model};
+use crate::open::{Opened, with_files};
 
 /// Arguments of `ossicle info`.
 #[derive(Args)]
@@ -32,7 +32,7 @@ pub struct Arguments {
 
 /// Runs `ossicle info`.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    with_model(&arguments.path, &[], |opened| {
+    with_files(&arguments.path, |opened| {
         if arguments.check {
             opened.model.check_values().map_err(|error| opened.checkpoint.error(error))?;
         }

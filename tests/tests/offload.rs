@@ -95,12 +95,12 @@ impl Opened {
     fn with_model<T>(
         &self,
         storage: &Encrypted,
-        expert_bytes: usize,
+        experts_size: usize,
         work: impl FnOnce(&Model<'_, '_>) -> T,
     ) -> Result<T, Error> {
         let heads = storage.heads()?;
         let heads: Vec<_> = heads.iter().map(Vec::as_slice).collect();
-        with_files(self.files(&heads, Offload { storage, expert_bytes }), work)
+        with_files(self.files(&heads, Offload { storage, experts_size }), work)
     }
 
     fn files<'a>(&'a self, heads: &'a [&'a [u8]], offload: Offload<'a>) -> Result<Files<'a>, Error> {
@@ -376,8 +376,8 @@ fn a_model_takes_exactly_the_memory_that_it_asked_for_within_its_budget() {
     let heads = storage.heads().expect("heads");
     let heads: Vec<_> = heads.iter().map(Vec::as_slice).collect();
     let least = layout.least();
-    let size = |expert_bytes| {
-        let files = layout.files(&heads, Offload { storage: &storage, expert_bytes }).expect("files");
+    let size = |experts_size| {
+        let files = layout.files(&heads, Offload { storage: &storage, experts_size }).expect("files");
         let size = Model::layout(&files).expect("a layout").size;
         let mut memory = Memory::new(Layout { size, align: ALIGN }).expect("memory");
         assert!(Model::new(memory.region(), &files).is_ok());

@@ -14,7 +14,7 @@ pub struct Offload<'w> {
     /// Where the files are.
     pub storage: &'w dyn Storage,
     /// Bytes for experts that stay in memory: at least one of each layer. Those in use the most are kept.
-    pub expert_bytes: usize,
+    pub experts_size: usize,
 }
 
 /// The files of one model: their headers have been read, once, and nothing else.

@@ -380,7 +380,7 @@ fn carve_tensors<'r: 'w, 'w>(
 /// One cache for experts, of a model that is read as it is needed.
 fn carve_cache<'r>(carver: &mut Carver<'r>, files: &Files<'_>, slot: &Slot) -> Result<&'r [ExpertCache<'r>]> {
     let Some(offload) = files.offload() else { return Ok(&[]) };
-    let cache = |carver: &mut Carver<'r>, _| ExpertCache::carve(carver, files.config(), slot, offload.expert_bytes);
+    let cache = |carver: &mut Carver<'r>, _| ExpertCache::carve(carver, files.config(), slot, offload.experts_size);
     Ok(carver.carve_each(1, cache)?)
 }
 
