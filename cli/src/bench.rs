@@ -7,6 +7,7 @@ use anyhow::Result;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use ossicle_core::error::Error;
+use ossicle_core::model::ExpertCache;
 use ossicle_core::parallel::Parallel;
 use ossicle_core::sampling::{Sampler, SamplerConfig};
 use ossicle_core::transformer::{Logits, Session, SessionConfig};
@@ -58,7 +59,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let kernels = arguments.compute.kernels()?;
     let threads = Threads::new(arguments.compute.threads());
     let start = Instant::now();
-    with_model(&arguments.model, &arguments.compute.adapters, |opened| {
+    with_model(&arguments.model, &arguments.compute, |opened| {
         if arguments.drafts.drafts {
             let most = [arguments.prompt, arguments.generate];
             print(&drafts::measure(&arguments.drafts, &arguments.compute, most, &opened)?, arguments.json)?;
@@ -105,11 +106,14 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             Ok(())
         };
         take_in(&before, &threads, Logits::None)?;
+        let hits_and_misses = || model.expert_cache().map_or((0, 0), ExpertCache::hits_and_misses);
+        let before_prompt = hits_and_misses();
         let [prompt_profiler, decode_profiler] = [(); 2].map(|()| Profiler::new(&threads));
         let parallel = |profiler| -> &dyn Parallel { if arguments.profile { profiler } else { &threads } };
         let started = Instant::now();
         prompt_profiler.time(|| take_in(&prompt, parallel(&prompt_profiler), Logits::Last))?;
         let prefill = started.elapsed();
+        let before_decode = hits_and_misses();
         let mut bandwidth = Bandwidth::new(model);
         let mut steps = Vec::new();
         for number in 0..arguments.generate {
@@ -159,6 +163,17 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             "memory_bandwidth_bytes_per_second": bandwidth,
             "decode_share_of_bandwidth": median * bytes as f64 / bandwidth.max(1.0),
         });
+        if let Some(cache) = model.expert_cache() {
+            result["experts_in_memory_of_each_layer"] = json!(cache.experts_per_layer());
+            result["experts_of_each_layer"] = json!(model.config().experts);
+            let counts = [before_prompt, before_decode, cache.hits_and_misses()];
+            for ((of, tokens), counts) in [("prompt", prompt.len()), ("decode", steps.len())].iter().zip(counts.windows(2)) {
+                let (hits, misses) = (counts[1].0 - counts[0].0, counts[1].1 - counts[0].1);
+                let read = misses as f64 * cache.expert_size() as f64 / (*tokens).max(1) as f64;
+                result[format!("{of}_expert_hit_rate")] = json!(hits as f64 / (hits + misses).max(1) as f64);
+                result[format!("{of}_bytes_read_per_token")] = json!(read as u64);
+            }
+        }
         if arguments.json && arguments.profile {
             result["prompt_stages"] = json!(prompt_stages);
             result["decode_stages"] = json!(decode_stages);

@@ -27,7 +27,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             std::process::exit(130);
         }
     })?;
-    with_model_or_toy(arguments.talk.model.as_deref(), &arguments.talk.compute.adapters, |opened| {
+    with_model_or_toy(arguments.talk.model.as_deref(), &arguments.talk.compute, |opened| {
         with_talk(&arguments.talk, &opened, MEMORY_SIZE, |talk| {
             let interactive = io::stdin().is_terminal();
             let mut waiting: Option<Call> = None;

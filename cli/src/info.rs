@@ -9,7 +9,7 @@ use ossicle_core::model::{Config, Model, Naming, Role};
 use ossicle_core::transformer::{CacheFormat, Precision, Session, SessionConfig};
 use serde_json::{Map, Value, json};
 
-use crate::open::{Opened, with_model};
+use crate::open::{Opened, with_files};
 
 /// Arguments of `ossicle info`.
 #[derive(Args)]
@@ -32,7 +32,7 @@ pub struct Arguments {
 
 /// Runs `ossicle info`.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    with_model(&arguments.path, &[], |opened| {
+    with_files(&arguments.path, |opened| {
         if arguments.check {
             opened.model.check_values().map_err(|error| opened.checkpoint.error(error))?;
         }
@@ -51,7 +51,7 @@ pub fn bytes_per_token(model: &Model<'_, '_>) -> u64 {
     let Config { experts, experts_per_token, vocabulary, .. } = *model.config();
     let share = |len: u64, part: usize, of: usize| (u128::from(len) * part as u128 / of as u128) as u64;
     let bytes = model.tensors().map(|tensor| {
-        let len = tensor.data.len() as u64;
+        let len = tensor.size;
         match tensor.id.role {
             Role::Embedding => share(len, 1, vocabulary),
             role if role.is_expert() => share(len, experts_per_token, experts),
@@ -68,7 +68,7 @@ fn facts(arguments: &Arguments, opened: &Opened<'_>) -> Result<Value> {
     let mut size = 0_u64;
     for tensor in model.tensors() {
         let entry = types.entry(type_name(tensor.dtype, tensor.id.role)).or_insert(json!({ "tensors": 0, "bytes": 0 }));
-        let bytes = tensor.data.len() as u64;
+        let bytes = tensor.size;
         entry["tensors"] = json!(entry["tensors"].as_u64().unwrap_or(0) + 1);
         entry["bytes"] = json!(entry["bytes"].as_u64().unwrap_or(0) + bytes);
         size += bytes;
@@ -127,7 +127,7 @@ fn facts(arguments: &Arguments, opened: &Opened<'_>) -> Result<Value> {
                     "shape": tensor.dims,
                     "file": tensor.file,
                     "offset": tensor.offset,
-                    "bytes": tensor.data.len(),
+                    "bytes": tensor.size,
                 })
             })
             .collect();

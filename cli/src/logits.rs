@@ -36,7 +36,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let tokens = read_tokens(&arguments.tokens)?;
     let kernels = arguments.compute.kernels()?;
     let threads = Threads::new(arguments.compute.threads());
-    with_model(&arguments.model, &arguments.compute.adapters, |opened| {
+    with_model(&arguments.model, &arguments.compute, |opened| {
         let model = opened.model;
         let batch_tokens = BATCH_TOKENS.min(model.config().context_tokens);
         let config = SessionConfig {

@@ -29,10 +29,14 @@ pub struct ComputeOptions {
     /// --precision precise f32].
     #[arg(long, value_enum)]
     cache_format: Option<CacheFormatOption>,
+    /// Does not map the model's files into memory, but reads them, and keeps so many megabytes of experts; the others are read when
+    /// they are chosen. For models that are larger than the memory.
+    #[arg(long, value_name = "MEGABYTES")]
+    expert_memory: Option<usize>,
     /// An adapter to compute with: a folder that PEFT saved, or a GGUF file; and, if not 1, what it counts. Can be given several
     /// times.
     #[arg(long = "adapter", value_name = "PATH[:SCALE]", value_parser = adapter_option)]
-    pub adapters: Vec<(PathBuf, f32)>,
+    adapters: Vec<(PathBuf, f32)>,
 }
 
 fn adapter_option(option: &str) -> std::result::Result<(PathBuf, f32), String> {
@@ -129,23 +133,33 @@ impl Opened<'_> {
 /// Opens the model at `path`, with the adapters at other paths, and lends it to `work`.
 pub fn with_model<T>(
     path: &Path,
-    adapters: &[(PathBuf, f32)],
+    compute: &ComputeOptions,
     work: impl FnOnce(Opened<'_>) -> Result<T>,
 ) -> Result<T> {
-    with_checkpoint(&Checkpoint::open(&hub::resolve(path)?)?, adapters, work)
+    let path = hub::resolve(path)?;
+    let checkpoint = match compute.expert_memory {
+        None => Checkpoint::open(&path)?,
+        Some(megabytes) => Checkpoint::open_offloaded(&path, megabytes.saturating_mul(1 << 20))?,
+    };
+    with_checkpoint(&checkpoint, &compute.adapters, work)
+}
+
+/// As [`with_model`], to look at what the files are, and not to compute.
+pub fn with_files<T>(path: &Path, work: impl FnOnce(Opened<'_>) -> Result<T>) -> Result<T> {
+    with_checkpoint(&Checkpoint::open(&hub::resolve(path)?)?, &[], work)
 }
 
 /// As [`with_model`]; without a path, opens the model that is built in, and says so.
 pub fn with_model_or_toy<T>(
     path: Option<&Path>,
-    adapters: &[(PathBuf, f32)],
+    compute: &ComputeOptions,
     work: impl FnOnce(Opened<'_>) -> Result<T>,
 ) -> Result<T> {
     if let Some(path) = path {
-        return with_model(path, adapters, work);
+        return with_model(path, compute, work);
     }
     eprint!("{}", toy::NOTICE);
-    with_checkpoint(&toy::checkpoint(), adapters, work)
+    with_checkpoint(&toy::checkpoint(), &compute.adapters, work)
 }
 
 fn with_checkpoint<T>(
@@ -155,7 +169,7 @@ fn with_checkpoint<T>(
 ) -> Result<T> {
     let bytes = checkpoint.bytes();
     let files = checkpoint.files(&bytes)?;
-    let mut memory = Memory::new(Model::layout(&files)?)?;
+    let mut memory = Memory::new(Model::layout(&files).map_err(|error| checkpoint.error(error))?)?;
     let model = Model::new(memory.region(), &files).map_err(|error| checkpoint.error(error))?;
     let found = adapters
         .iter()
@@ -175,8 +189,12 @@ fn with_checkpoint<T>(
     work(Opened { checkpoint, files: &files, model: &model, adapters: &opened, adapter_files: &found })
 }
 
-/// Explains a computation that met numbers which are not finite: reads all weights to find the one that is not.
+/// Explains a computation that met numbers which are not finite: reads all weights to find the one that is not; or one whose
+/// weights could not be read.
 pub fn explain(error: ossicle_core::error::Error, opened: &Opened<'_>) -> anyhow::Error {
+    if let ossicle_core::error::Error::Read { .. } = error {
+        return opened.checkpoint.error(error).into();
+    }
     if let ossicle_core::error::Error::NotFinite { .. } = error
         && let Err(found) = opened.model.check_values()
     {

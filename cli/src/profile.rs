@@ -131,14 +131,17 @@ impl Cost {
         for number in 0..config.layers {
             let layer = model.layer(number);
             match stage {
-                Stage::QueryKeyValue => cost.add(&layer.query_key_value, 1.0, tokens as f64),
-                Stage::AttentionOutput => cost.add(&layer.attention_output, 1.0, tokens as f64),
-                Stage::Router => cost.add(&layer.router, 1.0, tokens as f64),
+                Stage::QueryKeyValue => cost.add_dense(&layer.query_key_value, tokens),
+                Stage::AttentionOutput => cost.add_dense(&layer.attention_output, tokens),
+                Stage::Router => cost.add_dense(&layer.router, tokens),
                 Stage::GateUp | Stage::Down => {
-                    let experts = if stage == Stage::Down { &layer.down } else { &layer.gate_up };
-                    let share = config.experts_per_token as f64 / config.experts as f64;
+                    let projection = if stage == Stage::Down { &layer.down } else { &layer.gate_up };
+                    let (chosen, experts) = (config.experts_per_token as f64, config.experts as f64);
                     // As many experts as different ones are chosen if all are equally likely.
-                    cost.add(experts, 1.0 - (1.0 - share).powf(tokens as f64), share * tokens as f64);
+                    let read = experts * (1.0 - (1.0 - chosen / experts).powf(tokens as f64));
+                    for part in projection.parts() {
+                        cost.add([part.rows(), part.columns(), part.size()], read, chosen * tokens as f64);
+                    }
                 }
                 Stage::Attention => {
                     let seen = if config.is_windowed(number) { depth.min(config.window) } else { depth };
@@ -150,18 +153,22 @@ impl Cost {
         }
         if stage == Stage::Unembedding {
             let matrix = model.unembedding();
-            cost.bytes += (matrix.rows() * matrix.row_size()) as u64;
-            cost.operations += 2 * (matrix.rows() * matrix.columns()) as u64;
+            cost.add([matrix.rows(), matrix.columns(), matrix.rows() * matrix.row_size()], 1.0, 1.0);
         }
         cost
     }
 
-    /// A part of a projection's weights is read, each of them `uses` times on average.
-    fn add(&mut self, projection: &Projection<'_>, part: f64, uses: f64) {
+    /// A projection that is the same for each of the tokens.
+    fn add_dense(&mut self, projection: &Projection<'_>, tokens: usize) {
         for matrix in projection.parts().map(|part| &part.weights) {
-            self.bytes += ((matrix.rows() * matrix.row_size()) as f64 * part) as u64;
-            self.operations += (2.0 * (matrix.rows() * matrix.columns()) as f64 * uses) as u64;
+            self.add([matrix.rows(), matrix.columns(), matrix.rows() * matrix.row_size()], 1.0, tokens as f64);
         }
+    }
+
+    /// So many matrices with these numbers of rows, columns and bytes are read, and all of them together used so often.
+    fn add(&mut self, [rows, columns, size]: [usize; 3], matrices: f64, uses: f64) {
+        self.bytes += (size as f64 * matrices) as u64;
+        self.operations += (2.0 * (rows * columns) as f64 * uses) as u64;
     }
 }
 

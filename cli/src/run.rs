@@ -33,7 +33,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             prompt
         }
     };
-    with_model_or_toy(arguments.talk.model.as_deref(), &arguments.talk.compute.adapters, |opened| {
+    with_model_or_toy(arguments.talk.model.as_deref(), &arguments.talk.compute, |opened| {
         with_talk(&arguments.talk, &opened, 0, |talk| {
             let said = Said::ByUser(&prompt);
             if !arguments.json {

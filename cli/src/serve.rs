@@ -102,7 +102,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let new_box: NewInterpreter = Arc::new(|| Box::new(Sandbox::new(Limits::default())));
     let python = arguments.python.then(|| Sandbox::check().map(|()| new_box)).transpose().context("--python")?;
     let browser = arguments.browser.as_deref().map(browser).transpose()?;
-    with_model_or_toy(arguments.model.as_deref(), &arguments.compute.adapters, |opened| {
+    with_model_or_toy(arguments.model.as_deref(), &arguments.compute, |opened| {
         let address = SocketAddr::new(arguments.host, arguments.port);
         let name = || default_name(opened.model.config(), &opened.checkpoint.paths()[0]);
         let settings = Settings {

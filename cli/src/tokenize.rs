@@ -10,7 +10,7 @@ use ossicle_core::tokenizer::{Specials, Tokenizer};
 use ossicle_host::vocabulary::{TokenizerJson, o200k_harmony};
 use serde_json::{Value, json};
 
-use crate::open::{with_model, with_source, with_tokenizer};
+use crate::open::{with_files, with_source, with_tokenizer};
 
 /// Arguments of `ossicle tokenize`. Without a file, the vocabulary is that of gpt-oss, o200k_harmony.
 #[derive(Args)]
@@ -33,7 +33,7 @@ pub struct Arguments {
 /// Runs `ossicle tokenize`, from standard input to standard output.
 pub fn run(arguments: &Arguments) -> Result<()> {
     if let Some(path) = &arguments.model {
-        return with_model(path, &[], |opened| with_tokenizer(&opened, |tokenizer| answer(arguments, &tokenizer)));
+        return with_files(path, |opened| with_tokenizer(&opened, |tokenizer| answer(arguments, &tokenizer)));
     }
     let Some(path) = &arguments.vocab else { return answer(arguments, &o200k_harmony()) };
     let text = std::fs::read(path).with_context(|| path.display().to_string())?;

@@ -20,6 +20,15 @@ pub enum Error {
     File(FileError),
     /// A tensor is not what the model needs.
     Tensor(TensorError),
+    /// The host could not read a part of a file, which may be different the next time.
+    Read {
+        /// Which of the files given, from 0.
+        file: u16,
+        /// Where the part begins, in bytes.
+        offset: u64,
+        /// Bytes of it.
+        size: usize,
+    },
     /// A token id that the model does not have.
     Token {
         /// Its place among those given.
@@ -197,6 +206,9 @@ impl fmt::Display for Error {
         match self {
             Self::File(error) => error.fmt(f),
             Self::Tensor(error) => error.fmt(f),
+            Self::Read { file, offset, size } => {
+                write!(f, "file {file}, byte {offset}: the host could not read {size} bytes")
+            }
             Self::Token { index, token, vocabulary } => {
                 write!(f, "token {index}: expected an id below {vocabulary}, found {token}")
             }

@@ -5,7 +5,7 @@
 
 use core::marker::PhantomData;
 use core::ops::Range;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// The host's threads.
 pub trait Parallel: Sync {
@@ -35,6 +35,8 @@ pub enum Stage {
     AttentionOutput,
     /// Normalization, router, and the choice of experts.
     Router,
+    /// Experts that are not in memory are read.
+    ReadExperts,
     /// Gates and linear parts of the experts.
     GateUp,
     /// The gated activation.
@@ -129,6 +131,69 @@ pub fn for_each_row<A: Send, B: Send, C: Send>(
             );
         }
     });
+}
+
+/// Elements that are shared, and lent to one thread at a time.
+pub struct Lent<'r, T> {
+    start: *mut T,
+    len: usize,
+    in_use: AtomicBool,
+    elements: PhantomData<&'r mut [T]>,
+}
+
+// SAFETY: as for a mutex: elements that may be sent are reached by one thread at a time.
+unsafe impl<T: Send> Sync for Lent<'_, T> {}
+
+// SAFETY: an exclusive borrow of elements that may be sent.
+unsafe impl<T: Send> Send for Lent<'_, T> {}
+
+impl<'r, T> Lent<'r, T> {
+    /// Shares these elements.
+    pub fn new(elements: &'r mut [T]) -> Self {
+        Self {
+            start: elements.as_mut_ptr(),
+            len: elements.len(),
+            in_use: AtomicBool::new(false),
+            elements: PhantomData,
+        }
+    }
+
+    /// The elements, until the loan is dropped; `None` if they are in use.
+    pub fn lend(&self) -> Option<Loan<'_, T>> {
+        let free = self.in_use.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok();
+        free.then(|| Loan {
+            // SAFETY: an exclusive borrow for 'r, which outlives this one; `in_use` keeps every other loan away until this one
+            // is dropped.
+            elements: unsafe { core::slice::from_raw_parts_mut(self.start, self.len) },
+            in_use: &self.in_use,
+        })
+    }
+}
+
+/// Elements of a [`Lent`], in use.
+pub struct Loan<'a, T> {
+    elements: &'a mut [T],
+    in_use: &'a AtomicBool,
+}
+
+impl<T> core::ops::Deref for Loan<'_, T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        self.elements
+    }
+}
+
+impl<T> core::ops::DerefMut for Loan<'_, T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        self.elements
+    }
+}
+
+impl<T> Drop for Loan<'_, T> {
+    fn drop(&mut self) {
+        self.in_use.store(false, Ordering::Release);
+    }
 }
 
 /// A pointer that may cross threads because the pieces made from it are disjoint.

@@ -58,6 +58,8 @@ pub(crate) unsafe fn open(checkpoint: Checkpoint, error: *mut ossicle_error) -> 
         file_count: files.len() as u32,
         files: files.as_ptr(),
         config_json: checkpoint.config_json().map_or(NO_BYTES, of_bytes),
+        sources: ptr::null(),
+        experts_size: 0,
     };
     let mut model = ptr::null_mut();
     let model_memory = made(

@@ -3,11 +3,13 @@
 use core::ffi::c_void;
 
 use ossicle_core::kernels::{CpuFeatures, Kernels};
-use ossicle_core::model::{Files, Model};
-use ossicle_core::region::{Carver, Layout};
+use ossicle_core::file::Storage;
+use ossicle_core::model::{Files, Model, Offload};
+use ossicle_core::region::{ALIGN, Carver, Layout};
 
-use crate::input::{Versioned, argument, demand_output, ossicle_bytes, ossicle_layout, ossicle_text, slice_of};
+use crate::input::{Array, Versioned, argument, demand_output, ossicle_bytes, ossicle_layout, ossicle_text, slice_of};
 use crate::object::{Opaque, layout, place, shared};
+use crate::read::{Sources, ossicle_source};
 use crate::status::{OSSICLE_OK, Result, call, ossicle_error};
 
 /// A model: the numbers of its files, and where in them each weight lies. Shared freely between threads.
@@ -30,6 +32,13 @@ pub struct ossicle_model_config {
     pub files: *const ossicle_bytes,
     /// The config.json that comes with safetensors files; null for GGUF.
     pub config_json: ossicle_bytes,
+    /// Where the files come from if they are not in memory, as many as there are files; null if they are. Then `files` are their
+    /// heads (ossicle_file_read_head), what all tokens need is read once, into the region of the model, and experts are read there
+    /// as tokens choose them. The callbacks are called on any of the threads that a call is lent, several at once.
+    pub sources: *const ossicle_source,
+    /// With sources: bytes for the experts that stay in memory, at least one of each layer; 0 for as many as there are. Those are kept
+    /// that were chosen most. The results are the same for any size.
+    pub experts_size: u64,
 }
 
 // SAFETY: pointers that may be null, and numbers.
@@ -77,32 +86,83 @@ impl Opaque for ossicle_model {
     const KIND: u32 = u32::from_le_bytes(*b"oMod");
 }
 
+/// Copies of the lists of a configuration.
+struct Lists<'w> {
+    files: &'w mut [&'w [u8]],
+    sources: &'w mut [ossicle_source],
+}
+
+impl<'w> Lists<'w> {
+    /// Room for them. Empty while measuring.
+    fn carve(carver: &mut Carver<'w>, config: &ossicle_model_config) -> Result<Self> {
+        let count = config.file_count as usize;
+        if !(1..=OSSICLE_FILES_MAX).contains(&count) {
+            return argument("from 1 to 64 files");
+        }
+        let sources = if config.sources.is_null() { 0 } else { count };
+        Ok(Self { files: carver.filled(count, &[][..])?, sources: carver.filled(sources, ossicle_source::zero())? })
+    }
+
+    /// # Safety
+    /// As the header says of the configuration; the bytes are valid for good.
+    unsafe fn fill(self, config: &ossicle_model_config) -> Result<(&'w [&'w [u8]], Sources<'w>)> {
+        // SAFETY: as the caller promises.
+        for (place, file) in self.files.iter_mut().zip(unsafe { slice_of(config.files, config.file_count as usize) }?) {
+            // SAFETY: as the caller promises.
+            *place = unsafe { file.read() }?.unwrap_or_default();
+        }
+        // SAFETY: as the caller promises.
+        let sources = unsafe { Array::of(config.sources, self.sources.len()) }?;
+        for (index, place) in self.sources.iter_mut().enumerate() {
+            // SAFETY: within the array.
+            *place = unsafe { sources.get(index) }?;
+            if place.read.is_none() {
+                return argument("sources with a read callback");
+            }
+        }
+        Ok((self.files, Sources(self.sources)))
+    }
+}
+
 /// # Safety
 /// As the header says of the configuration; the bytes are valid for good.
 unsafe fn open<'w>(
     config: &ossicle_model_config,
-    list: impl FnOnce(&[ossicle_bytes]) -> Result<&'w [&'w [u8]]>,
+    files: &'w [&'w [u8]],
+    storage: Option<&'w dyn Storage>,
 ) -> Result<Files<'w>> {
-    if !(1..=OSSICLE_FILES_MAX).contains(&(config.file_count as usize)) {
-        return argument("from 1 to 64 files");
-    }
+    let experts_size = match usize::try_from(config.experts_size) {
+        Ok(0) | Err(_) => usize::MAX,
+        Ok(size) => size,
+    };
+    let offload = storage.map(|storage| Offload { storage, experts_size });
     // SAFETY: as the caller promises.
-    let files = list(unsafe { slice_of(config.files, config.file_count as usize) }?)?;
-    // SAFETY: as the caller promises.
-    Ok(match unsafe { config.config_json.read() }? {
-        None => Files::gguf(files)?,
-        Some(json) => Files::safetensors(files, json)?,
+    let json = unsafe { config.config_json.read() }?;
+    Ok(match (offload, json) {
+        (None, None) => Files::gguf(files)?,
+        (None, Some(json)) => Files::safetensors(files, json)?,
+        (Some(offload), None) => Files::gguf_offloaded(files, offload)?,
+        (Some(offload), Some(json)) => Files::safetensors_offloaded(files, json, offload)?,
     })
 }
+
+/// Memory for the lists of a configuration, where it is only looked at.
+#[repr(align(64))]
+struct Scratch([core::mem::MaybeUninit<u8>; LISTS_SIZE_MAX]);
+
+/// What the largest lists take.
+const LISTS_SIZE_MAX: usize = OSSICLE_FILES_MAX * (size_of::<&[u8]>() + size_of::<ossicle_source>()) + 2 * ALIGN;
 
 /// Chapter 6: the model.
 ///
 /// How much memory a model takes, besides its files. Reads their headers.
 ///
-/// `config`: the files. `layout`: gets the size and alignment in bytes, some hundred kilobytes.
+/// `config`: the files. `layout`: gets the size and alignment in bytes: some hundred kilobytes, or with sources what is read into
+/// memory too.
 ///
 /// Memory: nothing is kept.
-/// Errors: OSSICLE_ERROR_FILE with the file and the byte offset.
+/// Errors: OSSICLE_ERROR_FILE with the file and the byte offset; with sources OSSICLE_ERROR_BUFFER if a head ends before its header,
+/// and OSSICLE_ERROR_CAPACITY if experts_size is not enough for one of each layer: the text says how much is.
 /// Threads: any.
 /// Since: 0.1.
 #[unsafe(no_mangle)]
@@ -115,17 +175,14 @@ pub unsafe extern "C" fn ossicle_model_layout(
         demand_output(layout)?;
         // SAFETY: as the header says.
         let config = unsafe { ossicle_model_config::read(config) }?;
-        let mut bytes: [&[u8]; OSSICLE_FILES_MAX] = [&[]; OSSICLE_FILES_MAX];
+        let mut scratch = Scratch([core::mem::MaybeUninit::uninit(); LISTS_SIZE_MAX]);
+        let lists = Lists::carve(&mut Carver::placing(&mut scratch.0)?, &config)?;
         // SAFETY: as the header says.
-        let files = unsafe {
-            open(&config, |files| {
-                for (bytes, file) in bytes.iter_mut().zip(files) {
-                    *bytes = file.read()?.unwrap_or_default();
-                }
-                Ok(&bytes[..files.len()])
-            })
-        }?;
-        let behind = list_size(config.file_count as usize)?.saturating_add(Model::layout(&files)?.size);
+        let (files, sources) = unsafe { lists.fill(&config) }?;
+        let storage = (!config.sources.is_null()).then_some(&sources as &dyn Storage);
+        // SAFETY: as the header says.
+        let files = unsafe { open(&config, files, storage) }?;
+        let behind = lists_size(&config)?.saturating_add(Model::layout(&files)?.size);
         let needed = self::layout::<ossicle_model>(Layout { size: behind, align: 64 });
         // SAFETY: a place for the result, by the check above.
         unsafe { layout.write(needed.into()) };
@@ -133,21 +190,23 @@ pub unsafe extern "C" fn ossicle_model_layout(
     })
 }
 
-/// What the list of files takes.
-fn list_size(files: usize) -> Result<usize> {
+/// What the lists of a model take.
+fn lists_size(config: &ossicle_model_config) -> Result<usize> {
     let mut carver = Carver::measuring();
-    carver.filled::<&[u8]>(files, &[])?;
+    Lists::carve(&mut carver, config)?;
+    carver.carve_each(1, |_, _| Ok(Sources(&[])))?;
     Ok(carver.layout().size)
 }
 
-/// Makes a model. Finds every weight; only headers are read, so this takes milliseconds for any size.
+/// Makes a model. Finds every weight; only headers are read, so this takes milliseconds for any size. With sources all is read that
+/// is not an expert's.
 ///
 /// `region`, `region_size`: memory as ossicle_model_layout says, in bytes. `config`: the files. `model`: gets the model.
 ///
-/// Memory: the region, the bytes of the files and config_json have to stay as they are while the model is in use. The
-/// struct and its array of files are read during the call only. There is nothing to free: forget the model, and the memory
-/// is the caller's again.
-/// Errors: OSSICLE_ERROR_FILE, OSSICLE_ERROR_TENSOR with the file, the byte offset and the tensor;
+/// Memory: the region, the bytes of the files and config_json have to stay as they are while the model is in use, and what the data
+/// of sources points to. The struct and its arrays are read during the call only. There is nothing to free: forget the model, and
+/// the memory is the caller's again.
+/// Errors: as ossicle_model_layout; OSSICLE_ERROR_CALLBACK if a read failed; OSSICLE_ERROR_FILE, OSSICLE_ERROR_TENSOR with the file, the byte offset and the tensor;
 /// OSSICLE_ERROR_REGION_SIZE, OSSICLE_ERROR_REGION_ALIGN.
 /// Threads: any.
 /// Since: 0.1.
@@ -164,17 +223,15 @@ pub unsafe extern "C" fn ossicle_model_new(
         // SAFETY: as the header says.
         let config = unsafe { ossicle_model_config::read(config) }?;
         let make = |behind: &'static mut [core::mem::MaybeUninit<u8>]| {
-            let (list, rest) = behind.split_at_mut(list_size(config.file_count as usize)?.min(behind.len()));
+            let size = lists_size(&config)?.min(behind.len());
+            let (lists, rest) = behind.split_at_mut(size);
+            let mut carver = Carver::placing(lists)?;
             // SAFETY: as the header says.
-            let files = unsafe {
-                open(&config, move |files| {
-                    let list = Carver::placing(list)?.filled::<&'static [u8]>(files.len(), &[])?;
-                    for (place, file) in list.iter_mut().zip(files) {
-                        *place = file.read()?.unwrap_or_default();
-                    }
-                    Ok(&*list)
-                })
-            }?;
+            let (files, sources) = unsafe { Lists::carve(&mut carver, &config)?.fill(&config) }?;
+            let sources = &*carver.carve_each(1, |_, _| Ok(Sources(sources.0)))?;
+            let storage = (!config.sources.is_null()).then_some(&sources[0] as &dyn Storage);
+            // SAFETY: as the header says.
+            let files = unsafe { open(&config, files, storage) }?;
             let found = Model::new(rest, &files)?;
             Ok(State { files, model: found, numbers: numbers(&found) })
         };
@@ -230,7 +287,7 @@ pub unsafe extern "C" fn ossicle_model_numbers_of(
 /// Reads every weight and refuses the first that is not a finite number. Takes as long as reading the files.
 ///
 /// Memory: nothing is kept.
-/// Errors: OSSICLE_ERROR_TENSOR with the file, the byte offset and the tensor.
+/// Errors: OSSICLE_ERROR_TENSOR with the file, the byte offset and the tensor; OSSICLE_ERROR_CALLBACK if a read failed.
 /// Threads: any.
 /// Since: 0.1.
 #[unsafe(no_mangle)]

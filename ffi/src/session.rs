@@ -238,7 +238,9 @@ pub unsafe extern "C" fn ossicle_session_start(
 /// return; without one, layers to compute. At least one layer is computed.
 ///
 /// Returns OSSICLE_MORE while the batch is under way, and OSSICLE_OK once it is done, or if there is none.
-/// Errors: OSSICLE_ERROR_NOT_FINITE; the batch is given up, and the session is where it was before it.
+/// Errors: OSSICLE_ERROR_NOT_FINITE, and OSSICLE_ERROR_CALLBACK if experts of a model with sources could not be read; the batch is
+/// given up, and the session is where it was before it. OSSICLE_ERROR_STATE if another session is being stepped with the same model,
+/// and it has sources: the batch is as it was, and the call can be repeated.
 /// Threads: one at a time.
 /// Since: 0.1.
 #[unsafe(no_mangle)]

@@ -123,6 +123,7 @@ impl Failure {
         match self {
             Self::Core(Error::File(error)) => (error.file.into(), error.offset),
             Self::Core(Error::Tensor(error)) => (error.file.into(), error.offset),
+            Self::Core(Error::Read { file, offset, .. }) => ((*file).into(), *offset),
             Self::Schema(error, _) => (0, error.offset as u64),
             _ => (0, 0),
         }
@@ -160,7 +161,7 @@ pub(crate) fn status_of(error: &Error) -> i32 {
         Error::BufferTooSmall { .. } | Error::Render(RenderError::ScratchTooSmall { .. }) => OSSICLE_ERROR_BUFFER,
         Error::Render(_) => OSSICLE_ERROR_RENDER,
         Error::Schema(_) => OSSICLE_ERROR_SCHEMA,
-        Error::Mask(_) => OSSICLE_ERROR_CALLBACK,
+        Error::Mask(_) | Error::Read { .. } => OSSICLE_ERROR_CALLBACK,
         // The core's errors may grow; each belongs here then.
         _ => OSSICLE_ERROR_INTERNAL,
     }

@@ -328,8 +328,8 @@ impl Both<'_> {
 /// return; without one, layers to compute. At least one layer is computed, unless events have to be taken first.
 ///
 /// Returns OSSICLE_MORE while the turn is under way, and OSSICLE_OK once it is over; events may wait in either case.
-/// Errors: OSSICLE_ERROR_NOT_FINITE; OSSICLE_ERROR_CALLBACK if a mask of the host's failed; OSSICLE_ERROR_STATE if no token is
-/// allowed, if another turn has taken a schema, or if a later call with the generation has ended the turn; OSSICLE_ERROR_TOKEN
+/// Errors: OSSICLE_ERROR_NOT_FINITE; OSSICLE_ERROR_CALLBACK if a mask of the host's failed, or a read of experts; OSSICLE_ERROR_STATE
+/// as ossicle_session_step, if no token is allowed, if another turn has taken a schema, or if a later call with the generation has ended the turn; OSSICLE_ERROR_TOKEN
 /// if a damaged index of the tokenizer has given a token that the model does not have. Except where the turn has ended, it can
 /// be stepped again, which asks masks again, or cancelled.
 /// Threads: one at a time.

@@ -8,9 +8,11 @@ use std::time::UNIX_EPOCH;
 use memmap2::Mmap;
 use ossicle_core::error::{Error, FileError};
 use ossicle_core::file::snapshot::Checksum;
-use ossicle_core::model::Files;
+use ossicle_core::model::{Files, Offload};
 
-/// The files of a checkpoint, mapped into memory. Nothing is read until it is used.
+use crate::read_files::ReadFiles;
+
+/// The files of a checkpoint: mapped into memory, where nothing is read until it is used; or open, to be read as is needed.
 pub struct Checkpoint {
     paths: Vec<PathBuf>,
     contents: Contents,
@@ -20,6 +22,8 @@ pub struct Checkpoint {
 
 enum Contents {
     Mapped(Vec<Mapped>),
+    /// And how many bytes of experts stay in memory.
+    Read(ReadFiles, usize),
     /// A GGUF file that is part of the program.
     Embedded(&'static [u8]),
 }
@@ -76,6 +80,22 @@ impl Checkpoint {
     /// # Errors
     /// [`OpenError`] with the file's path.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
+        Self::open_with(path, |paths| paths.iter().map(|path| map(path)).collect::<Result<_, _>>().map(Contents::Mapped))
+    }
+
+    /// Opens the files of the checkpoint at `path`, which is as for [`Checkpoint::open`], without mapping them: what all tokens
+    /// need is read once, and experts as they are needed, of which so many bytes stay in memory.
+    ///
+    /// # Errors
+    /// [`OpenError`] with the file's path.
+    pub fn open_offloaded(path: &Path, experts_size: usize) -> Result<Self, OpenError> {
+        Self::open_with(path, |paths| Ok(Contents::Read(ReadFiles::open(paths)?, experts_size)))
+    }
+
+    fn open_with(
+        path: &Path,
+        open: impl FnOnce(&[PathBuf]) -> Result<Contents, OpenError>,
+    ) -> Result<Self, OpenError> {
         let paths = if path.is_dir() { files_in(path)? } else { parts_of(path)? };
         let is_gguf = paths.first().is_some_and(|path| has_extension(path, "gguf"));
         let config = if is_gguf {
@@ -84,8 +104,7 @@ impl Checkpoint {
             let folder = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new("")) };
             Some(read(&folder.join("config.json"))?)
         };
-        let files = paths.iter().map(|path| map(path)).collect::<Result<_, _>>()?;
-        Ok(Self { paths, contents: Contents::Mapped(files), config })
+        Ok(Self { contents: open(&paths)?, paths, config })
     }
 
     /// Maps a GGUF file that is open already.
@@ -107,10 +126,11 @@ impl Checkpoint {
         self.config.as_deref()
     }
 
-    /// The bytes of each file.
+    /// The bytes of each file; of files that are not mapped, the first, with the header.
     pub fn bytes(&self) -> Vec<&[u8]> {
         match &self.contents {
             Contents::Mapped(files) => files.iter().map(|file| &*file.bytes).collect(),
+            Contents::Read(files, _) => files.files().iter().map(|file| &*file.head).collect(),
             Contents::Embedded(bytes) => vec![bytes],
         }
     }
@@ -131,6 +151,10 @@ impl Checkpoint {
             Contents::Mapped(files) => {
                 self.paths.iter().zip(files).try_for_each(|(path, file)| file.add_stamp(&mut sum, path))?;
             }
+            Contents::Read(files, _) => {
+                let mut files = self.paths.iter().zip(files.files());
+                files.try_for_each(|(path, file)| add_stamp(&file.metadata, &mut sum, path))?;
+            }
             Contents::Embedded(bytes) => add_bytes(&mut sum, bytes),
         }
         add_bytes(&mut sum, self.config.as_deref().unwrap_or_default());
@@ -142,9 +166,16 @@ impl Checkpoint {
     /// # Errors
     /// [`OpenError::Core`].
     pub fn files<'a>(&'a self, bytes: &'a [&'a [u8]]) -> Result<Files<'a>, OpenError> {
-        let files = match &self.config {
-            None => Files::gguf(bytes),
-            Some(config) => Files::safetensors(bytes, config),
+        let files = match (&self.contents, &self.config) {
+            (Contents::Read(storage, experts_size), config) => {
+                let offload = Offload { storage, experts_size: *experts_size };
+                match config {
+                    None => Files::gguf_offloaded(bytes, offload),
+                    Some(config) => Files::safetensors_offloaded(bytes, config, offload),
+                }
+            }
+            (_, None) => Files::gguf(bytes),
+            (_, Some(config)) => Files::safetensors(bytes, config),
         };
         files.map_err(|error| self.error(error))
     }
@@ -154,12 +185,17 @@ impl Checkpoint {
         let file = match error {
             Error::File(error) => error.file,
             Error::Tensor(error) => error.file,
+            Error::Read { file, .. } => file,
             _ => 0,
         };
         if file == FileError::CONFIGURATION {
             return OpenError::Core { path: self.paths[0].with_file_name("config.json"), error };
         }
-        OpenError::Core { path: self.paths[usize::from(file).min(self.paths.len() - 1)].clone(), error }
+        let path = &self.paths[usize::from(file).min(self.paths.len() - 1)];
+        match &self.contents {
+            Contents::Read(files, _) => files.error(path, error),
+            _ => OpenError::Core { path: path.clone(), error },
+        }
     }
 }
 
@@ -170,13 +206,15 @@ pub(crate) fn has_extension(path: &Path, extension: &str) -> bool {
 impl Mapped {
     /// Adds the size of the file and when it was changed. Its path is for errors.
     pub fn add_stamp(&self, sum: &mut Checksum, path: &Path) -> Result<(), OpenError> {
-        let changed = self.metadata.modified().map_err(|error| OpenError::Io { path: path.into(), error })?;
-        let changed = changed.duration_since(UNIX_EPOCH).unwrap_or_default();
-        [self.metadata.len(), changed.as_secs(), changed.subsec_nanos().into()]
-            .into_iter()
-            .for_each(|word| sum.add(word));
-        Ok(())
+        add_stamp(&self.metadata, sum, path)
     }
+}
+
+fn add_stamp(metadata: &Metadata, sum: &mut Checksum, path: &Path) -> Result<(), OpenError> {
+    let changed = metadata.modified().map_err(|error| OpenError::Io { path: path.into(), error })?;
+    let changed = changed.duration_since(UNIX_EPOCH).unwrap_or_default();
+    [metadata.len(), changed.as_secs(), changed.subsec_nanos().into()].into_iter().for_each(|word| sum.add(word));
+    Ok(())
 }
 
 /// Adds what is in a small file.

@@ -15,6 +15,7 @@ mod memory;
 pub mod policy;
 pub mod prefix_cache;
 pub mod python;
+mod read_files;
 pub mod schema;
 mod threads;
 pub mod tools;

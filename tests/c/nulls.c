@@ -10,6 +10,7 @@ static void nothing_at_all(void) {
     CHECK(ossicle_version_number() > 0 && ossicle_version_string() != NULL);
     CHECK(ossicle_status_text(INT32_MIN) != NULL && ossicle_problem_text(UINT32_MAX) != NULL);
     REFUSED(ossicle_file_read(NULL, NULL, 0, NULL, NULL));
+    REFUSED(ossicle_file_read_head(NULL, NULL, 0, NULL, NULL));
     REFUSED(ossicle_model_layout(NULL, NULL, NULL));
     REFUSED(ossicle_model_new(NULL, 0, NULL, NULL, NULL));
     REFUSED(ossicle_model_numbers_of(NULL, NULL));

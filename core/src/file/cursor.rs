@@ -8,14 +8,17 @@ use crate::error::{Error, FileError, Result};
 #[derive(Clone, Copy)]
 pub(super) struct Cursor<'f> {
     rest: &'f [u8],
+    /// Bytes of the file that follow and are not in memory.
+    beyond: u64,
     offset: u64,
     file: u16,
 }
 
 impl<'f> Cursor<'f> {
-    /// At the start of `bytes`, which stand at byte `offset` of the file that errors call `file`.
-    pub fn new(bytes: &'f [u8], offset: u64, file: u16) -> Self {
-        Self { rest: bytes, offset, file }
+    /// At the start of a file of `size` bytes, of which `head` are the first; errors call it `file`.
+    pub fn new(head: &'f [u8], size: u64, file: u16) -> Self {
+        let have = usize::try_from(size).map_or(head.len(), |size| size.min(head.len()));
+        Self { rest: &head[..have], beyond: size - have as u64, offset: 0, file }
     }
 
     /// Byte offset in the file.
@@ -25,15 +28,35 @@ impl<'f> Cursor<'f> {
 
     /// Bytes that are left.
     pub fn remaining(&self) -> u64 {
-        self.rest.len() as u64
+        self.rest.len() as u64 + self.beyond
     }
 
-    /// Goes on after `len` bytes; `None`, and stays, where there are fewer.
+    /// Goes on after `len` bytes; `None`, and stays, where fewer are in memory.
     pub fn take(&mut self, len: u64) -> Option<&'f [u8]> {
         let (taken, rest) = self.rest.split_at_checked(usize::try_from(len).ok()?)?;
         self.rest = rest;
         self.offset += len;
         Some(taken)
+    }
+
+    /// Why `len` bytes could not be taken: where the file has them, more of it has to be in memory; else as is said.
+    pub fn lacking(&self, len: u64, refusal: Error) -> Error {
+        if len > self.remaining() {
+            return refusal;
+        }
+        let in_memory = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
+        Error::BufferTooSmall {
+            need: in_memory(self.offset.saturating_add(len)),
+            have: in_memory(self.offset + self.rest.len() as u64),
+        }
+    }
+
+    /// Where `len` bytes from `first` on lie in the file, counted from here, and these bytes, or none if they are not all in
+    /// memory; `None` where the file ends before.
+    pub fn range(&self, first: u64, len: u64) -> Option<(u64, &'f [u8])> {
+        let end = first.checked_add(len).filter(|end| *end <= self.remaining())?;
+        let in_memory = usize::try_from(end).ok().and_then(|end| self.rest.get(first as usize..end));
+        Some((self.offset + first, in_memory.unwrap_or(&[])))
     }
 
     /// The next `N` bytes.
@@ -45,7 +68,7 @@ impl<'f> Cursor<'f> {
                 4 => "4 more bytes",
                 _ => "8 more bytes",
             };
-            return Err(self.refuse(self.offset, expected, self.remaining()));
+            return Err(self.lacking(N as u64, self.refuse(self.offset, expected, self.remaining())));
         };
         self.rest = rest;
         self.offset += N as u64;
@@ -74,7 +97,8 @@ impl<'f> Cursor<'f> {
     pub fn string(&mut self) -> Result<&'f [u8]> {
         let offset = self.offset;
         let len = self.u64()?;
-        self.take(len).ok_or_else(|| self.refuse(offset, "the length of a string that ends inside the file", len))
+        let refusal = |cursor: &Self| cursor.refuse(offset, "the length of a string that ends inside the file", len);
+        self.take(len).ok_or_else(|| self.lacking(len, refusal(self)))
     }
 
     /// [`Cursor::string`] in UTF-8.

@@ -41,8 +41,22 @@ impl<'f> Gguf<'f> {
     /// # Errors
     /// [`FileError`](crate::error::FileError) where the file is not little-endian GGUF of version 2 or 3, ends early, or
     /// describes a tensor that cannot be; and what `visit` returns.
-    pub fn open(bytes: &'f [u8], file: u16, mut visit: impl FnMut(Metadata<'f>) -> Result<()>) -> Result<Self> {
-        let start = Cursor::new(bytes, 0, file);
+    pub fn open(bytes: &'f [u8], file: u16, visit: impl FnMut(Metadata<'f>) -> Result<()>) -> Result<Self> {
+        Self::open_head(bytes, bytes.len() as u64, file, visit)
+    }
+
+    /// As [`Gguf::open`], of a file of `size` bytes of which `head` are the first. Tensors that are not in memory have no data.
+    ///
+    /// # Errors
+    /// As [`Gguf::open`]; [`Error::BufferTooSmall`](crate::error::Error::BufferTooSmall) where the head ends before the header
+    /// does, with a size in bytes that it takes at least.
+    pub fn open_head(
+        head: &'f [u8],
+        size: u64,
+        file: u16,
+        mut visit: impl FnMut(Metadata<'f>) -> Result<()>,
+    ) -> Result<Self> {
+        let start = Cursor::new(head, size, file);
         let mut cursor = start;
         let magic = cursor.u32()?;
         if magic != MAGIC {
@@ -79,7 +93,7 @@ impl<'f> Gguf<'f> {
         for _ in 0..tensor_count {
             Description::read(&mut cursor)?;
         }
-        // No overflow: a file in memory ends below 2^63, and the alignment is below 2^32.
+        // No overflow: a header in memory ends below 2^63, and the alignment is below 2^32.
         let data_start = cursor.offset().next_multiple_of(alignment);
         let gguf = Self { start, descriptions, tensor_count, alignment, data_start };
         let mut tensors = gguf.tensors();
@@ -108,7 +122,7 @@ pub struct Tensors<'f> {
 impl<'f> Tensors<'f> {
     fn read(&mut self) -> Result<TensorEntry<'f>> {
         let tensor = Description::read(&mut self.cursor)?;
-        let Gguf { start: mut data, alignment, data_start, .. } = self.gguf;
+        let Gguf { start, alignment, data_start, .. } = self.gguf;
         let refuse = |expected, found| Err(self.cursor.refuse(tensor.offset_offset, expected, found));
         if !tensor.offset.is_multiple_of(alignment) {
             return refuse("a tensor offset that is a multiple of the alignment", tensor.offset);
@@ -116,8 +130,8 @@ impl<'f> Tensors<'f> {
         if tensor.offset < self.end {
             return refuse("a tensor offset after the end of the tensor before", tensor.offset);
         }
-        let offset = data_start.checked_add(tensor.offset).filter(|&offset| data.take(offset).is_some());
-        let (Some(offset), Some(data)) = (offset, data.take(tensor.size)) else {
+        let range = data_start.checked_add(tensor.offset).and_then(|first| start.range(first, tensor.size));
+        let Some((offset, data)) = range else {
             return refuse("the offset of a tensor that ends inside the file", tensor.offset);
         };
         self.end = tensor.offset + tensor.size;
@@ -128,6 +142,7 @@ impl<'f> Tensors<'f> {
             dims: tensor.dims,
             rank: tensor.rank,
             offset,
+            size: tensor.size,
             data,
         })
     }
@@ -393,8 +408,10 @@ impl<'f> Array<'f> {
                 cursor.string()?;
             }
         } else {
-            // `count` has shown that they are there.
-            cursor.take(len * size_min);
+            // `count` has shown that the file has them.
+            let size = len * size_min;
+            let refusal = cursor.refuse(start.offset(), "the values of an array", size);
+            cursor.take(size).ok_or_else(|| cursor.lacking(size, refusal))?;
         }
         Ok(Self { kind, len: len as usize, start })
     }

@@ -11,6 +11,10 @@ pub mod gguf;
 pub mod json;
 pub mod safetensors;
 pub mod snapshot;
+mod storage;
+
+pub(crate) use storage::read;
+pub use storage::{ReadFailed, Storage, read_head};
 
 /// How the elements of a tensor are stored. All numbers are little-endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,8 +101,10 @@ pub struct TensorEntry<'f> {
     pub rank: usize,
     /// Where the data begins in the file, in bytes.
     pub offset: u64,
-    /// The data, exactly as long as type and shape demand. For [`TensorType::Other`], in GGUF it is empty, since its
-    /// length is not known, and in safetensors it is what the file says.
+    /// Bytes of data, exactly as many as type and shape demand. For [`TensorType::Other`], in GGUF it is 0, since it is not
+    /// known, and in safetensors it is what the file says.
+    pub size: u64,
+    /// The data; empty if only the head of the file is in memory, and ends before the data do.
     pub data: &'f [u8],
 }
 

@@ -33,13 +33,23 @@ impl<'f> Safetensors<'f> {
     /// escapes, a tensor has more than [`MAX_RANK`] dimensions or lies outside the file, or where the tensors together are
     /// shorter or longer than the data.
     pub fn open(bytes: &'f [u8], file: u16) -> Result<Self> {
-        let mut cursor = Cursor::new(bytes, 0, file);
+        Self::open_head(bytes, bytes.len() as u64, file)
+    }
+
+    /// As [`Safetensors::open`], of a file of `size` bytes of which `head` are the first. Tensors that are not in memory have no
+    /// data.
+    ///
+    /// # Errors
+    /// As [`Safetensors::open`]; [`Error::BufferTooSmall`](crate::error::Error::BufferTooSmall) where the head ends before the
+    /// header does, with the size in bytes that it takes.
+    pub fn open_head(head: &'f [u8], size: u64, file: u16) -> Result<Self> {
+        let mut cursor = Cursor::new(head, size, file);
         let size = cursor.u64()?;
         if size > HEADER_SIZE_MAX {
             return Err(cursor.refuse(0, "a header of at most 100000000 bytes", size));
         }
         let Some(header) = cursor.take(size) else {
-            return Err(cursor.refuse(0, "a header that ends inside the file", size));
+            return Err(cursor.lacking(size, cursor.refuse(0, "a header that ends inside the file", size)));
         };
         let header = json::parse(header).map_err(|error| error.in_file(file, HEADER_START))?;
         let Some(header) = header.as_object() else {
@@ -57,7 +67,7 @@ impl<'f> Safetensors<'f> {
                     tensor.offset,
                 ));
             }
-            let size = tensor.data.len() as u64;
+            let size = tensor.size;
             (begin, end) = (tensor.offset, tensor.offset + size);
             total = total.saturating_add(size);
         }
@@ -116,17 +126,16 @@ impl<'f> Safetensors<'f> {
         let (Some(2), [begin, end]) = (numbers(extent, &mut begin_end), begin_end) else {
             return refuse(extent, "an array of two offsets");
         };
-        let mut data = self.data;
-        let size = end.checked_sub(begin).filter(|_| data.take(begin).is_some());
-        let offset = data.offset();
-        let Some(data) = size.and_then(|size| data.take(size)) else {
+        let size = end.checked_sub(begin);
+        let range = size.and_then(|size| self.data.range(begin, size));
+        let (Some(size), Some((offset, data))) = (size, range) else {
             return refuse_number(extent, "offsets in order and inside the file", end);
         };
         let is_other = matches!(dtype, TensorType::Other { .. });
-        if !is_other && dtype.size(&dims[..rank]) != Some(data.len() as u64) {
-            return refuse_number(extent, "offsets as far apart as type and shape demand", data.len() as u64);
+        if !is_other && dtype.size(&dims[..rank]) != Some(size) {
+            return refuse_number(extent, "offsets as far apart as type and shape demand", size);
         }
-        Ok(TensorEntry { name, name_offset, dtype, dims, rank, offset, data })
+        Ok(TensorEntry { name, name_offset, dtype, dims, rank, offset, size, data })
     }
 }
 

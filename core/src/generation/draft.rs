@@ -155,7 +155,7 @@ impl PassCost {
         let chosen = numbers.experts_per_token as f32 / numbers.experts as f32;
         let (mut dense, mut experts) = (0.0, 0.0);
         for tensor in model.tensors() {
-            let size = tensor.data.len() as f32;
+            let size = tensor.size as f32;
             match tensor.id.role {
                 // Only rows of it are read.
                 Role::Embedding => {}

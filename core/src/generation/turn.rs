@@ -315,8 +315,8 @@ impl<'t> Turn<'t> {
     /// A bounded piece of work: one layer of a batch, or drawing one token. Once the turn is over, [`Progress::Done`].
     ///
     /// # Errors
-    /// [`Error::NotFinite`] as [`crate::transformer::Session::step`]: the turn can be stepped again, or cancelled.
-    /// [`Error::State`] if no token is allowed, or not that of [`TurnConfig::beginning`], or if the conversation has changed
+    /// [`Error::NotFinite`] and [`Error::Read`] as [`crate::transformer::Session::step`], and [`Error::State`] of it: the turn can be
+    /// stepped again, or cancelled. [`Error::State`] also if no token is allowed, or not that of [`TurnConfig::beginning`], or if the conversation has changed
     /// since the turn began. [`Error::Mask`] of a mask. A mask that allows nothing or fails is asked again by the next step.
     pub fn step(
         &mut self,
@@ -349,7 +349,7 @@ impl<'t> Turn<'t> {
             Ok(Progress::More) => return Ok(Progress::More),
             Ok(Progress::Done) => {}
             // The tokens of the conversation by themselves may have finite numbers.
-            Err(_) if generation.drop_draft()? => return Ok(Progress::More),
+            Err(error) if !matches!(error, Error::State(_)) && generation.drop_draft()? => return Ok(Progress::More),
             Err(error) => return Err(error),
         }
         if !generation.take_in() {

@@ -2,12 +2,15 @@
 
 mod adapter;
 mod config;
+mod experts;
 mod files;
 mod names;
 mod weights;
 
 pub use adapter::{Adapter, AdapterFile, Change, Place};
 pub use config::{Config, Rope};
-pub use files::Files;
+pub(crate) use experts::LayerExperts;
+pub use experts::{ExpertCache, ExpertPart, ExpertProjection};
+pub use files::{Files, Offload};
 pub use names::{Naming, Role, TensorId};
 pub use weights::{Layer, Model, Part, Projection, Tensor};

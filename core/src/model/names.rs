@@ -59,6 +59,10 @@ impl Role {
     pub(super) const PER_LAYER: usize = Self::DownBias as usize + 1 - Self::PER_MODEL;
 }
 
+/// The tensors of the experts that are large, and of which each expert has a contiguous part.
+pub(super) const EXPERT_MATRICES: [Role; 6] =
+    [Role::GateUpWeight, Role::GateUpScales, Role::GateWeight, Role::UpWeight, Role::DownWeight, Role::DownScales];
+
 /// One tensor of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TensorId {

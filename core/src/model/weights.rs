@@ -1,13 +1,15 @@
 //! The weights of a model: every tensor found, its type and shape proven, given its place in the arithmetic.
 
 use super::config::Config;
+use super::experts::{ExpertCache, ExpertPart, ExpertProjection, LayerExperts, Piece, Slot};
 use super::files::Files;
-use super::names::{Naming, Role, TensorId};
+use super::names::{EXPERT_MATRICES, Naming, Role, TensorId};
 use crate::error::{Error, FileError, Result, TensorError, TensorProblem};
-use crate::file::{MAX_RANK, TensorType};
+use crate::file::{MAX_RANK, Storage, TensorEntry, TensorType, read};
 use crate::format::{Matrix, Values, Vector, mxfp4, q8_0};
 use crate::region::{Carver, Layout};
 
+use core::convert::Infallible;
 use core::mem::MaybeUninit;
 
 /// One tensor of a file.
@@ -23,7 +25,9 @@ pub struct Tensor<'w> {
     pub file: u16,
     /// Where its data begins in that file, in bytes.
     pub offset: u64,
-    /// Its data.
+    /// Bytes of data.
+    pub size: u64,
+    /// Its data; empty if it is read as it is needed.
     pub data: &'w [u8],
 }
 
@@ -44,8 +48,8 @@ pub struct Projection<'w> {
 }
 
 impl<'w> Projection<'w> {
-    fn new<const N: usize>(parts: [Part<'w>; N]) -> Self {
-        Self { parts: core::array::from_fn(|i| parts.get(i).copied()) }
+    pub(super) fn new<const N: usize>(parts: [Option<Part<'w>>; N]) -> Self {
+        Self { parts: core::array::from_fn(|i| parts.get(i).copied().flatten()) }
     }
 
     /// The matrices whose outputs, one after another, are the outputs of the map.
@@ -56,15 +60,6 @@ impl<'w> Projection<'w> {
     /// Outputs of the map.
     pub fn outputs(&self) -> usize {
         self.parts().map(|part| part.weights.rows()).sum()
-    }
-
-    /// The map of one expert, if the rows of each matrix are those of `experts` in a row.
-    pub fn expert(&self, expert: usize, experts: usize) -> Self {
-        let cut = |part: Part<'w>| {
-            let rows = part.weights.rows() / experts;
-            Part { weights: part.weights.slice_rows(expert * rows, rows), bias: part.bias.slice(expert * rows, rows) }
-        };
-        Self { parts: self.parts.map(|part| part.map(cut)) }
     }
 }
 
@@ -83,15 +78,17 @@ pub struct Layer<'w> {
     pub mlp_norm: Vector<'w>,
     /// Outputs: one logit for each expert.
     pub router: Projection<'w>,
-    /// Of all experts; outputs of each: gates and linear parts.
-    pub gate_up: Projection<'w>,
+    /// Outputs of each expert: gates and linear parts.
+    pub gate_up: ExpertProjection<'w>,
     /// Whether gates and linear parts alternate.
     pub interleaved: bool,
-    /// Of all experts.
-    pub down: Projection<'w>,
+    /// What each expert gives.
+    pub down: ExpertProjection<'w>,
 }
 
-/// A model: its numbers, and views of its weights in the bytes of its files.
+/// A model: its numbers, and views of its weights in the bytes of its files. Where these are not in memory, the weights that all
+/// tokens need have been read into the region, and experts come into a cache there as they are needed: then one session at a time
+/// can be stepped.
 #[derive(Clone, Copy)]
 pub struct Model<'r, 'w> {
     config: Config,
@@ -100,44 +97,43 @@ pub struct Model<'r, 'w> {
     embedding: Matrix<'w>,
     output_norm: Vector<'w>,
     unembedding: Matrix<'w>,
+    /// Of a model that is read as it is needed.
+    offloaded: Option<(&'w dyn Storage, &'r ExpertCache<'r>)>,
+    /// Known from the beginning where it would take reading.
+    fingerprint: Option<u64>,
 }
 
 impl<'r, 'w> Model<'r, 'w> {
-    /// What [`Model::new`] takes.
+    /// What [`Model::new`] takes: some hundred kilobytes, and what is read into memory of files that are not there.
     ///
     /// # Errors
-    /// None that [`Files`] has not already refused.
-    pub fn layout(files: &Files<'_>) -> Result<Layout> {
+    /// None that [`Files`] has not already refused. Of files that are not in memory, [`Error::File`] where a tensor is not one of
+    /// this architecture, and [`Error::Capacity`] if there is no room for an expert of each layer.
+    pub fn layout(files: &Files<'w>) -> Result<Layout>
+    where
+        'r: 'w,
+    {
         let mut carver = Carver::measuring();
-        let layers = files.config().layers;
-        carver.filled::<Option<Tensor<'_>>>(slots(layers), None)?;
-        carver.try_from_fn::<Layer<'_>>(layers, |_| unreachable!("a measuring carver makes nothing"))?;
+        let (_, slot) = carve_tensors(&mut carver, files)?;
+        carver.try_from_fn::<Layer<'_>>(files.config().layers, |_| unreachable!("a measuring carver makes nothing"))?;
+        carve_cache(&mut carver, files, &slot)?;
         Ok(carver.layout())
     }
 
-    /// Finds every weight. Only headers are read, not the weights.
+    /// Finds every weight. Only headers are read, not the weights; of files that are not in memory, all that is not an expert's.
     ///
     /// # Errors
     /// [`Error::Tensor`] where a tensor is missing, comes twice, overlaps another, or has a type or shape that does not
-    /// belong there; [`Error::File`] where a tensor is not one of this architecture.
-    pub fn new(region: &'r mut [MaybeUninit<u8>], files: &Files<'w>) -> Result<Self> {
+    /// belong there; [`Error::File`] where a tensor is not one of this architecture; [`Error::Capacity`] as [`Model::layout`];
+    /// [`Error::Read`].
+    pub fn new(region: &'r mut [MaybeUninit<u8>], files: &Files<'w>) -> Result<Self>
+    where
+        'r: 'w,
+    {
         let mut carver = Carver::placing(region)?;
         let mut config = *files.config();
-        let tensors = carver.filled(slots(config.layers), None)?;
-        files.for_each_tensor(|file, entry| {
-            let refuse = |expected| FileError { file, offset: entry.name_offset, expected, found: 0 };
-            let id = TensorId::parse(entry.name, files.naming()).ok_or(refuse("the name of a gpt-oss tensor"))?;
-            if usize::from(id.layer) >= config.layers {
-                return Err(refuse("the tensor of a layer that the model has").into());
-            }
-            let tensor =
-                Tensor { id, dtype: entry.dtype, dims: entry.dims, file, offset: entry.offset, data: entry.data };
-            match tensors[id.slot()].replace(tensor) {
-                None => Ok(()),
-                Some(_) => Err(tensor.refuse(TensorProblem::Repeated)),
-            }
-        })?;
-        let tensors = Tensors { slots: tensors, naming: files.naming() };
+        let (tensors, slot) = carve_tensors(&mut carver, files)?;
+        let tensors = Tensors { slots: tensors, naming: files.naming(), slot };
         tensors.refuse_overlaps()?;
         if config.vocabulary == 0 {
             let embedding = tensors.get(Role::Embedding, 0)?;
@@ -149,15 +145,23 @@ impl<'r, 'w> Model<'r, 'w> {
             config.vocabulary = rows as usize;
         }
         let layers = carver.try_from_fn(config.layers, |layer| tensors.layer(&config, layer))?;
+        let cache = carve_cache(&mut carver, files, &slot)?.first();
         let Config { vocabulary, hidden, .. } = config;
-        Ok(Self {
+        let mut model = Self {
             embedding: tensors.matrix(Role::Embedding, 0, vocabulary, hidden)?,
             output_norm: tensors.vector(Role::OutputNorm, 0, hidden)?,
             unembedding: tensors.matrix(Role::Unembedding, 0, vocabulary, hidden)?,
             config,
             tensors: tensors.slots,
             layers,
-        })
+            offloaded: files.offload().map(|offload| offload.storage).zip(cache),
+            fingerprint: None,
+        };
+        if let Some((storage, _)) = model.offloaded {
+            let read = |piece: &Piece<'_>, block: &mut [u8]| read(storage, piece.file, piece.offset, block);
+            model.fingerprint = Some(model.sum_of_first_values(read)?);
+        }
+        Ok(model)
     }
 
     /// The numbers of the model.
@@ -193,13 +197,27 @@ impl<'r, 'w> Model<'r, 'w> {
         self.tensors.iter().flatten()
     }
 
+    /// The experts in memory, of a model that is read as it is needed.
+    pub fn expert_cache(&self) -> Option<&'r ExpertCache<'r>> {
+        self.offloaded.map(|(_, cache)| cache)
+    }
+
+    /// The experts of one layer, for the time of a step.
+    pub(crate) fn layer_experts(&self, layer: usize) -> Result<LayerExperts<'_>> {
+        match self.offloaded {
+            None => Ok(LayerExperts::of(&self.layers[layer])),
+            Some((storage, cache)) => LayerExperts::cached((layer, &self.layers[layer]), storage, cache),
+        }
+    }
+
     /// Reads every weight and refuses the first that is not a finite number. A session notices such weights too, once it
     /// meets them, but cannot say where they are.
     ///
     /// # Errors
-    /// [`Error::Tensor`] with the place.
+    /// [`Error::Tensor`] with the place; [`Error::Read`].
     pub fn check_values(&self) -> Result<()> {
-        self.tensors().try_for_each(Tensor::check_values)
+        let storage = self.offloaded.map(|(storage, _)| storage);
+        self.tensors().try_for_each(|tensor| tensor.check_values(storage))
     }
 }
 
@@ -207,6 +225,20 @@ impl Model<'_, '_> {
     /// A number that another model hardly has, whichever layout this one is read from: a sum over the numbers of the model and
     /// the first values of its matrices, sinks and gains. Weights that differ elsewhere only are not told apart.
     pub fn fingerprint(&self) -> u64 {
+        self.fingerprint.unwrap_or_else(|| {
+            let Ok(sum) = self.sum_of_first_values(|piece, block| {
+                block.copy_from_slice(&piece.data[..block.len()]);
+                Ok::<_, Infallible>(())
+            });
+            sum
+        })
+    }
+
+    /// `read` fills a buffer with the beginning of a piece of the experts.
+    fn sum_of_first_values<E>(
+        &self,
+        mut read: impl FnMut(&Piece<'_>, &mut [u8]) -> core::result::Result<(), E>,
+    ) -> core::result::Result<u64, E> {
         let mut sum = self.config.fingerprint();
         let mut values = [0.0; FIRST_VALUES];
         let mut add = |values: &[f32]| values.iter().for_each(|value| sum.add(value.to_bits().into()));
@@ -217,16 +249,29 @@ impl Model<'_, '_> {
             vector.read(0, values);
             add(values);
         }
-        let projections = self.layers.iter().flat_map(|layer| {
-            [&layer.query_key_value, &layer.attention_output, &layer.router, &layer.gate_up, &layer.down]
-        });
-        let matrices = projections.filter_map(|projection| projection.parts().next()).map(|part| &part.weights);
-        for matrix in matrices.chain([&self.embedding, &self.unembedding]) {
-            let values = &mut values[..matrix.columns().min(FIRST_VALUES)];
-            matrix.read(0, 0, values);
-            add(values);
+        let mut first_values_of = |matrix: &Matrix<'_>| {
+            let len = matrix.columns().min(FIRST_VALUES);
+            matrix.read(0, 0, &mut values[..len]);
+            (values, len)
+        };
+        for layer in self.layers {
+            for projection in [&layer.query_key_value, &layer.attention_output, &layer.router] {
+                for part in projection.parts().take(1) {
+                    let (values, len) = first_values_of(&part.weights);
+                    add(&values[..len]);
+                }
+            }
+            for projection in [&layer.gate_up, &layer.down] {
+                for part in projection.parts().take(1) {
+                    add(&part.first_values(&mut read)?);
+                }
+            }
         }
-        sum.value()
+        for matrix in [&self.embedding, &self.unembedding] {
+            let (values, len) = first_values_of(matrix);
+            add(&values[..len]);
+        }
+        Ok(sum.value())
     }
 }
 
@@ -238,22 +283,36 @@ impl Tensor<'_> {
         Error::Tensor(TensorError { tensor: self.id, file: self.file, offset: self.offset, problem })
     }
 
-    fn check_values(&self) -> Result<()> {
+    fn check_values(&self, storage: Option<&dyn Storage>) -> Result<()> {
+        let (Some(storage), true) = (storage, self.data.is_empty()) else { return self.check(0, self.data) };
+        let mut piece = [0; CHECKED];
+        let mut first = 0;
+        while first < self.size {
+            let piece = &mut piece[..(self.size - first).min(CHECKED as u64) as usize];
+            read(storage, self.file, self.offset + first, piece)?;
+            self.check(first, piece)?;
+            first += piece.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// `data` is what it has from its byte `first` on: whole blocks.
+    fn check(&self, first: u64, data: &[u8]) -> Result<()> {
         // Position and length of the first number that is not finite.
         let at = match (self.dtype, self.id.role) {
             (TensorType::F32, _) => {
-                self.data.chunks(4).position(|bytes| bytes[3] & 0x7f == 0x7f && bytes[2] >> 7 == 1).map(|i| 4 * i)
+                data.chunks(4).position(|bytes| bytes[3] & 0x7f == 0x7f && bytes[2] >> 7 == 1).map(|i| 4 * i)
             }
             (TensorType::Bf16, _) => {
-                self.data.chunks(2).position(|bytes| bytes[1] & 0x7f == 0x7f && bytes[0] >> 7 == 1).map(|i| 2 * i)
+                data.chunks(2).position(|bytes| bytes[1] & 0x7f == 0x7f && bytes[0] >> 7 == 1).map(|i| 2 * i)
             }
-            (TensorType::F16, _) => self.data.chunks(2).position(|bytes| bytes[1] & 0x7c == 0x7c).map(|i| 2 * i),
+            (TensorType::F16, _) => data.chunks(2).position(|bytes| bytes[1] & 0x7c == 0x7c).map(|i| 2 * i),
             (TensorType::Q8_0, _) => {
-                let mut blocks = self.data.chunks(q8_0::BLOCK_SIZE);
+                let mut blocks = data.chunks(q8_0::BLOCK_SIZE);
                 blocks.position(|block| block[1] & 0x7c == 0x7c).map(|i| q8_0::BLOCK_SIZE * i)
             }
-            (TensorType::Mxfp4, _) => self.data.chunks(17).position(|block| block[0] == 255).map(|i| 17 * i),
-            (TensorType::U8, Role::GateUpScales | Role::DownScales) => self.data.iter().position(|scale| *scale == 255),
+            (TensorType::Mxfp4, _) => data.chunks(17).position(|block| block[0] == 255).map(|i| 17 * i),
+            (TensorType::U8, Role::GateUpScales | Role::DownScales) => data.iter().position(|scale| *scale == 255),
             (TensorType::U8 | TensorType::Other { .. }, _) => None,
         };
         match at {
@@ -261,21 +320,76 @@ impl Tensor<'_> {
             Some(at) => Err(Error::Tensor(TensorError {
                 tensor: self.id,
                 file: self.file,
-                offset: self.offset + at as u64,
+                offset: self.offset + first + at as u64,
                 problem: TensorProblem::NotFinite,
             })),
         }
     }
 }
 
+/// Bytes that are checked at a time where they have to be read: whole blocks of any format.
+const CHECKED: usize = 4 * 17 * q8_0::BLOCK_SIZE;
+
 fn slots(layers: usize) -> usize {
     Role::PER_MODEL + layers * Role::PER_LAYER
+}
+
+/// Finds all tensors. Of files that are not in memory, reads what all tokens need, and finds how large a slot for experts is.
+fn carve_tensors<'r: 'w, 'w>(
+    carver: &mut Carver<'r>,
+    files: &Files<'w>,
+) -> Result<(&'r mut [Option<Tensor<'w>>], Slot)> {
+    let config = files.config();
+    let tensors = carver.filled(slots(config.layers), None)?;
+    let mut slot = Slot::default();
+    if carver.is_measuring() && files.offload().is_none() {
+        return Ok((tensors, slot));
+    }
+    files.for_each_tensor(|file, entry| {
+        let refuse = |expected| FileError { file, offset: entry.name_offset, expected, found: 0 };
+        let id = TensorId::parse(entry.name, files.naming()).ok_or(refuse("the name of a gpt-oss tensor"))?;
+        if usize::from(id.layer) >= config.layers {
+            return Err(refuse("the tensor of a layer that the model has").into());
+        }
+        let TensorEntry { dtype, dims, offset, size, mut data, .. } = entry;
+        if let Some(offload) = files.offload() {
+            let in_memory = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
+            data = match EXPERT_MATRICES.iter().position(|role| *role == id.role) {
+                Some(matrix) => {
+                    slot.add(matrix, in_memory(size / config.experts as u64));
+                    &[]
+                }
+                None => {
+                    let copy = carver.filled(in_memory(size), 0)?;
+                    if !copy.is_empty() {
+                        read(offload.storage, file, offset, copy)?;
+                    }
+                    copy
+                }
+            };
+        }
+        let tensor = Tensor { id, dtype, dims, file, offset, size, data };
+        match tensors.get_mut(id.slot()).and_then(|place| place.replace(tensor)) {
+            None => Ok(()),
+            Some(_) => Err(tensor.refuse(TensorProblem::Repeated)),
+        }
+    })?;
+    Ok((tensors, slot))
+}
+
+/// One cache for experts, of a model that is read as it is needed.
+fn carve_cache<'r>(carver: &mut Carver<'r>, files: &Files<'_>, slot: &Slot) -> Result<&'r [ExpertCache<'r>]> {
+    let Some(offload) = files.offload() else { return Ok(&[]) };
+    let cache = |carver: &mut Carver<'r>, _| ExpertCache::carve(carver, files.config(), slot, offload.experts_size);
+    Ok(carver.carve_each(1, cache)?)
 }
 
 /// The tensors found, by slot.
 struct Tensors<'r, 'w> {
     slots: &'r [Option<Tensor<'w>>],
     naming: Naming,
+    /// Of the cache for experts.
+    slot: Slot,
 }
 
 impl<'r, 'w> Tensors<'r, 'w> {
@@ -297,7 +411,7 @@ impl<'r, 'w> Tensors<'r, 'w> {
     fn refuse_overlaps(&self) -> Result<()> {
         let tensors = || self.slots.iter().flatten();
         for (number, tensor) in tensors().enumerate() {
-            let end = |tensor: &Tensor<'_>| tensor.offset + tensor.data.len() as u64;
+            let end = |tensor: &Tensor<'_>| tensor.offset + tensor.size;
             let overlaps = |other: &&Tensor<'_>| {
                 tensor.file == other.file && tensor.offset < end(other) && other.offset < end(tensor)
             };
@@ -349,23 +463,26 @@ impl<'r, 'w> Tensors<'r, 'w> {
         Ok(Part { weights: self.matrix(weight, layer, rows, columns)?, bias: self.vector(bias, layer, rows)? })
     }
 
+    /// A tensor of which each expert has a part.
+    fn piece(&self, tensor: &Tensor<'w>, experts: usize) -> Piece<'w> {
+        let matrix = EXPERT_MATRICES.iter().position(|role| *role == tensor.id.role).unwrap_or_default();
+        let size = usize::try_from(tensor.size / experts as u64).unwrap_or(usize::MAX);
+        Piece { file: tensor.file, offset: tensor.offset, size, data: tensor.data, at: self.slot.at(matrix) }
+    }
+
     /// The same matrix of all experts, one after another.
     fn experts(
         &self,
         [weight, scales, bias]: [Role; 3],
         layer: usize,
         [experts, rows, columns]: [usize; 3],
-    ) -> Result<Part<'w>> {
-        let all_rows = experts * rows;
-        let (tensor, values) = if self.naming == Naming::Gguf {
+    ) -> Result<ExpertPart<'w>> {
+        let (tensor, pieces) = if self.naming == Naming::Gguf {
             let tensor = self.shaped(weight, layer, [experts, rows, columns])?;
-            let values = match tensor.dtype {
-                TensorType::Mxfp4 => {
-                    mxfp4::Blocks::interleaved(tensor.data, all_rows * (columns / mxfp4::BLOCK_LEN)).map(Values::Mxfp4)
-                }
-                _ => Some(Self::values(tensor, "MXFP4, F32, F16, BF16 or Q8_0")?),
-            };
-            (tensor, values)
+            if tensor.dtype != TensorType::Mxfp4 {
+                Self::values(tensor, "MXFP4, F32, F16, BF16 or Q8_0")?;
+            }
+            (tensor, [self.piece(tensor, experts), Piece::NONE])
         } else {
             let in_row = columns / mxfp4::BLOCK_LEN;
             let tensor = self.shaped(weight, layer, [experts, rows, in_row, mxfp4::BLOCK_SIZE])?;
@@ -375,15 +492,11 @@ impl<'r, 'w> Tensors<'r, 'w> {
                     return Err(tensor.refuse(TensorProblem::Type { expected: "U8", found: tensor.dtype }));
                 }
             }
-            let blocks = mxfp4::Blocks::separate(tensor.data, scales.data, all_rows * in_row);
-            (tensor, blocks.map(Values::Mxfp4))
+            (tensor, [tensor, scales].map(|tensor| self.piece(tensor, experts)))
         };
         let wrong = tensor.refuse(TensorProblem::Type { expected: "as many bytes as the shape", found: tensor.dtype });
-        let bias = self.shaped(bias, layer, [experts, rows])?;
-        Ok(Part {
-            weights: values.and_then(|values| Matrix::new(all_rows, columns, values)).ok_or(wrong)?,
-            bias: self.vector_of(bias, all_rows)?,
-        })
+        let bias = self.vector_of(self.shaped(bias, layer, [experts, rows])?, experts * rows)?;
+        ExpertPart::new(tensor.dtype, [rows, columns], pieces, bias).ok_or(wrong)
     }
 
     fn layer(&self, config: &Config, layer: usize) -> Result<Layer<'w>> {
@@ -391,21 +504,21 @@ impl<'r, 'w> Tensors<'r, 'w> {
         let (queries, keys) = (config.heads * head_dim, config.kv_heads * head_dim);
         let query_key_value = if self.has(Role::QueryKeyValueWeight, layer) || self.naming == Naming::Original {
             let rows = queries + 2 * keys;
-            Projection::new([self.part(Role::QueryKeyValueWeight, Role::QueryKeyValueBias, layer, rows, hidden)?])
+            [Some(self.part(Role::QueryKeyValueWeight, Role::QueryKeyValueBias, layer, rows, hidden)?), None, None]
         } else {
-            Projection::new([
-                self.part(Role::QueryWeight, Role::QueryBias, layer, queries, hidden)?,
-                self.part(Role::KeyWeight, Role::KeyBias, layer, keys, hidden)?,
-                self.part(Role::ValueWeight, Role::ValueBias, layer, keys, hidden)?,
-            ])
+            [
+                Some(self.part(Role::QueryWeight, Role::QueryBias, layer, queries, hidden)?),
+                Some(self.part(Role::KeyWeight, Role::KeyBias, layer, keys, hidden)?),
+                Some(self.part(Role::ValueWeight, Role::ValueBias, layer, keys, hidden)?),
+            ]
         };
         let interleaved = self.naming != Naming::Gguf;
         let gate_up = if interleaved {
             let roles = [Role::GateUpWeight, Role::GateUpScales, Role::GateUpBias];
-            Projection::new([self.experts(roles, layer, [experts, 2 * intermediate, hidden])?])
+            ExpertProjection::new([self.experts(roles, layer, [experts, 2 * intermediate, hidden])?])
         } else {
             let shape = [experts, intermediate, hidden];
-            Projection::new([
+            ExpertProjection::new([
                 self.experts([Role::GateWeight, Role::GateUpScales, Role::GateBias], layer, shape)?,
                 self.experts([Role::UpWeight, Role::GateUpScales, Role::UpBias], layer, shape)?,
             ])
@@ -413,20 +526,20 @@ impl<'r, 'w> Tensors<'r, 'w> {
         let down = [Role::DownWeight, Role::DownScales, Role::DownBias];
         Ok(Layer {
             attention_norm: self.vector(Role::AttentionNorm, layer, hidden)?,
-            query_key_value,
+            query_key_value: Projection::new(query_key_value),
             sinks: self.vector(Role::Sinks, layer, config.heads)?,
-            attention_output: Projection::new([self.part(
+            attention_output: Projection::new([Some(self.part(
                 Role::AttentionOutputWeight,
                 Role::AttentionOutputBias,
                 layer,
                 hidden,
                 queries,
-            )?]),
+            )?)]),
             mlp_norm: self.vector(Role::MlpNorm, layer, hidden)?,
-            router: Projection::new([self.part(Role::RouterWeight, Role::RouterBias, layer, experts, hidden)?]),
+            router: Projection::new([Some(self.part(Role::RouterWeight, Role::RouterBias, layer, experts, hidden)?)]),
             gate_up,
             interleaved,
-            down: Projection::new([self.experts(down, layer, [experts, hidden, intermediate])?]),
+            down: ExpertProjection::new([self.experts(down, layer, [experts, hidden, intermediate])?]),
         })
     }
 }

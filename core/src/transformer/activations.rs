@@ -1,3 +1,5 @@
+use core::ops::Range;
+
 use crate::error::Result;
 use crate::format::Vector;
 use crate::kernels::{Inputs, Kernels, QUANTIZED_BLOCK};
@@ -28,22 +30,23 @@ impl<'r> Activations<'r> {
         })
     }
 
-    /// Computes the first `rows` rows and quantizes them. `compute(row, values)` finds in `values` what is there already.
+    /// Computes these rows and quantizes them. `compute(row, values)` finds in `values` what is there already.
     pub fn fill(
         &mut self,
         parallel: &dyn Parallel,
         kernels: Kernels,
-        rows: usize,
+        rows: Range<usize>,
         compute: impl Fn(usize, &mut [f32]) + Sync,
     ) {
-        let quantized_rows = if self.quantized.is_empty() { 0 } else { rows };
+        let of = |columns: usize| rows.start * columns..rows.end * columns;
+        let quantized = if self.quantized.is_empty() { 0 } else { self.columns };
         let matrices = (
-            &mut self.values[..rows * self.columns],
-            &mut self.quantized[..quantized_rows * self.columns],
-            &mut self.scales[..quantized_rows * self.columns / QUANTIZED_BLOCK],
+            &mut self.values[of(self.columns)],
+            &mut self.quantized[of(quantized)],
+            &mut self.scales[of(quantized / QUANTIZED_BLOCK)],
         );
-        for_each_row(parallel, rows, matrices, |row, values, quantized, scales| {
-            compute(row, values);
+        for_each_row(parallel, rows.len(), matrices, |row, values, quantized, scales| {
+            compute(rows.start + row, values);
             if !quantized.is_empty() {
                 kernels.quantize(values, quantized, scales);
             }

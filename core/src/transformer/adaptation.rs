@@ -26,13 +26,14 @@ impl<'r> Adaptation<'r> {
         Ok(Self { adapters: [None; ADAPTERS_MAX], reduced: carver.filled([jobs, rank], 0.0)? })
     }
 
-    /// Adds to the outputs of a projection, [rows][columns], what the adapters of this layer change. The rows from `bounds[e]` to
-    /// `bounds[e + 1]` are those of expert e, whose inputs `inputs` tells: one for each row, or as the index says.
+    /// Adds to the outputs of a projection, [rows][columns], what the adapters of this layer change. The rows from `bounds[g]` to
+    /// `bounds[g + 1]` are those of the expert `experts[g]`, and `inputs(g)` tells their inputs: one for each row, or as the index
+    /// says.
     pub fn add<'i>(
         &mut self,
         (parallel, kernels): (&dyn Parallel, Kernels),
         (layer, place): (usize, Place),
-        bounds: &[usize],
+        (experts, bounds): (&[u32], &[usize]),
         inputs: impl Fn(usize) -> (Inputs<'i>, Option<&'i [u32]>) + Sync,
         (out, columns): (&mut [f32], usize),
     ) {
@@ -46,9 +47,9 @@ impl<'r> Adaptation<'r> {
                     reduced,
                     Groups::Bounds(bounds),
                     piece(parallel, rank),
-                    |expert, first, mut tile| {
-                        let (inputs, index) = inputs(expert);
-                        let down = change.down(expert).slice_rows(first, tile.columns());
+                    |group, first, mut tile| {
+                        let (inputs, index) = inputs(group);
+                        let down = change.down(experts[group] as usize).slice_rows(first, tile.columns());
                         kernels.matmul(&down, &inputs, index, &mut tile);
                     },
                 );
@@ -59,9 +60,9 @@ impl<'r> Adaptation<'r> {
                     out,
                     Groups::Bounds(bounds),
                     piece(parallel, columns),
-                    |expert, first, mut tile| {
-                        let reduced = &reduced[bounds[expert] * rank..][..tile.rows() * rank];
-                        add_outputs((change, expert), reduced, weight, first, &mut tile);
+                    |group, first, mut tile| {
+                        let reduced = &reduced[bounds[group] * rank..][..tile.rows() * rank];
+                        add_outputs((change, experts[group] as usize), reduced, weight, first, &mut tile);
                     },
                 );
             }

@@ -43,7 +43,7 @@ impl Attention<'_> {
         let (keys_at, values_at) = (heads * head_dim, (heads + kv_heads) * head_dim);
 
         parallel.begin(Stage::AttentionNorm);
-        self.normalized.fill(parallel, kernels, tokens, |token, out| {
+        self.normalized.fill(parallel, kernels, 0..tokens, |token, out| {
             rms_norm(&residual[token * hidden..][..hidden], &layer.attention_norm, config.norm_epsilon, out);
         });
 
@@ -52,7 +52,7 @@ impl Attention<'_> {
         let inputs = self.normalized.inputs(0);
         project(parallel, kernels, &layer.query_key_value, &inputs, out);
         let at = (place.number, model::Place::QueryKeyValue);
-        adaptation.add((parallel, kernels), at, &[0, tokens], |_| (inputs, None), (self.query_key_value, row));
+        adaptation.add((parallel, kernels), at, (&[0], &[0, tokens]), |_| (inputs, None), (self.query_key_value, row));
 
         parallel.begin(Stage::Cache);
         for (token, row) in self.query_key_value.chunks_mut(row).take(tokens).enumerate() {
@@ -86,12 +86,12 @@ impl Attention<'_> {
         });
 
         parallel.begin(Stage::AttentionOutput);
-        self.context.fill(parallel, kernels, tokens, |_, _| {});
+        self.context.fill(parallel, kernels, 0..tokens, |_, _| {});
         let out = Tile::new(self.output, tokens, hidden);
         let inputs = self.context.inputs(0);
         project(parallel, kernels, &layer.attention_output, &inputs, out);
         let at = (place.number, model::Place::AttentionOutput);
-        adaptation.add((parallel, kernels), at, &[0, tokens], |_| (inputs, None), (self.output, hidden));
+        adaptation.add((parallel, kernels), at, (&[0], &[0, tokens]), |_| (inputs, None), (self.output, hidden));
         for (residual, output) in residual.iter_mut().zip(&*self.output) {
             *residual += output;
         }

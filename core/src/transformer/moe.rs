@@ -1,6 +1,8 @@
+use core::ops::Range;
+
 use crate::error::Result;
 use crate::kernels::{Kernels, exp};
-use crate::model::{Config, Layer, Place};
+use crate::model::{Config, Layer, LayerExperts, Place};
 use crate::parallel::{Groups, Parallel, Stage, Tile, for_each_block, for_each_tile};
 use crate::region::Carver;
 
@@ -10,7 +12,7 @@ use super::linear::{piece, project, project_tile};
 use super::session::Precision;
 
 /// What the experts need for a batch of tokens. A *job* is one expert's work on one token; jobs are numbered expert by
-/// expert, so that each expert's weights are read once for all its tokens.
+/// expert, so that each expert's weights are read once for all its tokens. Experts that are in memory come first.
 pub(super) struct Experts<'r> {
     /// The residual stream, normalized: [tokens][hidden].
     normalized: Activations<'r>,
@@ -22,8 +24,14 @@ pub(super) struct Experts<'r> {
     weights: &'r mut [f32],
     /// The job of each choice: [tokens][experts_per_token].
     job_of: &'r mut [u32],
-    /// The jobs of expert e are `bounds[e]..bounds[e + 1]`: [experts + 1].
+    /// The experts that were chosen, in the order of their jobs: [experts].
+    order: &'r mut [u32],
+    /// How many these are.
+    groups: usize,
+    /// The jobs of the expert `order[g]` are `bounds[g]..bounds[g + 1]`: [experts + 1].
     bounds: &'r mut [usize],
+    /// While jobs are numbered, the next of each expert: [experts].
+    next: &'r mut [usize],
     /// The token of each job: [jobs].
     token_of: &'r mut [u32],
     /// Gates and linear parts: [jobs][2 * intermediate].
@@ -43,7 +51,10 @@ impl<'r> Experts<'r> {
             chosen: carver.filled(jobs, 0)?,
             weights: carver.filled(jobs, 0.0)?,
             job_of: carver.filled(jobs, 0)?,
+            order: carver.filled(config.experts, 0)?,
+            groups: 0,
             bounds: carver.filled(config.experts + 1, 0)?,
+            next: carver.filled(config.experts, 0)?,
             token_of: carver.filled(jobs, 0)?,
             gate_up: carver.filled([jobs, 2, config.intermediate], 0.0)?,
             activated: Activations::carve(carver, jobs, config.intermediate, precision)?,
@@ -56,63 +67,35 @@ impl<'r> Experts<'r> {
         &mut self,
         (parallel, kernels): (&dyn Parallel, Kernels),
         config: &Config,
-        (number, layer): (usize, &Layer<'_>),
+        (number, layer, weights): (usize, &Layer<'_>, &mut LayerExperts<'_>),
         adaptation: &mut Adaptation<'_>,
         residual: &mut [f32],
-    ) {
-        let Config { hidden, intermediate, experts, experts_per_token, .. } = *config;
+    ) -> Result<()> {
+        let Config { hidden, experts, experts_per_token, .. } = *config;
         let tokens = residual.len() / hidden;
-        let jobs = tokens * experts_per_token;
 
         parallel.begin(Stage::Router);
-        self.normalized.fill(parallel, kernels, tokens, |token, out| {
+        self.normalized.fill(parallel, kernels, 0..tokens, |token, out| {
             rms_norm(&residual[token * hidden..][..hidden], &layer.mlp_norm, config.norm_epsilon, out);
         });
         let out = Tile::new(self.router_logits, tokens, experts);
         let inputs = self.normalized.inputs(0);
         project(parallel, kernels, &layer.router, &inputs, out);
         let at = (number, Place::Router);
-        adaptation.add((parallel, kernels), at, &[0, tokens], |_| (inputs, None), (self.router_logits, experts));
+        let logits = (&mut *self.router_logits, experts);
+        adaptation.add((parallel, kernels), at, (&[0], &[0, tokens]), |_| (inputs, None), logits);
         for token in 0..tokens {
             let choices = token * experts_per_token..(token + 1) * experts_per_token;
             let logits = &self.router_logits[token * experts..][..experts];
             choose(logits, &mut self.chosen[choices.clone()], &mut self.weights[choices]);
         }
-        self.number_jobs(tokens, experts_per_token);
-
-        parallel.begin(Stage::GateUp);
-        let bounds = &*self.bounds;
-        let inputs = self.normalized.inputs(0);
-        let out = Tile::new(self.gate_up, jobs, 2 * intermediate);
-        let width = piece(parallel, 2 * intermediate);
-        for_each_tile(parallel, out, Groups::Bounds(bounds), width, |expert, first, mut tile| {
-            let tokens = &self.token_of[bounds[expert]..bounds[expert + 1]];
-            project_tile(kernels, &layer.gate_up.expert(expert, experts), &inputs, Some(tokens), first, &mut tile);
-        });
-        let token_of = &*self.token_of;
-        let inputs_of = |expert: usize| (inputs, Some(&token_of[bounds[expert]..bounds[expert + 1]]));
-        let out = (&mut *self.gate_up, 2 * intermediate);
-        adaptation.add((parallel, kernels), (number, Place::GateUp), bounds, inputs_of, out);
-
-        parallel.begin(Stage::Activation);
-        let gate_up = &*self.gate_up;
-        self.activated.fill(parallel, kernels, jobs, |job, out| {
-            let gate_up = &gate_up[job * 2 * intermediate..][..2 * intermediate];
-            kernels.swiglu(gate_up, layer.interleaved, config.swiglu_limit, out);
-            if !all_finite(gate_up) {
-                out.fill(f32::NAN);
-            }
-        });
-
-        parallel.begin(Stage::Down);
-        let out = Tile::new(self.down, jobs, hidden);
-        let width = piece(parallel, hidden);
-        for_each_tile(parallel, out, Groups::Bounds(bounds), width, |expert, first, mut tile| {
-            let inputs = self.activated.inputs(bounds[expert]);
-            project_tile(kernels, &layer.down.expert(expert, experts), &inputs, None, first, &mut tile);
-        });
-        let inputs_of = |expert: usize| (self.activated.inputs(bounds[expert]), None);
-        adaptation.add((parallel, kernels), (number, Place::Down), bounds, inputs_of, (self.down, hidden));
+        self.number_jobs(tokens, experts_per_token, |expert| weights.is_there(expert));
+        let mut first = 0;
+        while first < self.groups {
+            let end = first + weights.fetch(parallel, &self.order[first..self.groups])?;
+            self.work((parallel, kernels), config, (number, layer, weights), adaptation, first..end);
+            first = end;
+        }
 
         parallel.begin(Stage::Combine);
         let (down, weights, job_of) = (&*self.down, &*self.weights, &*self.job_of);
@@ -124,27 +107,83 @@ impl<'r> Experts<'r> {
                 *residual += choices.clone().map(|choice| weights[choice] * outputs(choice)[i]).sum::<f32>();
             }
         });
+        Ok(())
     }
 
-    /// Sorts the choices by expert, and among those of one expert by token.
-    fn number_jobs(&mut self, tokens: usize, experts_per_token: usize) {
+    /// The jobs of some of the experts that were chosen, which are in memory.
+    fn work(
+        &mut self,
+        (parallel, kernels): (&dyn Parallel, Kernels),
+        config: &Config,
+        (number, layer, weights): (usize, &Layer<'_>, &LayerExperts<'_>),
+        adaptation: &mut Adaptation<'_>,
+        groups: Range<usize>,
+    ) {
+        let Config { hidden, intermediate, .. } = *config;
+        let (order, bounds) = (&self.order[groups.clone()], &self.bounds[groups.start..=groups.end]);
+        let jobs = bounds[0]..bounds[order.len()];
+
+        parallel.begin(Stage::GateUp);
+        let inputs = self.normalized.inputs(0);
+        let out = Tile::new(self.gate_up, jobs.end, 2 * intermediate);
+        let width = piece(parallel, 2 * intermediate);
+        for_each_tile(parallel, out, Groups::Bounds(bounds), width, |group, first, mut tile| {
+            let tokens = &self.token_of[bounds[group]..bounds[group + 1]];
+            project_tile(kernels, &weights.gate_up(order[group]), &inputs, Some(tokens), first, &mut tile);
+        });
+        let token_of = &*self.token_of;
+        let inputs_of = |group: usize| (inputs, Some(&token_of[bounds[group]..bounds[group + 1]]));
+        let out = (&mut *self.gate_up, 2 * intermediate);
+        adaptation.add((parallel, kernels), (number, Place::GateUp), (order, bounds), inputs_of, out);
+
+        parallel.begin(Stage::Activation);
+        let gate_up = &*self.gate_up;
+        self.activated.fill(parallel, kernels, jobs.clone(), |job, out| {
+            let gate_up = &gate_up[job * 2 * intermediate..][..2 * intermediate];
+            kernels.swiglu(gate_up, layer.interleaved, config.swiglu_limit, out);
+            if !all_finite(gate_up) {
+                out.fill(f32::NAN);
+            }
+        });
+
+        parallel.begin(Stage::Down);
+        let out = Tile::new(self.down, jobs.end, hidden);
+        let width = piece(parallel, hidden);
+        for_each_tile(parallel, out, Groups::Bounds(bounds), width, |group, first, mut tile| {
+            let inputs = self.activated.inputs(bounds[group]);
+            project_tile(kernels, &weights.down(order[group]), &inputs, None, first, &mut tile);
+        });
+        let inputs_of = |group: usize| (self.activated.inputs(bounds[group]), None);
+        adaptation.add((parallel, kernels), (number, Place::Down), (order, bounds), inputs_of, (self.down, hidden));
+    }
+
+    /// Sorts the choices by expert, those that are there first, and among those of one expert by token.
+    fn number_jobs(&mut self, tokens: usize, experts_per_token: usize, is_there: impl Fn(u32) -> bool) {
         let chosen = &self.chosen[..tokens * experts_per_token];
-        self.bounds.fill(0);
+        self.next.fill(0);
         for expert in chosen {
-            self.bounds[*expert as usize + 1] += 1;
+            self.next[*expert as usize] += 1;
         }
-        for expert in 1..self.bounds.len() {
-            self.bounds[expert] += self.bounds[expert - 1];
+        self.groups = 0;
+        let mut jobs = 0;
+        for there in [true, false] {
+            for (expert, next) in self.next.iter_mut().enumerate() {
+                if *next == 0 || is_there(expert as u32) != there {
+                    continue;
+                }
+                self.order[self.groups] = expert as u32;
+                self.groups += 1;
+                // Its number of jobs makes way for the first of them.
+                jobs += core::mem::replace(next, jobs);
+                self.bounds[self.groups] = jobs;
+            }
         }
-        // While numbering, `bounds[e]` is the next job of expert e; in the end that is the first of the one after it.
         for (choice, expert) in chosen.iter().enumerate() {
-            let job = self.bounds[*expert as usize];
-            self.job_of[choice] = job as u32;
-            self.token_of[job] = (choice / experts_per_token) as u32;
-            self.bounds[*expert as usize] += 1;
+            let job = &mut self.next[*expert as usize];
+            self.job_of[choice] = *job as u32;
+            self.token_of[*job] = (choice / experts_per_token) as u32;
+            *job += 1;
         }
-        self.bounds.rotate_right(1);
-        self.bounds[0] = 0;
     }
 }
 

@@ -308,8 +308,9 @@ impl<'r, 'w> Session<'r, 'w> {
     /// One layer of the batch, or its logits after the last layer.
     ///
     /// # Errors
-    /// [`Error::NotFinite`] if a number is infinite or not a number; the batch is given up, and the session is where it was
-    /// before it.
+    /// [`Error::NotFinite`] if a number is infinite or not a number, and [`Error::Read`] if an expert cannot be read; the batch is
+    /// given up, and the session is where it was before it. [`Error::State`] if another session's step is reading experts of the
+    /// same model: the batch is as it was, and the step can be repeated.
     pub fn step(&mut self, parallel: &dyn Parallel) -> Result<Progress> {
         let Some(mut batch) = self.batch else { return Ok(Progress::Done) };
         let config = self.model.config();
@@ -318,8 +319,13 @@ impl<'r, 'w> Session<'r, 'w> {
             let layer = self.model.layer(batch.layer);
             let place = Place { number: batch.layer, windowed: config.is_windowed(batch.layer) };
             let tools = (parallel, self.kernels);
+            // Before anything is computed, so that the step can be repeated if they are in use.
+            let mut weights = self.model.layer_experts(batch.layer)?;
             self.attention.forward(tools, config, (place, layer), &mut self.adaptation, self.position, residual);
-            self.experts.forward(tools, config, (batch.layer, layer), &mut self.adaptation, residual);
+            let experts = (batch.layer, layer, &mut weights);
+            self.experts
+                .forward(tools, config, experts, &mut self.adaptation, residual)
+                .inspect_err(|_| self.batch = None)?;
             self.demand_finite(batch, batch.tokens * config.hidden)?;
             batch.layer += 1;
             self.batch = Some(batch);
@@ -327,7 +333,7 @@ impl<'r, 'w> Session<'r, 'w> {
         }
         parallel.begin(Stage::Unembedding);
         let first = batch.tokens - batch.rows;
-        self.normalized.fill(parallel, self.kernels, batch.rows, |row, out| {
+        self.normalized.fill(parallel, self.kernels, 0..batch.rows, |row, out| {
             let residual = &residual[(first + row) * config.hidden..][..config.hidden];
             rms_norm(residual, self.model.output_norm(), config.norm_epsilon, out);
         });

@@ -34,6 +34,11 @@ fn a_host_that_fails_at_any_call_costs_an_error_and_no_more() {
 }
 
 #[test]
+fn a_model_in_an_encrypted_store_says_the_same_with_a_part_of_its_experts_in_memory() {
+    run(Command::new(compile("tests/c/offload.c")).arg(model()));
+}
+
+#[test]
 fn calls_take_no_more_stack_than_the_header_says() {
     run(Command::new(compile("tests/c/stack.c")).arg(model()));
 }
