@@ -25,7 +25,9 @@ fn with_adapters<T>(model: &Model<'_, '_>, names: &[&str], work: impl FnOnce(&[A
     let files: Vec<_> = opened.iter().map(|opened| opened.file().expect("an adapter")).collect();
     let mut memory: Vec<_> = files
         .iter()
-        .map(|file| Memory::new(Adapter::layout(file, model).expect("an adapter for this model")).expect("memory"))
+        .map(|file| {
+            Memory::new(Adapter::layout(file, model.config()).expect("an adapter for this model")).expect("memory")
+        })
         .collect();
     let adapters: Vec<_> = memory
         .iter_mut()
@@ -187,7 +189,7 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
     with_model(&Fixture::load("tiny-b").gguf, |model| {
         let opened = AdapterFiles::open(&folder().join("attention")).expect("files");
         let file = opened.file().expect("an adapter");
-        let mut memory = Memory::new(Adapter::layout(&file, model).expect("a layout")).expect("memory");
+        let mut memory = Memory::new(Adapter::layout(&file, model.config()).expect("a layout")).expect("memory");
         assert!(matches!(Adapter::new(memory.region(), &file, model), Err(Error::File(_))), "it is for another shape");
     });
 }
@@ -222,7 +224,7 @@ fn a_snapshot_belongs_to_the_adapters_that_it_was_made_with() {
 /// Opens an adapter from bytes, as far as it goes.
 fn open(model: &Model<'_, '_>, file: Result<AdapterFile<'_>, Error>) -> Result<(), Error> {
     let file = file?;
-    let mut memory = Memory::new(Adapter::layout(&file, model)?).expect("memory");
+    let mut memory = Memory::new(Adapter::layout(&file, model.config())?).expect("memory");
     Adapter::new(memory.region(), &file, model).map(|_| ())
 }
 
