@@ -1,12 +1,14 @@
 //! Options that many commands share, and opening a model with them.
 
+use std::mem::MaybeUninit;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
+use ossicle_core::error::Error;
 use ossicle_core::file::snapshot::Checksum;
 use ossicle_core::kernels::Kernels;
-use ossicle_core::model::{Adapter, Files, Model};
+use ossicle_core::model::{Adapter, AdapterFile, Config, Files, Model};
 use ossicle_core::tokenizer::{Source, Tokenizer};
 use ossicle_core::transformer::{CacheFormat, Precision};
 use ossicle_host::{AdapterFiles, Checkpoint, Memory, Threads, kernels, vocabulary};
@@ -39,7 +41,8 @@ pub struct ComputeOptions {
     adapters: Vec<(PathBuf, f32)>,
 }
 
-fn adapter_option(option: &str) -> std::result::Result<(PathBuf, f32), String> {
+/// "PATH" or "PATH:SCALE".
+pub fn adapter_option(option: &str) -> std::result::Result<(PathBuf, f32), String> {
     match option.rsplit_once(':').and_then(|(path, scale)| Some((path, scale.parse::<f32>().ok()?))) {
         Some((_, scale)) if !scale.is_finite() => Err("expected a finite number behind the colon".to_owned()),
         Some((path, scale)) => Ok((path.into(), scale)),
@@ -108,19 +111,15 @@ pub struct Opened<'a> {
     pub model: &'a Model<'a, 'a>,
     /// The adapters asked for, and what each counts.
     pub adapters: &'a [(Adapter<'a>, f32)],
-    /// The files that they came from.
-    adapter_files: &'a [AdapterFiles],
+    /// A number that changes with them.
+    adapters_stamp: u64,
 }
 
 impl Opened<'_> {
     /// A number that changes with the weights, those of adapters included.
     pub fn stamp(&self) -> Result<u64> {
         let mut sum = Checksum::EMPTY;
-        sum.add(self.checkpoint.stamp()?);
-        for (files, (_, scale)) in self.adapter_files.iter().zip(self.adapters) {
-            sum.add(files.stamp()?);
-            sum.add(scale.to_bits().into());
-        }
+        [self.checkpoint.stamp()?, self.adapters_stamp].into_iter().for_each(|word| sum.add(word));
         Ok(sum.value())
     }
 
@@ -171,31 +170,50 @@ fn with_checkpoint<T>(
     let files = checkpoint.files(&bytes)?;
     let mut memory = Memory::new(Model::layout(&files).map_err(|error| checkpoint.error(error))?)?;
     let model = Model::new(memory.region(), &files).map_err(|error| checkpoint.error(error))?;
+    with_adapters(
+        adapters,
+        model.config(),
+        |region, file| Adapter::new(region, file, &model),
+        |adapters, adapters_stamp| work(Opened { checkpoint, files: &files, model: &model, adapters, adapters_stamp }),
+    )
+}
+
+/// Opens the adapters at these paths, for whatever `open` opens them for, and lends them to `work`, each with what it counts, and with a
+/// number that changes with them.
+pub fn with_adapters<T>(
+    adapters: &[(PathBuf, f32)],
+    config: &Config,
+    open: impl for<'r> Fn(&'r mut [MaybeUninit<u8>], &AdapterFile<'r>) -> Result<Adapter<'r>, Error>,
+    work: impl FnOnce(&[(Adapter<'_>, f32)], u64) -> Result<T>,
+) -> Result<T> {
     let found = adapters
         .iter()
         .map(|(path, _)| hub::resolve(path).and_then(|path| Ok(AdapterFiles::open(&path)?)))
         .collect::<Result<Vec<_>>>()?;
     let mut memories = Vec::new();
-    for found in &found {
+    let mut stamp = Checksum::EMPTY;
+    for (found, (_, scale)) in found.iter().zip(adapters) {
         let file = found.file()?;
-        let layout = Adapter::layout(&file, &model).map_err(|error| found.error(error))?;
+        let layout = Adapter::layout(&file, config).map_err(|error| found.error(error))?;
         memories.push((Memory::new(layout)?, file));
+        stamp.add(found.stamp()?);
+        stamp.add(scale.to_bits().into());
     }
     let mut opened = Vec::new();
     for (((memory, file), found), (_, scale)) in memories.iter_mut().zip(&found).zip(adapters) {
-        let adapter = Adapter::new(memory.region(), file, &model).map_err(|error| found.error(error))?;
+        let adapter = open(memory.region(), file).map_err(|error| found.error(error))?;
         opened.push((adapter, *scale));
     }
-    work(Opened { checkpoint, files: &files, model: &model, adapters: &opened, adapter_files: &found })
+    work(&opened, stamp.value())
 }
 
 /// Explains a computation that met numbers which are not finite: reads all weights to find the one that is not; or one whose
 /// weights could not be read.
-pub fn explain(error: ossicle_core::error::Error, opened: &Opened<'_>) -> anyhow::Error {
-    if let ossicle_core::error::Error::Read { .. } = error {
+pub fn explain(error: Error, opened: &Opened<'_>) -> anyhow::Error {
+    if let Error::Read { .. } = error {
         return opened.checkpoint.error(error).into();
     }
-    if let ossicle_core::error::Error::NotFinite { .. } = error
+    if let Error::NotFinite { .. } = error
         && let Err(found) = opened.model.check_values()
     {
         return anyhow::Error::from(opened.checkpoint.error(found)).context(error);

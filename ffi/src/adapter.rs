@@ -95,7 +95,7 @@ pub unsafe extern "C" fn ossicle_adapter_layout(
         demand_output(layout)?;
         // SAFETY: as the header says.
         let (model, file) = unsafe { (shared(model)?, open(config)?) };
-        let needed = self::layout::<ossicle_adapter>(Adapter::layout(&file, &model.model)?);
+        let needed = self::layout::<ossicle_adapter>(Adapter::layout(&file, model.model.config())?);
         // SAFETY: a place for the result, by the check above.
         unsafe { layout.write(needed.into()) };
         Ok(OSSICLE_OK)

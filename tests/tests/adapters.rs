@@ -3,14 +3,20 @@
 use std::path::PathBuf;
 
 use ossicle_core::error::{Error, FileError};
+use ossicle_core::generation::{Generation, GenerationConfig, Turn, TurnConfig};
+use ossicle_core::harmony::conversation::Content;
+use ossicle_core::harmony::history::History;
 use ossicle_core::kernels::Kernels;
 use ossicle_core::model::{Adapter, AdapterFile, Model};
 use ossicle_core::parallel::{Alone, Parallel};
+use ossicle_core::sampling::SamplerConfig;
+use ossicle_core::tokenizer::Tokenizer;
 use ossicle_core::transformer::{ADAPTERS_MAX, Logits, Precision, Session, SessionConfig};
-use ossicle_host::{AdapterFiles, Memory, Threads, kernels};
+use ossicle_host::{AdapterFiles, Checkpoint, Memory, Threads, kernels, vocabulary};
 use ossicle_tests::engine::{all_logits, config, fastest, with_model};
 use ossicle_tests::fixtures::{Fixture, data};
 use ossicle_tests::npy;
+use ossicle_tests::turns::{SESSION, Told, begin, turn, user};
 
 /// The rank of each adapter is at most this.
 const RANK: usize = 8;
@@ -25,7 +31,9 @@ fn with_adapters<T>(model: &Model<'_, '_>, names: &[&str], work: impl FnOnce(&[A
     let files: Vec<_> = opened.iter().map(|opened| opened.file().expect("an adapter")).collect();
     let mut memory: Vec<_> = files
         .iter()
-        .map(|file| Memory::new(Adapter::layout(file, model).expect("an adapter for this model")).expect("memory"))
+        .map(|file| {
+            Memory::new(Adapter::layout(file, model.config()).expect("an adapter for this model")).expect("memory")
+        })
         .collect();
     let adapters: Vec<_> = memory
         .iter_mut()
@@ -147,6 +155,71 @@ fn a_session_changes_its_adapters_and_the_model_stays_as_it_is() {
     });
 }
 
+/// What a new conversation is answered when it is given some adapters, then others, and each time goes back to the same question.
+/// In the end it goes on, with the last of them: the logits are those of a session that had them from the beginning.
+fn answers(model: &Model<'_, '_>, tokenizer: Tokenizer<'_>, given: &[&[(Adapter<'_>, f32)]]) -> Vec<Told> {
+    let config = SessionConfig { adapter_rank: RANK, ..SESSION };
+    let how = GenerationConfig { messages: 64, history: History::KeepAll };
+    let layout = Generation::layout(&tokenizer, config.context_tokens, &how).expect("a layout");
+    let (mut room, mut more_room) = (memory(model, &config), Memory::new(layout).expect("memory"));
+    let session = Session::new(room.region(), model, fastest(), &config).expect("a session");
+    let mut generation = Generation::new(more_room.region(), session, tokenizer, &how).expect("a conversation");
+    begin(&mut generation);
+    let greedy = || TurnConfig {
+        sampler: SamplerConfig { temperature: 0.0, ..SamplerConfig::default() },
+        max_tokens: 40,
+        log_probabilities: Some(0),
+        ..TurnConfig::default()
+    };
+    let told = given
+        .iter()
+        .map(|adapters| {
+            generation.rewind(2).expect("two messages");
+            generation.adapt(adapters).expect("adapters of this model");
+            turn(&mut generation, greedy())
+        })
+        .collect();
+
+    generation.append(&[user(&[Content::Text("And then?")])], &mut [0; 256]).expect("room");
+    generation.adapt(given[0]).expect("adapters of this model");
+    let mut turn = Turn::new(&mut generation, greedy()).expect("a turn");
+    while turn.usage().output_tokens == 0 {
+        turn.step(&mut generation, &Alone, &mut |_| {}).expect("finite numbers");
+    }
+    let tokens = &generation.tokens()[..turn.usage().input_tokens];
+    let fresh = logits(model, given[0], tokens, (fastest(), 32, Precision::Standard), &Alone);
+    assert!(generation.logits() == &fresh[fresh.len() - model.config().vocabulary..]);
+    told
+}
+
+#[test]
+fn a_conversation_changes_its_adapters_and_is_answered_by_the_new_ones_alone() {
+    let fixture = Fixture::load("tiny-a");
+    let checkpoint = Checkpoint::open(&fixture.gguf).expect("the fixture");
+    let bytes = checkpoint.bytes();
+    let files = checkpoint.files(&bytes).expect("the fixture");
+    let (tokens, types) = files.vocabulary().expect("a vocabulary");
+    let source = vocabulary::gguf(tokens, types.expect("types"));
+    let mut room = Memory::new(Tokenizer::layout(&source).expect("a layout")).expect("memory");
+    let tokenizer = Tokenizer::new(&source, room.region()).expect("a tokenizer");
+    with_model(&fixture.gguf, |model| {
+        with_adapters(model, &["attention", "everything"], |adapters| {
+            let [first, second] = [adapters[0], adapters[1]];
+            let (one, both): (&[_], &[_]) = (&[(first, 1.0)], &[(second, 0.5), (first, -0.5)]);
+            let told = answers(model, tokenizer, &[&[], one, one, both, &[]]);
+            assert_eq!(told[4].messages, told[0].messages, "nothing is left of adapters");
+            assert_eq!(told[2].messages, told[1].messages);
+            assert!(told[2].usage().cached_tokens > 0, "the same adapters keep what was computed");
+            for (told, adapters) in told.iter().zip([&[], one, one, both]) {
+                assert_eq!(told.messages, answers(model, tokenizer, &[adapters])[0].messages);
+            }
+            let texts = [0, 1, 3].map(|turn| &told[turn].messages);
+            assert!(texts[0] != texts[1] && texts[1] != texts[2] && texts[2] != texts[0], "{texts:?}");
+            assert!([1, 3, 4].iter().all(|turn| told[*turn].usage().cached_tokens == 0), "others do not");
+        });
+    });
+}
+
 #[test]
 fn what_does_not_fit_is_refused_and_changes_nothing() {
     let (fixture, tokens) = (Fixture::load("tiny-a"), tokens());
@@ -187,7 +260,7 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
     with_model(&Fixture::load("tiny-b").gguf, |model| {
         let opened = AdapterFiles::open(&folder().join("attention")).expect("files");
         let file = opened.file().expect("an adapter");
-        let mut memory = Memory::new(Adapter::layout(&file, model).expect("a layout")).expect("memory");
+        let mut memory = Memory::new(Adapter::layout(&file, model.config()).expect("a layout")).expect("memory");
         assert!(matches!(Adapter::new(memory.region(), &file, model), Err(Error::File(_))), "it is for another shape");
     });
 }
@@ -222,7 +295,7 @@ fn a_snapshot_belongs_to_the_adapters_that_it_was_made_with() {
 /// Opens an adapter from bytes, as far as it goes.
 fn open(model: &Model<'_, '_>, file: Result<AdapterFile<'_>, Error>) -> Result<(), Error> {
     let file = file?;
-    let mut memory = Memory::new(Adapter::layout(&file, model)?).expect("memory");
+    let mut memory = Memory::new(Adapter::layout(&file, model.config())?).expect("memory");
     Adapter::new(memory.region(), &file, model).map(|_| ())
 }
 

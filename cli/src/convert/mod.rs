@@ -1,24 +1,30 @@
 //! `ossicle convert`: checkpoints from one layout to another.
 //!
-//! `source` says where the numbers are, `rows` turns them into the bytes of another format, `target` writes them; `gguf` and
-//! `hugging_face` say which tensors a file has.
+//! `source` says where the numbers are, `merge` adds what adapters change, `rows` turns them into the bytes of another format, `target`
+//! writes them, and `journal` knows which it has written; `gguf` and `hugging_face` say which tensors a file has.
 
 mod gguf;
 mod hugging_face;
+mod journal;
+mod merge;
 mod rows;
 mod source;
 mod target;
 mod vocabulary;
 
 use std::fs::{self, File};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
-use ossicle_core::model::{Config, Model};
+use ossicle_core::model::{Adapter, Config, Model};
 use ossicle_host::{Checkpoint, Memory};
 
 use crate::hub;
+use crate::open::{adapter_option, with_adapters};
+use journal::Journal;
 use rows::Format;
 use source::Source;
 use target::{Target, part_of};
@@ -34,6 +40,10 @@ pub struct Arguments {
     /// Type of the attention, embedding and output matrices in a GGUF file [default: Q8_0 stays as it is, others become BF16].
     #[arg(long, value_enum)]
     dense: Option<DenseOption>,
+    /// An adapter to merge into the weights: a folder that PEFT saved, or a GGUF file; and, if not 1, what it counts. Can be given
+    /// several times.
+    #[arg(long = "adapter", value_name = "PATH[:SCALE]", value_parser = adapter_option)]
+    adapters: Vec<(PathBuf, f32)>,
     /// The tokenizer.json of the model [default: that beside the checkpoint, or the vocabulary of gpt-oss, which is built in].
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<PathBuf>,
@@ -68,48 +78,102 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let checkpoint = Checkpoint::open(&hub::resolve(&arguments.input)?)?;
     let bytes = checkpoint.bytes();
     let files = checkpoint.files(&bytes)?;
-    let mut source = Source::new(&files).map_err(|error| error.context(arguments.input.display().to_string()))?;
-    let vocabulary =
-        vocabulary(arguments, &checkpoint, &bytes, files.vocabulary().is_some(), source.config().vocabulary)?;
-
-    let part = part_of(output);
-    let targets = if to_gguf {
-        let vocabulary =
-            vocabulary.as_ref().context("expected a tokenizer.json beside the checkpoint, or --tokenizer FILE")?;
-        let dense = arguments.dense.map(|dense| match dense {
-            DenseOption::Bf16 => Format::Bf16,
-            DenseOption::Q8_0 => Format::Q8_0,
-        });
-        vec![gguf::target(&mut source, vocabulary, &name_of(&arguments.input), dense, &part)?]
-    } else {
-        hugging_face::targets(&mut source, &part, arguments.shard_size)?
-    };
-    source.demand_all_used()?;
-    let written = if to_gguf {
-        write_file(&targets[0])
-    } else {
-        write_folder(&part, &targets, source.config(), vocabulary.as_ref())
-    };
-    let finished = written.and_then(|()| fs::rename(&part, output).with_context(|| output.display().to_string()));
-    if finished.is_err() {
-        // What went wrong first is what the caller learns.
-        let _ = if to_gguf { fs::remove_file(&part) } else { fs::remove_dir_all(&part) };
-    }
-    finished
+    with_adapters(
+        &arguments.adapters,
+        files.config(),
+        |region, file| Adapter::for_files(region, file, &files),
+        |adapters, adapters_stamp| {
+            let mut source =
+                Source::new(&files, adapters).map_err(|error| error.context(arguments.input.display().to_string()))?;
+            let vocabulary =
+                vocabulary(arguments, &checkpoint, &bytes, files.vocabulary().is_some(), source.config().vocabulary)?;
+            let part = part_of(output);
+            let targets = if to_gguf {
+                let vocabulary = vocabulary
+                    .as_ref()
+                    .context("expected a tokenizer.json beside the checkpoint, or --tokenizer FILE")?;
+                let dense = arguments.dense.map(|dense| match dense {
+                    DenseOption::Bf16 => Format::Bf16,
+                    DenseOption::Q8_0 => Format::Q8_0,
+                });
+                vec![gguf::target(&mut source, vocabulary, &name_of(&arguments.input), dense, &part)?]
+            } else {
+                hugging_face::targets(&mut source, &part, arguments.shard_size)?
+            };
+            source.demand_all_used()?;
+            let journal = Journal::open(
+                part.with_added_extension("journal"),
+                conversion(&checkpoint, adapters_stamp, &targets)?,
+            )?;
+            prepare(&part, &journal, to_gguf)?;
+            let written = if to_gguf {
+                write_file(&targets[0], &journal)
+            } else {
+                write_folder(&part, &targets, &journal, source.config(), vocabulary.as_ref())
+            };
+            let finished =
+                written.and_then(|()| fs::rename(&part, output).with_context(|| output.display().to_string()));
+            match &finished {
+                // Where the system refused, as for want of room, it may not the next time.
+                Err(error) if error.chain().any(is_of_the_system) => {}
+                // What went wrong first is what the caller learns.
+                Err(_) => drop((remove(&part), journal.remove())),
+                Ok(()) => journal.remove()?,
+            }
+            finished
+        },
+    )
 }
 
-fn write_file(target: &Target<'_>) -> Result<()> {
-    target.write()?;
+fn is_of_the_system(error: &(dyn std::error::Error + 'static)) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.raw_os_error().is_some())
+}
+
+/// A number that another conversion hardly has: with other sources, other options, or another version of the program.
+fn conversion(checkpoint: &Checkpoint, adapters_stamp: u64, targets: &[Target<'_>]) -> Result<u64> {
+    let mut hasher = DefaultHasher::new();
+    env!("CARGO_PKG_VERSION").hash(&mut hasher);
+    for path in checkpoint.paths() {
+        fs::canonicalize(path)?.hash(&mut hasher);
+    }
+    checkpoint.stamp()?.hash(&mut hasher);
+    adapters_stamp.hash(&mut hasher);
+    for target in targets {
+        (&target.header, target.size).hash(&mut hasher);
+    }
+    Ok(hasher.finish())
+}
+
+/// Keeps what an earlier run of the same conversion has written, and removes what another one has.
+fn prepare(part: &Path, journal: &Journal, to_gguf: bool) -> Result<()> {
+    if journal.goes_on() && part.exists() {
+        eprintln!("{}: goes on where it was stopped", part.display());
+    } else if part.exists() {
+        remove(part).with_context(|| part.display().to_string())?;
+    }
+    if !to_gguf && !part.exists() {
+        fs::create_dir(part).with_context(|| part.display().to_string())?;
+    }
+    Ok(())
+}
+
+fn remove(part: &Path) -> io::Result<()> {
+    if part.is_dir() { fs::remove_dir_all(part) } else { fs::remove_file(part) }
+}
+
+fn write_file(target: &Target<'_>, journal: &Journal) -> Result<()> {
+    target.write(0, journal)?;
     open_again(&Checkpoint::of_file(&File::open(&target.path)?)?)
 }
 
-fn write_folder(folder: &Path, targets: &[Target<'_>], config: &Config, vocabulary: Option<&Vocabulary>) -> Result<()> {
-    if folder.exists() {
-        // From a run that was interrupted.
-        fs::remove_dir_all(folder)?;
-    }
-    fs::create_dir(folder).with_context(|| folder.display().to_string())?;
-    targets.iter().try_for_each(Target::write)?;
+fn write_folder(
+    folder: &Path,
+    targets: &[Target<'_>],
+    journal: &Journal,
+    config: &Config,
+    vocabulary: Option<&Vocabulary>,
+) -> Result<()> {
+    targets.iter().enumerate().try_for_each(|(number, target)| target.write(number, journal))?;
     hugging_face::write_configuration(folder, config, targets, vocabulary)?;
     open_again(&Checkpoint::open(folder)?)
 }

@@ -6,6 +6,8 @@ use half::bf16;
 use ossicle_core::format::mxfp4::{self, NibbleOrder};
 use ossicle_core::format::{Matrix, Values, q8_0};
 
+use super::merge::Merge;
+
 /// How numbers are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -38,7 +40,7 @@ impl Format {
 }
 
 /// Some rows of a matrix.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Rows<'w> {
     matrix: Matrix<'w>,
     first: usize,
@@ -47,18 +49,24 @@ pub struct Rows<'w> {
     /// Where the matrices of experts are transposed, [inputs, outputs]: the inputs. Their outputs, one expert after another, are
     /// the rows then.
     transposed_inputs: Option<usize>,
+    merge: Merge<'w>,
 }
 
 impl<'w> Rows<'w> {
     /// The rows of a matrix.
     pub fn new(matrix: Matrix<'w>) -> Self {
-        Self { matrix, first: 0, step: 1, count: matrix.rows(), transposed_inputs: None }
+        Self { matrix, first: 0, step: 1, count: matrix.rows(), transposed_inputs: None, merge: Merge::default() }
     }
 
     /// The columns of the matrices of experts, each of which has `inputs` rows. Not for values in blocks.
     pub fn transposed(matrix: Matrix<'w>, inputs: usize) -> Self {
         let count = matrix.rows() / inputs * matrix.columns();
-        Self { matrix, first: 0, step: 1, count, transposed_inputs: Some(inputs) }
+        Self { matrix, first: 0, step: 1, count, transposed_inputs: Some(inputs), merge: Merge::default() }
+    }
+
+    /// All rows of a matrix, with what adapters change.
+    pub fn merged(self, merge: Merge<'w>) -> Self {
+        Self { merge, ..self }
     }
 
     /// `count` of the rows of a whole matrix: `first`, and each `step`-th after it.
@@ -82,12 +90,14 @@ impl<'w> Rows<'w> {
         matches!(self.matrix.values(), Values::Q8_0(_))
     }
 
-    /// Appends rows. What the file has in that format already stays as it is, bit for bit. `None` if a value cannot be written so,
+    /// Appends rows. What the file has in that format already, and no adapter changes, stays as it is, bit for bit. `None` if a value cannot be written so,
     /// because it is not finite.
     pub fn encode(&self, rows: Range<usize>, format: Format, bytes: &mut Vec<u8>) -> Option<()> {
         let in_row = self.columns() / mxfp4::BLOCK_LEN;
         match (format, self.matrix.values()) {
-            (Format::Mxfp4 | Format::Mxfp4Codes | Format::Mxfp4Scales, Values::Mxfp4(blocks)) => {
+            (Format::Mxfp4 | Format::Mxfp4Codes | Format::Mxfp4Scales, Values::Mxfp4(blocks))
+                if self.merge.is_empty() =>
+            {
                 for row in rows.map(|row| self.first + self.step * row) {
                     for block in row * in_row..(row + 1) * in_row {
                         let (codes, scale) = blocks.codes(block);
@@ -95,7 +105,7 @@ impl<'w> Rows<'w> {
                     }
                 }
             }
-            (Format::Q8_0, Values::Q8_0(data)) => {
+            (Format::Q8_0, Values::Q8_0(data)) if self.merge.is_empty() => {
                 let size = self.matrix.row_size();
                 for row in rows {
                     bytes.extend(&data[(self.first + self.step * row) * size..][..size]);
@@ -103,7 +113,8 @@ impl<'w> Rows<'w> {
             }
             _ => {
                 let mut values = vec![0.0; rows.len() * self.columns()];
-                self.read(rows, &mut values);
+                self.read(rows.clone(), &mut values);
+                self.merge.add(rows.map(|row| self.first + self.step * row), self.columns(), &mut values);
                 quantize(&values, format, bytes)?;
             }
         }

@@ -6,8 +6,9 @@ use anyhow::{Context, Result, bail, ensure};
 use ossicle_core::file::{TensorEntry, TensorType};
 use ossicle_core::format::mxfp4::{BLOCK_LEN, BLOCK_SIZE, Blocks};
 use ossicle_core::format::{Matrix, Values};
-use ossicle_core::model::{Config, Files, Naming, Role, TensorId};
+use ossicle_core::model::{Adapter, Config, Files, Naming, Role, TensorId};
 
+use super::merge::Merge;
 use super::rows::Rows;
 
 /// The tensors of a checkpoint.
@@ -16,17 +17,19 @@ pub struct Source<'w> {
     naming: Naming,
     tensors: HashMap<&'w str, TensorEntry<'w>>,
     used: HashSet<String>,
+    /// With what each counts.
+    adapters: Vec<(Adapter<'w>, f32)>,
 }
 
 /// No embedding may have more rows.
 const VOCABULARY_MAX: u64 = 1 << 24;
 
 impl<'w> Source<'w> {
-    /// Reads where the tensors are.
+    /// Reads where the tensors are. The adapters, each with what it counts, are merged into them.
     ///
     /// # Errors
     /// Where a name comes twice, and where the embedding is not there or not as large as the configuration says.
-    pub fn new(files: &Files<'w>) -> Result<Self> {
+    pub fn new(files: &Files<'w>, adapters: &[(Adapter<'w>, f32)]) -> Result<Self> {
         let mut tensors = HashMap::new();
         let mut repeated = None;
         files.for_each_tensor(|_, tensor| {
@@ -45,7 +48,8 @@ impl<'w> Source<'w> {
             ensure!(fits, "{}: expected from 1 to {VOCABULARY_MAX} rows", embedding.name);
             config.vocabulary = embedding.dims[0] as usize;
         }
-        let mut source = Self { config, naming: files.naming(), tensors, used: HashSet::new() };
+        let (naming, adapters) = (files.naming(), adapters.to_vec());
+        let mut source = Self { config, naming, tensors, used: HashSet::new(), adapters };
         // A vocabulary is no larger than the file has rows for.
         source.rows(Role::Embedding, 0)?;
         Ok(source)
@@ -112,12 +116,19 @@ impl<'w> Source<'w> {
 
     fn stored(&mut self, role: Role, layer: usize) -> Result<Rows<'w>> {
         let shape = shape(&self.config, role);
+        let rows = self.unchanged(role, layer, &shape)?;
+        let rows_per_expert = if shape.len() < 3 { shape[0] } else { shape[1] };
+        Ok(rows.merged(Merge::new(&self.adapters, &self.config, (role, layer), rows_per_expert)))
+    }
+
+    /// The rows as the file has them.
+    fn unchanged(&mut self, role: Role, layer: usize, shape: &[usize]) -> Result<Rows<'w>> {
         let name = self.id(role, layer).to_string();
         let matrix = matches!(shape.len(), 2 | 3) && !is_bias(role);
         let columns = if matrix { shape[shape.len() - 1] } else { 1 };
         let count = shape.iter().product::<usize>() / columns;
         if shape.len() < 3 || self.naming == Naming::Gguf {
-            let tensor = self.tensor(&name, &shape)?;
+            let tensor = self.tensor(&name, shape)?;
             return Ok(Rows::new(plain(&tensor, count, columns)?));
         }
         let dense = name.strip_suffix("_blocks").filter(|dense| self.tensors.contains_key(dense));

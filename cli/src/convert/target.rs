@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 
 use anyhow::{Context, Result, ensure};
 
+use super::journal::Journal;
 use super::rows::{Format, Rows};
 use crate::chunked_file::{self, progress_bar};
 
@@ -72,27 +73,54 @@ struct Chunk<'t> {
     hash: OnceLock<u64>,
 }
 
+impl Chunk<'_> {
+    /// Reads what stands in its place.
+    fn read(&self, file: &mut File, bytes: &mut Vec<u8>) -> io::Result<()> {
+        bytes.resize(self.rows.len() * self.tensor.row_size(), 0);
+        file.seek(SeekFrom::Start(self.offset))?;
+        file.read_exact(bytes)
+    }
+}
+
 /// Values in a chunk, unless a row has more.
 const CHUNK_VALUES: usize = 1 << 20;
 
 impl Target<'_> {
-    /// Writes the file, and reads it again: what stands there must be what was made.
+    /// Writes what lacks of the file, which the journal knows as `number`, and reads it again: what stands there must be what was made.
     ///
     /// # Errors
     /// Where a number cannot be written in its format, with the tensor; those of writing; and where other bytes are read.
-    pub fn write(&self) -> Result<()> {
+    pub fn write(&self, number: usize, journal: &Journal) -> Result<()> {
         let path = self.path.display();
         let chunks = self.chunks();
         let bar = progress_bar(self.size, "writing");
-        let make = |number: usize, bytes: &mut Vec<u8>| {
-            let chunk: &Chunk<'_> = &chunks[number];
+        let make = |at: usize, bytes: &mut Vec<u8>| {
+            let chunk: &Chunk<'_> = &chunks[at];
+            if let Some(before) = journal.hash(number, at) {
+                let stands = File::open(&self.path).and_then(|mut file| chunk.read(&mut file, bytes));
+                if stands.is_ok() && hash(bytes) == before {
+                    let _ = chunk.hash.set(before);
+                    return Ok(None);
+                }
+            }
             bytes.clear();
             chunk.tensor.make(chunk.rows.clone(), bytes)?;
             let _ = chunk.hash.set(hash(bytes));
-            Ok(chunk.offset)
+            Ok(Some(chunk.offset))
         };
-        let progress = |written| bar.set_position(written);
-        chunked_file::write(&self.path, self.size, &self.header, chunks.len(), make, progress)
+        let done = |at: usize, written| {
+            bar.set_position(written);
+            match chunks[at].hash.get() {
+                Some(hash) if journal.hash(number, at) != Some(*hash) => journal.note(number, at, *hash),
+                _ => Ok(()),
+            }
+        };
+        File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&self.path)
+            .and_then(|_| chunked_file::write(&self.path, self.size, &self.header, chunks.len(), make, done))
             .with_context(|| path.to_string())?;
         bar.finish_and_clear();
         self.read_back(&chunks).with_context(|| path.to_string())
@@ -119,9 +147,7 @@ impl Target<'_> {
         file.read_exact(&mut bytes)?;
         ensure!(bytes == self.header, "the header reads otherwise than it was written");
         for chunk in chunks {
-            bytes.resize(chunk.rows.len() * chunk.tensor.row_size(), 0);
-            file.seek(SeekFrom::Start(chunk.offset))?;
-            file.read_exact(&mut bytes)?;
+            chunk.read(&mut file, &mut bytes)?;
             let same = chunk.hash.get() == Some(&hash(&bytes));
             ensure!(same, "{}: reads otherwise than it was written", chunk.tensor.name);
             bar.set_position(chunk.offset + bytes.len() as u64);

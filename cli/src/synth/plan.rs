@@ -1,7 +1,8 @@
 //! Where everything goes in the file, and writing it.
 
+use std::fs::{self, File};
+use std::io;
 use std::path::Path;
-use std::{fs, io};
 
 use ossicle_core::file::TensorType;
 
@@ -87,14 +88,19 @@ impl Plan {
     ///
     /// # Errors
     /// Those of writing; nothing is left of the file then.
-    pub fn write(&self, path: &Path, seed: u64, progress: impl FnMut(u64) + Send) -> io::Result<()> {
+    pub fn write(&self, path: &Path, seed: u64, mut progress: impl FnMut(u64) + Send) -> io::Result<()> {
         let part = path.with_added_extension("part");
         let chunks = self.chunks();
         let make = |number: usize, buffer: &mut Vec<u8>| {
             chunks[number].make(seed, buffer);
-            Ok(chunks[number].offset)
+            Ok(Some(chunks[number].offset))
         };
-        let written = chunked_file::write(&part, self.size, &self.header, chunks.len(), make, progress)
+        let done = |_, written| {
+            progress(written);
+            Ok(())
+        };
+        let written = File::create(&part)
+            .and_then(|_| chunked_file::write(&part, self.size, &self.header, chunks.len(), make, done))
             .and_then(|()| fs::rename(&part, path));
         if written.is_err() {
             // What went wrong first is what the caller learns.

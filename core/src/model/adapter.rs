@@ -9,6 +9,8 @@
 use core::mem::MaybeUninit;
 
 use super::config::Config;
+use super::files::Files;
+use super::names::Naming;
 use super::weights::Model;
 use crate::error::{Error, FileError, Result};
 use crate::file::gguf::Gguf;
@@ -303,19 +305,20 @@ pub struct Adapter<'r> {
     changes: &'r [Option<Change<'r>>],
     rank: usize,
     fingerprint: u64,
-    model: u64,
+    /// Of the model that it was opened for, if it was for one.
+    model: Option<u64>,
     /// Whether gates and linear parts alternate in the model's files.
     interleaved: bool,
 }
 
 impl<'r> Adapter<'r> {
-    /// What [`Adapter::new`] takes.
+    /// What [`Adapter::new`] and [`Adapter::for_files`] take, for a model with these numbers.
     ///
     /// # Errors
     /// [`Error::File`] where a tensor is by its name not one of an adapter for this model, or holds no numbers.
-    pub fn layout<'w>(file: &AdapterFile<'w>, model: &Model<'_, '_>) -> Result<Layout> {
+    pub fn layout<'w>(file: &AdapterFile<'w>, config: &Config) -> Result<Layout> {
         let mut carver = Carver::measuring();
-        Adapter::<'w>::carve(&mut carver, file, model)?;
+        Adapter::<'w>::carve(&mut carver, file, config, None, false)?;
         Ok(carver.layout())
     }
 
@@ -329,7 +332,21 @@ impl<'r> Adapter<'r> {
         file: &AdapterFile<'w>,
         model: &Model<'_, '_>,
     ) -> Result<Self> {
-        Self::carve(&mut Carver::placing(region)?, file, model)
+        let fingerprint = Some(model.fingerprint());
+        Self::carve(&mut Carver::placing(region)?, file, model.config(), fingerprint, is_interleaved(model))
+    }
+
+    /// As [`Adapter::new`], for who merges what it changes into the weights of these files, in any type: no session takes it.
+    ///
+    /// # Errors
+    /// As [`Adapter::new`].
+    pub fn for_files<'w: 'r>(
+        region: &'r mut [MaybeUninit<u8>],
+        file: &AdapterFile<'w>,
+        files: &Files<'_>,
+    ) -> Result<Self> {
+        let interleaved = files.naming() != Naming::Gguf;
+        Self::carve(&mut Carver::placing(region)?, file, files.config(), None, interleaved)
     }
 
     /// The largest rank of a change; 0 if there is none.
@@ -345,7 +362,7 @@ impl<'r> Adapter<'r> {
 
     /// Whether it was opened for this model.
     pub fn fits(&self, model: &Model<'_, '_>) -> bool {
-        self.model == model.fingerprint() && self.interleaved == is_interleaved(model)
+        self.model == Some(model.fingerprint()) && self.interleaved == is_interleaved(model)
     }
 
     /// What comes to the outputs of a projection.
@@ -356,9 +373,13 @@ impl<'r> Adapter<'r> {
         self.changes[layer * TARGETS..][place.targets()].iter().flatten()
     }
 
-    fn carve<'w: 'r>(carver: &mut Carver<'r>, file: &AdapterFile<'w>, model: &Model<'_, '_>) -> Result<Self> {
-        let config = model.config();
-        let interleaved = is_interleaved(model);
+    fn carve<'w: 'r>(
+        carver: &mut Carver<'r>,
+        file: &AdapterFile<'w>,
+        config: &Config,
+        model: Option<u64>,
+        interleaved: bool,
+    ) -> Result<Self> {
         let changes = carver.filled([config.layers, TARGETS], None)?;
         let found = carver.try_from_fn([config.layers, NAMED], |_| Ok(Found::default()))?;
         let mut sum = Checksum::EMPTY;
@@ -401,7 +422,7 @@ impl<'r> Adapter<'r> {
             resolve(file, config, interleaved, found, changes)?;
             rank = changes.iter().flatten().map(Change::rank).fold(rank, usize::max);
         }
-        Ok(Self { changes, rank, fingerprint: sum.value(), model: model.fingerprint(), interleaved })
+        Ok(Self { changes, rank, fingerprint: sum.value(), model, interleaved })
     }
 }
 

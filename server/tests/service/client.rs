@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use ossicle_core::model::Model;
+use ossicle_core::model::{Adapter, Model};
 use ossicle_core::parallel::{Parallel, Stage};
 use ossicle_core::tokenizer::Tokenizer;
 use ossicle_core::transformer::{Precision, SessionConfig};
 use ossicle_host::prefix_cache::PrefixCache;
-use ossicle_host::{Checkpoint, Memory, kernels, vocabulary};
+use ossicle_host::{AdapterFiles, Checkpoint, Memory, kernels, vocabulary};
 use ossicle_server::request::{Item, Task};
 use ossicle_server::{Engine, Script, Server, Settings, Stop};
 use serde_json::{Value, json};
@@ -46,13 +46,15 @@ pub struct Options {
     /// Whether a token takes some ten milliseconds.
     pub is_slow: bool,
     pub script: Option<Script>,
+    /// Of those in tests/data/adapters, with what each counts.
+    pub adapters: Vec<(&'static str, f32)>,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let settings = Settings { address, model_name: "openai/gpt-oss-20b".into(), ..Settings::default() };
-        Self { settings, sessions: 2, queue: 8, prefix_cache: None, is_slow: false, script: None }
+        Self { settings, sessions: 2, queue: 8, prefix_cache: None, is_slow: false, script: None, adapters: Vec::new() }
     }
 }
 
@@ -84,8 +86,8 @@ pub fn serve(options: Options) -> Client {
     let server = Server::bind(options.settings.clone()).expect("a free port");
     let (address, stop) = (server.address().expect("an address"), server.stop());
     let thread = thread::spawn(move || {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/tiny-a/gguf/tiny-a.gguf");
-        let checkpoint = Checkpoint::open(&path).expect("the fixture");
+        let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data");
+        let checkpoint = Checkpoint::open(&data.join("tiny-a/gguf/tiny-a.gguf")).expect("the fixture");
         let bytes = checkpoint.bytes();
         let files = checkpoint.files(&bytes).expect("the fixture");
         let mut memory = Memory::new(Model::layout(&files).expect("a layout")).expect("memory");
@@ -94,6 +96,17 @@ pub fn serve(options: Options) -> Client {
         let source = vocabulary::gguf(tokens, types.expect("types"));
         let mut memory = Memory::new(Tokenizer::layout(&source).expect("a layout")).expect("memory");
         let tokenizer = Tokenizer::new(&source, memory.region()).expect("a tokenizer");
+        let opened = options.adapters.iter().map(|(name, _)| AdapterFiles::open(&data.join("adapters").join(name)));
+        let opened: Vec<_> = opened.map(|opened| opened.expect("the adapter")).collect();
+        let files: Vec<_> = opened.iter().map(|opened| opened.file().expect("an adapter")).collect();
+        let layout = |file| Adapter::layout(file, model.config()).expect("an adapter for this model");
+        let mut memories: Vec<_> = files.iter().map(|file| Memory::new(layout(file)).expect("memory")).collect();
+        let adapters: Vec<_> = memories
+            .iter_mut()
+            .zip(&files)
+            .map(|(memory, file)| Adapter::new(memory.region(), file, &model).expect("an adapter for this model"))
+            .zip(options.adapters.iter().map(|(_, scale)| *scale))
+            .collect();
         let pause = if options.is_slow { Duration::from_micros(100) } else { Duration::ZERO };
         let engine = Engine {
             model: &model,
@@ -107,9 +120,9 @@ pub fn serve(options: Options) -> Client {
                 rewind_tokens: 1024,
                 precision: Precision::Standard,
                 cache: None,
-                adapter_rank: 0,
+                adapter_rank: adapters.iter().map(|(adapter, _)| adapter.rank()).max().unwrap_or(0),
             },
-            adapters: &[],
+            adapters: &adapters,
             sessions: options.sessions,
             queue: options.queue,
             prefix_cache: options.prefix_cache.map(|place| match place {

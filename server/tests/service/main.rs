@@ -1,5 +1,6 @@
 //! The server over HTTP.
 
+mod adapters;
 mod answers;
 mod client;
 mod limits;
