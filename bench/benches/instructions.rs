@@ -1,8 +1,8 @@
-//! Counts the instructions of pieces of work and compares with the counts of `bench/instructions.txt`: a machine that is busy
-//! with other things slows time down, but not these. `-- --write` writes the file anew.
+//! Counts the instructions of pieces of work and compares with the counts of `bench/instructions-ARCHITECTURE.txt`: a machine that
+//! is busy with other things slows time down, but not these. `-- --write` writes the file anew.
 //!
-//! Needs valgrind, whose processors have AVX2 but not AVX-512. The counts hold for one compiler, which the file names: with
-//! another, differences are shown, and nothing fails.
+//! Needs valgrind, whose processors have AVX2 but not AVX-512; for AArch64 QEMU 7.2 and gcc. The counts hold for one compiler,
+//! which the file names: with another, differences are shown, and nothing fails.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -24,6 +24,9 @@ use ossicle_tests::numbers::{Kind, Numbers};
 /// How far a count may be from the one in the file.
 const TOLERANCE: f64 = 0.03;
 
+/// What counts.
+const COUNTER: &str = if cfg!(target_arch = "aarch64") { "qemu-aarch64" } else { "valgrind" };
+
 /// Valgrind counts in here only. It knows the function by its name.
 #[inline(never)]
 #[unsafe(no_mangle)]
@@ -31,11 +34,19 @@ fn ossicle_counted(work: &mut dyn FnMut()) {
     work();
 }
 
+/// QEMU counts until here.
+#[inline(never)]
+#[unsafe(no_mangle)]
+fn ossicle_count_ends() {
+    black_box(());
+}
+
 /// Does a piece of work twice, of which the second is counted: what happens only once is not of interest.
 fn count<T>(name: &str, mut work: impl FnMut() -> T) {
     let mut work = || drop(black_box(work()));
     work();
     ossicle_counted(&mut work);
+    ossicle_count_ends();
     println!("{name}");
 }
 
@@ -81,19 +92,20 @@ fn count_all() {
     }
 }
 
-/// Runs this program under valgrind; the counts by name, in the order of the work.
-fn counts() -> Result<Vec<(String, u64)>, String> {
-    let folder = std::env::temp_dir().join(format!("ossicle-instructions-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
-    let out = folder.join("counts");
-    let output = Command::new("valgrind")
-        .args(["--tool=callgrind", "--toggle-collect=ossicle_counted", "--dump-after=ossicle_counted"])
-        .arg(format!("--callgrind-out-file={}", out.display()))
-        .arg(std::env::current_exe().map_err(|error| error.to_string())?)
-        .arg("--count")
-        .output()
-        .map_err(|error| format!("valgrind: {error}"))?;
-    let names = String::from_utf8_lossy(&output.stdout);
+/// The standard output of a command that has to succeed.
+fn output(command: &mut Command) -> Result<String, String> {
+    let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+}
+
+/// Runs this program under valgrind, which writes files into the folder; the counts by name, in the order of the work.
+#[cfg(not(target_arch = "aarch64"))]
+fn counts(program: &Path, folder: &Path) -> Result<Vec<(String, u64)>, String> {
+    let mut command = Command::new(COUNTER);
+    command.args(["--tool=callgrind", "--toggle-collect=ossicle_counted", "--dump-after=ossicle_counted"]);
+    command.arg(format!("--callgrind-out-file={}", folder.join("counts").display()));
+    let names = output(command.arg(program).arg("--count"))?;
     let count = |number: usize| {
         let dump = std::fs::read_to_string(folder.join(format!("counts.{number}"))).ok()?;
         dump.lines().find_map(|line| line.strip_prefix("totals: "))?.trim().parse().ok()
@@ -102,11 +114,26 @@ fn counts() -> Result<Vec<(String, u64)>, String> {
         let count = count(number).ok_or_else(|| format!("no count for {name}"))?;
         Ok((name.to_owned(), count))
     });
-    let failure = || Err(String::from_utf8_lossy(&output.stderr).into_owned());
-    let counts = if output.status.success() { counts.collect() } else { failure() };
-    // Of no use to anybody, and no harm if it stays.
-    let _ = std::fs::remove_dir_all(&folder);
-    counts
+    counts.collect()
+}
+
+/// Runs this program under QEMU, with a plugin that is built in the folder and prints a count in front of each name. Valgrind
+/// does not have all instructions.
+#[cfg(target_arch = "aarch64")]
+fn counts(program: &Path, folder: &Path) -> Result<Vec<(String, u64)>, String> {
+    let plugin = folder.join("counter.so");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("qemu_counter.c");
+    output(Command::new("gcc").args(["-O2", "-shared", "-fPIC", "-o"]).arg(&plugin).arg(source))?;
+    let mut command = Command::new(COUNTER);
+    command.args(["-cpu", "max", "-plugin"]).arg(plugin).arg(program).arg("--count");
+    let counts = output(&mut command)?;
+    counts.lines().map(|line| parse(line).ok_or_else(|| format!("no count: {line}"))).collect()
+}
+
+/// A name with its count, as the file has it.
+fn parse(line: &str) -> Option<(String, u64)> {
+    let (count, name) = line.trim().split_once(' ')?;
+    Some((name.to_owned(), count.parse().ok()?))
 }
 
 /// The first line of the file: counts under another compiler, or for another processor, are not comparable.
@@ -118,12 +145,11 @@ fn compiler() -> String {
 }
 
 fn file() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("instructions.txt")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("instructions-{}.txt", std::env::consts::ARCH))
 }
 
 fn write(counts: &[(String, u64)]) -> Result<ExitCode, String> {
-    let mut text = compiler()
-        + "\n# Instructions; `cargo bench -p ossicle-bench --bench instructions` compares. Valgrind has no AVX-512.\n";
+    let mut text = compiler() + "\n# Instructions; bench/README.md says how they are counted.\n";
     for (name, count) in counts {
         writeln!(text, "{count:>12} {name}").map_err(|error| error.to_string())?;
     }
@@ -134,10 +160,6 @@ fn write(counts: &[(String, u64)]) -> Result<ExitCode, String> {
 fn compare(counts: &[(String, u64)]) -> Result<ExitCode, String> {
     let text = std::fs::read_to_string(file()).map_err(|error| format!("{}: {error}", file().display()))?;
     let (head, lines) = text.split_once('\n').unwrap_or_default();
-    let parse = |line: &str| {
-        let (count, name) = line.trim().split_once(' ')?;
-        Some((name.to_owned(), count.parse::<u64>().ok()?))
-    };
     let known: BTreeMap<String, u64> = lines.lines().filter_map(parse).collect();
     let mut costs_more = false;
     for (name, count) in counts {
@@ -169,11 +191,18 @@ fn main() -> ExitCode {
         count_all();
         return ExitCode::SUCCESS;
     }
-    if Command::new("valgrind").arg("--version").output().is_err() {
-        println!("instructions: skipped, valgrind is not there");
+    if Command::new(COUNTER).arg("--version").output().is_err() {
+        println!("instructions: skipped, {COUNTER} is not there");
         return ExitCode::SUCCESS;
     }
-    let result = counts().and_then(|counts| if has("--write") { write(&counts) } else { compare(&counts) });
+    let folder = std::env::temp_dir().join(format!("ossicle-instructions-{}", std::process::id()));
+    let counts = std::fs::create_dir_all(&folder)
+        .and_then(|()| std::env::current_exe())
+        .map_err(|error| error.to_string())
+        .and_then(|program| counts(&program, &folder));
+    // Of no use to anybody, and no harm if it stays.
+    let _ = std::fs::remove_dir_all(&folder);
+    let result = counts.and_then(|counts| if has("--write") { write(&counts) } else { compare(&counts) });
     result.unwrap_or_else(|error| {
         eprintln!("instructions: {error}");
         ExitCode::FAILURE

@@ -42,7 +42,7 @@ fn texts() -> Vec<(&'static str, Vec<String>)> {
             texts.insert(name, std::fs::read_to_string(path).expect("a text to encode"));
         }
     } else {
-        let vectors = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/tokenizer/encode_files.jsonl");
+        let vectors = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/tokenizer/encode_files.jsonl");
         for line in std::fs::read_to_string(vectors).expect("the test vectors").lines() {
             let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
             let name = match line["tag"].as_str().expect("a tag") {
