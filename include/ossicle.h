@@ -1315,8 +1315,8 @@ int32_t ossicle_session_save(const ossicle_session *session,
                              size_t buffer_size,
                              size_t *size);
 
-// The session holds what another held when it was saved: of the same model, precision, format of the cache and adapters, with any kernels and threads, and
-// of any size that fits in here. It goes on with the same bits.
+// The session holds what another held when it was saved: of the same model, precision, format of the cache and adapters, with any kernels
+// and threads, and of any size that fits in here. It goes on with the same bits.
 //
 // `bytes`: what ossicle_session_save wrote.
 //
@@ -1329,14 +1329,14 @@ int32_t ossicle_session_restore(ossicle_session *session,
                                 ossicle_bytes bytes,
                                 ossicle_error *error);
 
-// The session holds what another holds, of the same model, precision, format of the cache and adapters and of any size that fits in here; it goes on with the
-// same bits, and neither notices the other. A batch under way in the other is no part of it.
+// The session holds what another holds, of the same model, precision, format of the cache and adapters and of any size that fits in here;
+// it goes on with the same bits, and neither notices the other. A batch under way in the other is no part of it.
 //
 // `origin`: the other session.
 //
 // Memory: nothing is kept.
-// Errors: OSSICLE_ERROR_STATE if a batch is under way here, or if the model, the precision, the format of the cache or the adapters are others; OSSICLE_ERROR_CAPACITY if
-// the context is too small; OSSICLE_ERROR_BUSY if the two are one. The session is as before.
+// Errors: OSSICLE_ERROR_STATE if a batch is under way here, or if the model, the precision, the format of the cache or the adapters are
+// others; OSSICLE_ERROR_CAPACITY if the context is too small; OSSICLE_ERROR_BUSY if the two are one. The session is as before.
 // Threads: one at a time, with the other session too.
 // Since: 0.1.
 int32_t ossicle_session_fork(ossicle_session *session,
@@ -1678,8 +1678,8 @@ int32_t ossicle_generation_save(const ossicle_generation *generation,
                                 size_t buffer_size,
                                 size_t *size);
 
-// Makes a conversation that was saved the whole conversation: with the same model, precision, format of the cache and adapters, with any kernels and threads,
-// and in any size that it fits in. A turn that is under way is over.
+// Makes a conversation that was saved the whole conversation: with the same model, precision, format of the cache and adapters, with any
+// kernels and threads, and in any size that it fits in. A turn that is under way is over.
 //
 // `bytes`: what ossicle_generation_save wrote.
 //
@@ -1693,14 +1693,14 @@ int32_t ossicle_generation_restore(ossicle_generation *generation,
                                    ossicle_error *error);
 
 // Makes the conversation of another generation the whole conversation, with all that its session has taken in: to try several ways on from
-// there. Model, precision, format of the cache and adapters are the same, the size any that it fits in. A turn that is under way here is over; of one there,
-// this conversation has what was said so far. Neither notices what becomes of the other.
+// there. Model, precision, format of the cache and adapters are the same, the size any that it fits in. A turn that is under way here is
+// over; of one there, this conversation has what was said so far. Neither notices what becomes of the other.
 //
 // `origin`: the other generation.
 //
 // Memory: nothing is kept.
-// Errors: OSSICLE_ERROR_STATE if the model, the precision, the format of the cache or the adapters are others; OSSICLE_ERROR_CAPACITY if there is not enough room;
-// OSSICLE_ERROR_BUSY if the two are one. The conversation is as before.
+// Errors: OSSICLE_ERROR_STATE if the model, the precision, the format of the cache or the adapters are others; OSSICLE_ERROR_CAPACITY if
+// there is not enough room; OSSICLE_ERROR_BUSY if the two are one. The conversation is as before.
 // Threads: one at a time, with the other generation too.
 // Since: 0.1.
 int32_t ossicle_generation_fork(ossicle_generation *generation,

@@ -235,8 +235,8 @@ pub unsafe extern "C" fn ossicle_generation_save(
     })
 }
 
-/// Makes a conversation that was saved the whole conversation: with the same model, precision, format of the cache and adapters, with any kernels and threads,
-/// and in any size that it fits in. A turn that is under way is over.
+/// Makes a conversation that was saved the whole conversation: with the same model, precision, format of the cache and adapters, with any
+/// kernels and threads, and in any size that it fits in. A turn that is under way is over.
 ///
 /// `bytes`: what ossicle_generation_save wrote.
 ///
@@ -260,14 +260,14 @@ pub unsafe extern "C" fn ossicle_generation_restore(
 }
 
 /// Makes the conversation of another generation the whole conversation, with all that its session has taken in: to try several ways on from
-/// there. Model, precision, format of the cache and adapters are the same, the size any that it fits in. A turn that is under way here is over; of one there,
-/// this conversation has what was said so far. Neither notices what becomes of the other.
+/// there. Model, precision, format of the cache and adapters are the same, the size any that it fits in. A turn that is under way here is
+/// over; of one there, this conversation has what was said so far. Neither notices what becomes of the other.
 ///
 /// `origin`: the other generation.
 ///
 /// Memory: nothing is kept.
-/// Errors: OSSICLE_ERROR_STATE if the model, the precision, the format of the cache or the adapters are others; OSSICLE_ERROR_CAPACITY if there is not enough room;
-/// OSSICLE_ERROR_BUSY if the two are one. The conversation is as before.
+/// Errors: OSSICLE_ERROR_STATE if the model, the precision, the format of the cache or the adapters are others; OSSICLE_ERROR_CAPACITY if
+/// there is not enough room; OSSICLE_ERROR_BUSY if the two are one. The conversation is as before.
 /// Threads: one at a time, with the other generation too.
 /// Since: 0.1.
 #[unsafe(no_mangle)]

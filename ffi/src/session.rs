@@ -320,8 +320,8 @@ pub unsafe extern "C" fn ossicle_session_save(
     })
 }
 
-/// The session holds what another held when it was saved: of the same model, precision, format of the cache and adapters, with any kernels and threads, and
-/// of any size that fits in here. It goes on with the same bits.
+/// The session holds what another held when it was saved: of the same model, precision, format of the cache and adapters, with any kernels
+/// and threads, and of any size that fits in here. It goes on with the same bits.
 ///
 /// `bytes`: what ossicle_session_save wrote.
 ///
@@ -344,14 +344,14 @@ pub unsafe extern "C" fn ossicle_session_restore(
     })
 }
 
-/// The session holds what another holds, of the same model, precision, format of the cache and adapters and of any size that fits in here; it goes on with the
-/// same bits, and neither notices the other. A batch under way in the other is no part of it.
+/// The session holds what another holds, of the same model, precision, format of the cache and adapters and of any size that fits in here;
+/// it goes on with the same bits, and neither notices the other. A batch under way in the other is no part of it.
 ///
 /// `origin`: the other session.
 ///
 /// Memory: nothing is kept.
-/// Errors: OSSICLE_ERROR_STATE if a batch is under way here, or if the model, the precision, the format of the cache or the adapters are others; OSSICLE_ERROR_CAPACITY if
-/// the context is too small; OSSICLE_ERROR_BUSY if the two are one. The session is as before.
+/// Errors: OSSICLE_ERROR_STATE if a batch is under way here, or if the model, the precision, the format of the cache or the adapters are
+/// others; OSSICLE_ERROR_CAPACITY if the context is too small; OSSICLE_ERROR_BUSY if the two are one. The session is as before.
 /// Threads: one at a time, with the other session too.
 /// Since: 0.1.
 #[unsafe(no_mangle)]

@@ -79,13 +79,13 @@ impl Generation<'_, '_> {
         Ok(true)
     }
 
-    /// Makes the conversation of another generation with the same model, precision, format of the cache and adapters this one's too, with all that its session has
-    /// taken in. A turn under way here is over; one there stays, and of it this conversation has what was said so far. Neither
-    /// notices what becomes of the other.
+    /// Makes the conversation of another generation with the same model, precision, format of the cache and adapters this one's too, with
+    /// all that its session has taken in. A turn under way here is over; one there stays, and of it this conversation has what was said so
+    /// far. Neither notices what becomes of the other.
     ///
     /// # Errors
-    /// [`Error::State`] if the model, the precision, the format of the cache or the adapters are others; [`Error::Capacity`] if there is not enough room. The
-    /// conversation is then as before.
+    /// [`Error::State`] if the model, the precision, the format of the cache or the adapters are others; [`Error::Capacity`] if
+    /// there is not enough room. The conversation is then as before.
     pub fn fork_from(&mut self, origin: &Generation<'_, '_>) -> Result<()> {
         self.demand_room(origin.tokens().len(), origin.finished().len())?;
         self.forget_drafts();

@@ -2,8 +2,8 @@
 //!
 //! Behind the header of every [snapshot](crate::file::snapshot): the model's fingerprint, the precision, the format of the cache, the
 //! position, and the lowest position of windowed layers; then in each layer, of each key-value head, its keys and its values,
-//! [positions][head_dim] in that format, each with its scale behind it if it has one. Kernel set, threads and sizes of the session that wrote it leave no trace, so any
-//! other that is large enough can go on from it.
+//! [positions][head_dim] in that format, each with its scale behind it if it has one. Kernel set, threads and sizes of the session that
+//! wrote it leave no trace, so any other that is large enough can go on from it.
 
 use core::ops::Range;
 
@@ -23,9 +23,9 @@ impl Session<'_, '_> {
         writer.finish();
     }
 
-    /// Holds what another session held when it was saved: of the same model, precision, format of the cache and adapters, in any layout of its files and of
-    /// any size that fits in here. Afterwards [`Session::rewind`] reaches as far back as it did there, or as this session's
-    /// size allows.
+    /// Holds what another session held when it was saved: of the same model, precision, format of the cache and adapters, in any layout of
+    /// its files and of any size that fits in here. Afterwards [`Session::rewind`] reaches as far back as it did there, or as this
+    /// session's size allows.
     ///
     /// # Errors
     /// [`Error::State`] if a batch is under way; [`Error::File`] if `bytes` are not such a snapshot, or not as they were
@@ -34,12 +34,12 @@ impl Session<'_, '_> {
         self.restore_from(&mut Reader::new(KIND, bytes)?, self.model().config().context_tokens)
     }
 
-    /// Holds what another session of the same model, precision, format of the cache and adapters holds, as far as that fits into this one's size; a batch under
-    /// way there is no part of it. Neither notices what the other does from then on.
+    /// Holds what another session of the same model, precision, format of the cache and adapters holds, as far as that fits into this one's
+    /// size; a batch under way there is no part of it. Neither notices what the other does from then on.
     ///
     /// # Errors
-    /// [`Error::State`] if a batch is under way here, or if the model, the precision, the format of the cache or the adapters are others; [`Error::Capacity`] if the
-    /// context is too small. The session is as before.
+    /// [`Error::State`] if a batch is under way here, or if the model, the precision, the format of the cache or the adapters are
+    /// others; [`Error::Capacity`] if the context is too small. The session is as before.
     pub fn fork_from(&mut self, origin: &Session<'_, '_>) -> Result<()> {
         self.fork_at(origin, origin.position())
     }
