@@ -205,12 +205,12 @@ fn a_conversation_changes_its_adapters_and_is_answered_by_the_new_ones_alone() {
     with_model(&fixture.gguf, |model| {
         with_adapters(model, &["attention", "everything"], |adapters| {
             let [first, second] = [adapters[0], adapters[1]];
-            let (one, both): (&[_], &[_]) = (&[(first, 1.0)], &[(second, 0.5), (first, -0.5)]);
-            let told = answers(model, tokenizer, &[&[], one, one, both, &[]]);
+            let (none, one, both): (&[_], &[_], &[_]) = (&[], &[(first, 1.0)], &[(second, 0.5), (first, -0.5)]);
+            let told = answers(model, tokenizer, &[none, one, one, both, none]);
             assert_eq!(told[4].messages, told[0].messages, "nothing is left of adapters");
             assert_eq!(told[2].messages, told[1].messages);
             assert!(told[2].usage().cached_tokens > 0, "the same adapters keep what was computed");
-            for (told, adapters) in told.iter().zip([&[], one, one, both]) {
+            for (told, adapters) in told.iter().zip([none, one, one, both]) {
                 assert_eq!(told.messages, answers(model, tokenizer, &[adapters])[0].messages);
             }
             let texts = [0, 1, 3].map(|turn| &told[turn].messages);

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -26,7 +26,7 @@ impl Journal {
     }
 
     fn try_open(path: &Path, conversion: u64) -> Result<Self> {
-        let mut file = File::options().read(true).append(true).create(true).open(path)?;
+        let mut file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
         // Some file systems know no locks.
         if let Err(TryLockError::WouldBlock) = file.try_lock() {
             bail!("another process is writing this");
@@ -36,7 +36,7 @@ impl Journal {
         let text = String::from_utf8_lossy(&text);
         let mut lines = text.lines();
         let first = format!("{conversion:016x}");
-        let goes_on = lines.next() == Some(&first);
+        let goes_on = lines.next() == Some(first.as_str());
         let mut hashes = HashMap::new();
         if goes_on {
             hashes.extend(lines.filter_map(parse));
@@ -44,6 +44,7 @@ impl Journal {
             writeln!(file)?;
         } else {
             file.set_len(0)?;
+            file.rewind()?;
             writeln!(file, "{first}")?;
         }
         Ok(Self { path: path.into(), file, hashes, goes_on })

@@ -111,27 +111,28 @@ fn distance(found: &[f32], expected: &[f32]) -> f64 {
 #[test]
 fn a_merged_model_says_what_the_model_says_with_the_adapters() {
     let scratch = Scratch::new("merged");
-    let (gguf_file, folder) = (data("tiny-a/gguf/tiny-a.gguf"), data("tiny-a/hf"));
-    let (attention, everything) = (data("adapters/attention"), data("adapters/everything"));
-    let [half, everything_gguf] = [format!("{everything}:0.5"), format!("{everything}.gguf")];
+    let paths = ["tiny-a/gguf/tiny-a.gguf", "tiny-a/hf", "adapters/attention", "adapters/everything"].map(data);
+    let [gguf_file, folder, attention, everything] = paths.each_ref().map(String::as_str);
+    let others = [format!("{everything}:0.5"), format!("{everything}.gguf")];
+    let [half, packed] = others.each_ref().map(String::as_str);
     let precise = ["--precision", "precise"];
-    let plain = numbers(&logits_with(&scratch, &gguf_file, &precise));
+    let plain = numbers(&logits_with(&scratch, gguf_file, &precise));
     // How far logits may be from those with the adapters, as a part of what these change.
     for (number, (input, adapters, dense, most)) in [
-        (&gguf_file, &[&*attention][..], "bf16", 0.02),
-        (&folder, &[&attention], "bf16", 0.02),
-        (&gguf_file, &[&attention], "q8_0", 0.1),
-        (&gguf_file, &[&everything], "bf16", 0.6),
-        (&folder, &[&everything_gguf], "bf16", 0.6),
-        (&folder, &[&attention, &half], "q8_0", 0.6),
+        (gguf_file, &[attention][..], "bf16", 0.02),
+        (folder, &[attention][..], "bf16", 0.02),
+        (gguf_file, &[attention][..], "q8_0", 0.1),
+        (gguf_file, &[everything][..], "bf16", 0.6),
+        (folder, &[packed][..], "bf16", 0.6),
+        (folder, &[attention, half][..], "q8_0", 0.6),
     ]
     .into_iter()
     .enumerate()
     {
-        let options: Vec<_> = adapters.iter().flat_map(|adapter| ["--adapter", adapter]).collect();
-        let expected = numbers(&logits_with(&scratch, &gguf_file, &[&options[..], &precise].concat()));
+        let options: Vec<_> = adapters.iter().flat_map(|adapter| ["--adapter", *adapter]).collect();
+        let expected = numbers(&logits_with(&scratch, gguf_file, &[&options[..], &precise].concat()));
         let out = scratch.path(&format!("{number}.gguf"));
-        convert(&[&[&**input, &out, "--dense", dense], &options[..]].concat());
+        convert(&[&[input, &*out, "--dense", dense], &options[..]].concat());
         let found = numbers(&logits_with(&scratch, &out, &precise));
         let part = distance(&found, &expected) / distance(&plain, &expected);
         println!("{adapters:?} {dense}: {part:.4} of what they change");
@@ -139,7 +140,7 @@ fn a_merged_model_says_what_the_model_says_with_the_adapters() {
     }
     // Between layouts nothing is rounded again.
     let out = scratch.path("folder");
-    convert(&[&folder, &out, "--adapter", &attention]);
+    convert(&[folder, &out, "--adapter", attention]);
     assert!(logits(&scratch, &out) == logits(&scratch, &scratch.path("0.gguf")));
 }
 

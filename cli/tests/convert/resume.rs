@@ -109,7 +109,7 @@ fn folders_go_on_too_and_are_written_by_one_process_at_a_time() {
     let (input, whole, out) = (data("tiny-a/gguf/tiny-a.gguf"), scratch.path("whole"), scratch.path("out"));
     let options = ["--shard-size", "200000"];
     convert(&[&[&*input, &whole], &options[..]].concat());
-    for blocks in [20, 200, 350] {
+    for blocks in [20, 100, 250] {
         stopped(blocks, &[&[&*input, &out], &options[..]].concat());
     }
     let lock = File::open(format!("{out}.part.journal")).expect("the journal");

@@ -177,7 +177,7 @@ fn the_model_itself_judges_by_a_policy_in_words() {
 fn a_prompt_that_there_is_no_room_to_judge_is_told_to_come_back() {
     let settings = Settings { model_policy: Some("Judge.".into()), ..Options::default().settings };
     let options =
-        Options { settings, sessions: 1, queue: 1, is_slow: true, script: saying(endless()), prefix_cache: None };
+        Options { settings, sessions: 1, queue: 1, is_slow: true, script: saying(endless()), ..Options::default() };
     let client = serve(options);
     // One is being judged, and another waits for it.
     let body = json!({ "input": "Hello", "stream": true });
