@@ -194,7 +194,8 @@ fn logits_are_the_same_with_every_kernel_set() {
 fn a_model_has_the_same_fingerprint_and_finite_values_wherever_it_is() {
     for (_, paths) in layouts() {
         for path in paths {
-            let expected = with_model(&path, |model| (model.fingerprint(), model.tensors().count(), model.check_values()));
+            let expected =
+                with_model(&path, |model| (model.fingerprint(), model.tensors().count(), model.check_values()));
             let layout = layout(&path);
             let found = layout.with_model(&layout.storage(), layout.least(), |model| {
                 (model.fingerprint(), model.tensors().count(), model.check_values())
@@ -348,7 +349,9 @@ fn heads_are_read_whatever_the_size_of_the_buffer_or_refused() {
             assert!(head <= size && head < whole, "{}: {head} of {whole}", path.display());
             // No byte less will do.
             let mut buffer = vec![0; head - 1];
-            assert!(matches!(read_head(&storage, 0, &mut buffer), Err(Error::BufferTooSmall { need, .. }) if need >= head));
+            assert!(
+                matches!(read_head(&storage, 0, &mut buffer), Err(Error::BufferTooSmall { need, .. }) if need >= head)
+            );
         }
     }
 }
