@@ -419,7 +419,12 @@ typedef int32_t (*ossicle_progress)(void *data,
                                     uint64_t done,
                                     uint64_t total);
 
-// A file that the host reads itself: from a pak file, an encrypted store, a network.
+// Is told that `size` bytes of the file from `offset` on are about to be read. Whoever can fetches them ahead, and returns at once.
+typedef void (*ossicle_will_need)(void *data,
+                                  uint64_t offset,
+                                  size_t size);
+
+// A file that the host reads itself: from a pak file, an encrypted store, a network. The same bytes each time.
 typedef struct {
     // sizeof (ossicle_source).
     uint32_t struct_size;
@@ -427,12 +432,14 @@ typedef struct {
     uint32_t block_size;
     // Bytes in the file.
     uint64_t size;
-    // Handed to both callbacks.
+    // Handed to all callbacks.
     void *data;
     // Reads.
     ossicle_read read;
     // Null if nobody wants to know.
     ossicle_progress progress;
+    // Null if nothing can be fetched ahead.
+    ossicle_will_need will_need;
 } ossicle_source;
 
 // Bytes that need no alignment.
@@ -470,6 +477,13 @@ typedef struct {
     const ossicle_bytes *files;
     // The config.json that comes with safetensors files; null for GGUF.
     ossicle_bytes config_json;
+    // Where the files come from if they are not in memory, as many as there are files; null if they are. Then `files` are their
+    // heads (ossicle_file_read_head), what all tokens need is read once, into the region of the model, and experts are read there
+    // as tokens choose them. The callbacks are called on any of the threads that a call is lent, several at once.
+    const ossicle_source *sources;
+    // With sources: bytes for the experts that stay in memory, at least one of each layer; 0 for as many as there are. Those are kept
+    // that were chosen most. The results are the same for any size.
+    uint64_t experts_size;
 } ossicle_model_config;
 
 // Size and alignment of a block of memory that an object is to be made in. The size is a multiple of the alignment.
@@ -1036,7 +1050,8 @@ const char *ossicle_status_text(int32_t status);
 // Chapter 5: files that cannot be mapped.
 //
 // Reads a whole file through the host's callback into the host's memory. A model is then made of `file` like of any other
-// bytes. Where a file can be mapped, map it instead: weights are read in place.
+// bytes. Where a file can be mapped, map it instead: weights are read in place. Where it is larger than the memory,
+// ossicle_file_read_head reads its beginning, and the model what it needs.
 //
 // `source`: the file. `buffer`, `buffer_size`: where to, in bytes; no alignment is needed. `file`: gets start and size of
 // what was read.
@@ -1052,29 +1067,50 @@ int32_t ossicle_file_read(const ossicle_source *source,
                           ossicle_bytes *file,
                           ossicle_error *error);
 
+// Reads the head of a GGUF or safetensors file: so much of its beginning that its header is in it, which is all that a model with
+// `sources` needs in `files`.
+//
+// `source`: the file; its block_size and progress are not used. `buffer`, `buffer_size`: where to, in bytes; no alignment is needed.
+// The header of gpt-oss in GGUF has some 13 MB, most of it the vocabulary, and 64 MiB are enough for all that is known; what is
+// not needed is not touched. `head`: gets start and size of what was read.
+//
+// Memory: the buffer stays the caller's, and has to outlive the model; what comes behind the head in it is free.
+// Errors: OSSICLE_ERROR_BUFFER if the buffer is smaller than the head: `head` then has no start, and a size that it takes at
+// least. OSSICLE_ERROR_CALLBACK if a read failed; OSSICLE_ERROR_FILE.
+// Threads: any; the callback is called on the calling thread.
+// Since: 0.1.
+int32_t ossicle_file_read_head(const ossicle_source *source,
+                               void *buffer,
+                               size_t buffer_size,
+                               ossicle_bytes *head,
+                               ossicle_error *error);
+
 // Chapter 6: the model.
 //
 // How much memory a model takes, besides its files. Reads their headers.
 //
-// `config`: the files. `layout`: gets the size and alignment in bytes, some hundred kilobytes.
+// `config`: the files. `layout`: gets the size and alignment in bytes: some hundred kilobytes, or with sources what is read into
+// memory too.
 //
 // Memory: nothing is kept.
-// Errors: OSSICLE_ERROR_FILE with the file and the byte offset.
+// Errors: OSSICLE_ERROR_FILE with the file and the byte offset; with sources OSSICLE_ERROR_BUFFER if a head ends before its header,
+// and OSSICLE_ERROR_CAPACITY if experts_size is not enough for one of each layer: the text says how much is.
 // Threads: any.
 // Since: 0.1.
 int32_t ossicle_model_layout(const ossicle_model_config *config,
                              ossicle_layout *layout,
                              ossicle_error *error);
 
-// Makes a model. Finds every weight; only headers are read, so this takes milliseconds for any size.
+// Makes a model. Finds every weight; only headers are read, so this takes milliseconds for any size. With sources all is read that
+// is not an expert's.
 //
 // `region`, `region_size`: memory as ossicle_model_layout says, in bytes. `config`: the files. `model`: gets the model.
 //
-// Memory: the region, the bytes of the files and config_json have to stay as they are while the model is in use. The
-// struct and its array of files are read during the call only. There is nothing to free: forget the model, and the memory
-// is the caller's again.
-// Errors: OSSICLE_ERROR_FILE, OSSICLE_ERROR_TENSOR with the file, the byte offset and the tensor;
-// OSSICLE_ERROR_REGION_SIZE, OSSICLE_ERROR_REGION_ALIGN.
+// Memory: the region, the bytes of the files and config_json have to stay as they are while the model is in use, and what the data
+// of sources points to. The struct and its arrays are read during the call only. There is nothing to free: forget the model, and
+// the memory is the caller's again.
+// Errors: as ossicle_model_layout; OSSICLE_ERROR_CALLBACK if a read failed; OSSICLE_ERROR_FILE, OSSICLE_ERROR_TENSOR with the
+// file, the byte offset and the tensor; OSSICLE_ERROR_REGION_SIZE, OSSICLE_ERROR_REGION_ALIGN.
 // Threads: any.
 // Since: 0.1.
 int32_t ossicle_model_new(void *region,
@@ -1097,7 +1133,7 @@ int32_t ossicle_model_numbers_of(const ossicle_model *model,
 // Reads every weight and refuses the first that is not a finite number. Takes as long as reading the files.
 //
 // Memory: nothing is kept.
-// Errors: OSSICLE_ERROR_TENSOR with the file, the byte offset and the tensor.
+// Errors: OSSICLE_ERROR_TENSOR with the file, the byte offset and the tensor; OSSICLE_ERROR_CALLBACK if a read failed.
 // Threads: any.
 // Since: 0.1.
 int32_t ossicle_model_check_values(const ossicle_model *model,
@@ -1277,7 +1313,9 @@ int32_t ossicle_session_start(ossicle_session *session,
 // return; without one, layers to compute. At least one layer is computed.
 //
 // Returns OSSICLE_MORE while the batch is under way, and OSSICLE_OK once it is done, or if there is none.
-// Errors: OSSICLE_ERROR_NOT_FINITE; the batch is given up, and the session is where it was before it.
+// Errors: OSSICLE_ERROR_NOT_FINITE, and OSSICLE_ERROR_CALLBACK if experts of a model with sources could not be read; the batch is
+// given up, and the session is where it was before it. OSSICLE_ERROR_STATE if another session is being stepped with the same model,
+// and it has sources: the batch is as it was, and the call can be repeated.
 // Threads: one at a time.
 // Since: 0.1.
 int32_t ossicle_session_step(ossicle_session *session,
@@ -1792,10 +1830,10 @@ int32_t ossicle_turn_new(ossicle_generation *generation,
 // return; without one, layers to compute. At least one layer is computed, unless events have to be taken first.
 //
 // Returns OSSICLE_MORE while the turn is under way, and OSSICLE_OK once it is over; events may wait in either case.
-// Errors: OSSICLE_ERROR_NOT_FINITE; OSSICLE_ERROR_CALLBACK if a mask of the host's failed; OSSICLE_ERROR_STATE if no token is
-// allowed, if another turn has taken a schema, or if a later call with the generation has ended the turn; OSSICLE_ERROR_TOKEN
-// if a damaged index of the tokenizer has given a token that the model does not have. Except where the turn has ended, it can
-// be stepped again, which asks masks again, or cancelled.
+// Errors: OSSICLE_ERROR_NOT_FINITE; OSSICLE_ERROR_CALLBACK if a mask of the host's failed, or a read of experts; OSSICLE_ERROR_STATE
+// as ossicle_session_step, if no token is allowed, if another turn has taken a schema, or if a later call with the generation has
+// ended the turn; OSSICLE_ERROR_TOKEN if a damaged index of the tokenizer has given a token that the model does not have. Except
+// where the turn has ended, it can be stepped again, which asks masks again, or cancelled.
 // Threads: one at a time.
 // Since: 0.1.
 int32_t ossicle_turn_step(ossicle_turn *turn,

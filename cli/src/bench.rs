@@ -167,7 +167,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             result["experts_in_memory_of_each_layer"] = json!(cache.experts_per_layer());
             result["experts_of_each_layer"] = json!(model.config().experts);
             let counts = [before_prompt, before_decode, cache.hits_and_misses()];
-            for ((of, tokens), counts) in [("prompt", prompt.len()), ("decode", steps.len())].iter().zip(counts.windows(2)) {
+            for ((of, tokens), counts) in
+                [("prompt", prompt.len()), ("decode", steps.len())].iter().zip(counts.windows(2))
+            {
                 let (hits, misses) = (counts[1].0 - counts[0].0, counts[1].1 - counts[0].1);
                 let read = misses as f64 * cache.expert_size() as f64 / (*tokens).max(1) as f64;
                 result[format!("{of}_expert_hit_rate")] = json!(hits as f64 / (hits + misses).max(1) as f64);

@@ -130,11 +130,7 @@ impl Opened<'_> {
 }
 
 /// Opens the model at `path`, with the adapters at other paths, and lends it to `work`.
-pub fn with_model<T>(
-    path: &Path,
-    compute: &ComputeOptions,
-    work: impl FnOnce(Opened<'_>) -> Result<T>,
-) -> Result<T> {
+pub fn with_model<T>(path: &Path, compute: &ComputeOptions, work: impl FnOnce(Opened<'_>) -> Result<T>) -> Result<T> {
     let path = hub::resolve(path)?;
     let checkpoint = match compute.expert_memory {
         None => Checkpoint::open(&path)?,

@@ -2,8 +2,8 @@
 
 use core::ffi::c_void;
 
-use ossicle_core::kernels::{CpuFeatures, Kernels};
 use ossicle_core::file::Storage;
+use ossicle_core::kernels::{CpuFeatures, Kernels};
 use ossicle_core::model::{Files, Model, Offload};
 use ossicle_core::region::{ALIGN, Carver, Layout};
 
@@ -206,8 +206,8 @@ fn lists_size(config: &ossicle_model_config) -> Result<usize> {
 /// Memory: the region, the bytes of the files and config_json have to stay as they are while the model is in use, and what the data
 /// of sources points to. The struct and its arrays are read during the call only. There is nothing to free: forget the model, and
 /// the memory is the caller's again.
-/// Errors: as ossicle_model_layout; OSSICLE_ERROR_CALLBACK if a read failed; OSSICLE_ERROR_FILE, OSSICLE_ERROR_TENSOR with the file, the byte offset and the tensor;
-/// OSSICLE_ERROR_REGION_SIZE, OSSICLE_ERROR_REGION_ALIGN.
+/// Errors: as ossicle_model_layout; OSSICLE_ERROR_CALLBACK if a read failed; OSSICLE_ERROR_FILE, OSSICLE_ERROR_TENSOR with the
+/// file, the byte offset and the tensor; OSSICLE_ERROR_REGION_SIZE, OSSICLE_ERROR_REGION_ALIGN.
 /// Threads: any.
 /// Since: 0.1.
 #[unsafe(no_mangle)]

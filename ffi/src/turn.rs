@@ -329,9 +329,9 @@ impl Both<'_> {
 ///
 /// Returns OSSICLE_MORE while the turn is under way, and OSSICLE_OK once it is over; events may wait in either case.
 /// Errors: OSSICLE_ERROR_NOT_FINITE; OSSICLE_ERROR_CALLBACK if a mask of the host's failed, or a read of experts; OSSICLE_ERROR_STATE
-/// as ossicle_session_step, if no token is allowed, if another turn has taken a schema, or if a later call with the generation has ended the turn; OSSICLE_ERROR_TOKEN
-/// if a damaged index of the tokenizer has given a token that the model does not have. Except where the turn has ended, it can
-/// be stepped again, which asks masks again, or cancelled.
+/// as ossicle_session_step, if no token is allowed, if another turn has taken a schema, or if a later call with the generation has
+/// ended the turn; OSSICLE_ERROR_TOKEN if a damaged index of the tokenizer has given a token that the model does not have. Except
+/// where the turn has ended, it can be stepped again, which asks masks again, or cancelled.
 /// Threads: one at a time.
 /// Since: 0.1.
 #[unsafe(no_mangle)]

@@ -80,7 +80,9 @@ impl Checkpoint {
     /// # Errors
     /// [`OpenError`] with the file's path.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
-        Self::open_with(path, |paths| paths.iter().map(|path| map(path)).collect::<Result<_, _>>().map(Contents::Mapped))
+        Self::open_with(path, |paths| {
+            paths.iter().map(|path| map(path)).collect::<Result<_, _>>().map(Contents::Mapped)
+        })
     }
 
     /// Opens the files of the checkpoint at `path`, which is as for [`Checkpoint::open`], without mapping them: what all tokens
@@ -92,10 +94,7 @@ impl Checkpoint {
         Self::open_with(path, |paths| Ok(Contents::Read(ReadFiles::open(paths)?, experts_size)))
     }
 
-    fn open_with(
-        path: &Path,
-        open: impl FnOnce(&[PathBuf]) -> Result<Contents, OpenError>,
-    ) -> Result<Self, OpenError> {
+    fn open_with(path: &Path, open: impl FnOnce(&[PathBuf]) -> Result<Contents, OpenError>) -> Result<Self, OpenError> {
         let paths = if path.is_dir() { files_in(path)? } else { parts_of(path)? };
         let is_gguf = paths.first().is_some_and(|path| has_extension(path, "gguf"));
         let config = if is_gguf {

@@ -119,7 +119,7 @@ int main(int argc, char **argv) {
     size_t least = (size_t)strtoull(strrchr(error.text, ',') + 1, NULL, 10);
     CHECK(least > 1000 && least < file.size);
 
-    /* From one expert of each layer to all: 0. */
+    /* From three experts of each layer to one, and then all: 0. */
     for (uint64_t experts = 4; experts-- > 0;) {
         config.experts_size = experts * least;
         CHECK(ossicle_model_layout(&config, &layout, &error) == OSSICLE_OK);
@@ -144,10 +144,13 @@ int main(int argc, char **argv) {
         }
         CHECK(failures > 1 && store.announced > 0);
         store.until_failure = -1;
-        store.reads = 0;
-        const float *logits = compute(session, &again);
-        CHECK(logits != NULL && again == count && memcmp(logits, expected, count * sizeof *logits) == 0);
-        CHECK(experts == 0 ? store.reads == 0 : store.reads > 0);
+        for (int times = 0; times < 2; times++) {
+            store.reads = 0;
+            const float *logits = compute(session, &again);
+            CHECK(logits != NULL && again == count && memcmp(logits, expected, count * sizeof *logits) == 0);
+        }
+        /* What stays is not read again. */
+        CHECK(experts == 0 ? store.reads == 0 : experts > 1 || store.reads > 0);
         free(regions[0]);
         free(regions[1]);
     }

@@ -48,7 +48,9 @@ pub fn read_head(storage: &dyn Storage, file: u16, buffer: &mut [u8]) -> Result<
         let Some(more) = buffer.get_mut(have..need) else {
             return Err(Error::BufferTooSmall { need, have: have_room });
         };
-        read(storage, file, have as u64, more)?;
+        if !more.is_empty() {
+            read(storage, file, have as u64, more)?;
+        }
         have = need;
         let head = &buffer[..have];
         let opened = match head.starts_with(b"GGUF") {

@@ -182,7 +182,9 @@ impl Slot {
 
     /// Where one of [`EXPERT_MATRICES`] begins.
     pub fn at(&self, matrix: usize) -> usize {
-        self.sizes[..matrix].iter().fold(0, |at, size| at.saturating_add(size.saturating_add(ALIGN - 1) / ALIGN * ALIGN))
+        self.sizes[..matrix]
+            .iter()
+            .fold(0, |at, size| at.saturating_add(size.saturating_add(ALIGN - 1) / ALIGN * ALIGN))
     }
 
     fn size(&self) -> usize {

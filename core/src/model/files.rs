@@ -3,9 +3,9 @@
 use super::config::{Config, Reader};
 use super::names::Naming;
 use crate::error::{Error, FileError, Result};
-use crate::file::{Storage, TensorEntry};
 use crate::file::gguf::{self, Gguf};
 use crate::file::safetensors::Safetensors;
+use crate::file::{Storage, TensorEntry};
 
 /// How a model is kept that is not in memory as a whole: what all tokens need is read once, and the matrices of experts as
 /// tokens need them.
