@@ -66,7 +66,10 @@ fn without_the_grammar_nothing_fails_and_no_text_is_lost() {
                 parser.push(*token, generation.tokenizer(), &mut take);
             }
             parser.finish(&mut take);
-            assert_eq!(told.messages.iter().map(|message| &message.2).collect::<Vec<_>>(), texts.iter().collect::<Vec<_>>());
+            assert_eq!(
+                told.messages.iter().map(|message| &message.2).collect::<Vec<_>>(),
+                texts.iter().collect::<Vec<_>>()
+            );
             begin(generation);
             turn(generation, seeded(seed, 10));
         });
