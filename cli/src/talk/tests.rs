@@ -4,7 +4,7 @@ use clap::Parser;
 use ossicle_core::generation::{MessageKind, Usage};
 use ossicle_host::browser::{Citations, Pages};
 
-use super::{Answer, Call, End, Said, TOO_LONG, Talk, TalkOptions, turn_config, with_talk};
+use super::{Answer, Call, End, Said, TOO_LONG, Talk, TalkOptions, Telling, turn_config, with_talk};
 use crate::open::with_model_or_toy;
 use crate::prefix::MEMORY_SIZE;
 use crate::shown::Shown;
