@@ -102,7 +102,7 @@ fn a_beginning_is_taken_as_it_is_whatever_it_reasons() {
         let tokens = script(generation, "<|channel|>analysis<|message|>one two three");
         let config = TurnConfig {
             beginning: &tokens,
-            max_tokens: tokens.len() + 9,
+            max_tokens: tokens.len() + 30,
             reasoning_tokens: Some(1),
             ..TurnConfig::default()
         };
