@@ -406,7 +406,10 @@ fn read_tools<'a>(arena: &'a Bump, path: &PathBuf) -> Result<(&'a [Tool<'a>], Ve
         };
         let full_name = &*arena.alloc_str(&format!("{FUNCTIONS}.{name}"));
         if name.is_empty() || !fits_header(full_name) {
-            bail!("{}: expected names of 1 to 246 bytes without white space and braces, found {name:?}", path.display());
+            bail!(
+                "{}: expected names of 1 to 246 bytes without white space and braces, found {name:?}",
+                path.display()
+            );
         }
         let parameters = tool.get("parameters").map(|schema| &*arena.alloc_str(&schema.to_string()));
         if let Some(parameters) = parameters.filter(|_| tool.get("strict").and_then(Value::as_bool) == Some(true)) {

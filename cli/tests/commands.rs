@@ -143,34 +143,24 @@ fn chat_shows_reasoning_only_when_asked_for() {
 
 #[test]
 fn an_interrupt_ends_the_turn_of_a_chat_and_not_the_program() {
-    use std::io::{BufRead, BufReader, Read};
+    use std::io::Read;
 
     let mut child = Command::new(env!("CARGO_BIN_EXE_ossicle"))
-        .args(["chat", "--model", &tiny(), "--context", "20000", "--temperature", "0", "--reasoning-tokens", "0"])
-        .args(["--draft-tokens", "0"])
+        .args(["chat", "--model", &tiny(), "--system", "I", "--temperature", "0", "--reasoning-tokens", "0"])
+        .args(["--max-tokens", "2000", "--draft-tokens", "0"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .expect("the command");
-    let mut input = child.stdin.take().expect("a pipe");
-    let (mut output, errors) = (child.stdout.take().expect("a pipe"), child.stderr.take().expect("a pipe"));
-    let mut errors = BufReader::new(errors).lines();
-    for line in ["Hello\n", "And then?\n"] {
-        input.write_all(line.as_bytes()).expect("it listens");
-        // Once something is told, the turn is under way.
-        output.read_exact(&mut [0]).expect("an answer");
-        let interrupted = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill");
-        assert!(interrupted.success());
-        while output.read(&mut [0; 4096]).expect("an answer") > 0 {
-            break;
-        }
-        assert!(errors.any(|line| line.expect("text") == "[cancelled]"), "{line}");
-    }
-    drop(input);
-    let rest = std::thread::spawn(move || output.read_to_end(&mut Vec::new()));
-    assert!(child.wait().expect("an end").success());
-    rest.join().expect("a thread").expect("the rest");
+    child.stdin.take().expect("a pipe").write_all(b"Hello\nAnd then?\n").expect("a short input");
+    // Once something is told, the first turn is under way.
+    child.stdout.as_mut().expect("a pipe").read_exact(&mut [0]).expect("an answer");
+    let interrupted = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill");
+    let output = child.wait_with_output().expect("output");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(interrupted.success() && output.status.success(), "{told}");
+    assert_eq!(told.lines().collect::<Vec<_>>(), ["[cancelled]", "[max_tokens]"]);
 }
 
 #[test]

@@ -66,7 +66,10 @@ fn without_the_grammar_nothing_fails_and_no_text_is_lost() {
                 parser.push(*token, generation.tokenizer(), &mut take);
             }
             parser.finish(&mut take);
-            assert_eq!(told.messages.iter().map(|message| &message.2).collect::<Vec<_>>(), texts.iter().collect::<Vec<_>>());
+            // Of a header without text, in which the turn ended, nothing is told.
+            texts.retain(|text| !text.is_empty());
+            let told = told.messages.into_iter().map(|message| message.2).filter(|text| !text.is_empty());
+            assert_eq!(told.collect::<Vec<_>>(), texts);
             begin(generation);
             turn(generation, seeded(seed, 10));
         });

@@ -49,9 +49,10 @@ fn where_room_is_short_the_reasoning_that_goes_anyway_goes_first() {
             write(generation, &format!("<|channel|>analysis<|message|>{thought}{answer}"), TurnConfig::default());
         assert_eq!(told.reason(), StopReason::Finished);
         let room = 500 - generation.tokens().len();
-        let question = "a b".repeat(room / 2);
-        let len = script(generation, &question).len();
-        assert!((room..room + 60).contains(&len), "it fits only without the reasoning: {len} in {room}");
+        let mut question = String::new();
+        while script(generation, &question).len() < room {
+            question.push('a');
+        }
         generation.append(&[user(&[Content::Text(&question)])], &mut [0; 256]).expect("room");
         let text = text_of(generation, generation.tokens());
         assert!(text.contains(&question) && text.contains("Yes.") && !text.contains("hm hm"), "{text}");
@@ -101,7 +102,7 @@ fn a_beginning_is_taken_as_it_is_whatever_it_reasons() {
         let tokens = script(generation, "<|channel|>analysis<|message|>one two three");
         let config = TurnConfig {
             beginning: &tokens,
-            max_tokens: tokens.len() + 9,
+            max_tokens: tokens.len() + 30,
             reasoning_tokens: Some(1),
             ..TurnConfig::default()
         };
@@ -118,7 +119,10 @@ fn a_turn_that_ends_in_a_free_header_tells_what_stands_there() {
             let told = write(generation, text, free());
             assert_eq!(told.reason(), StopReason::MaxTokens);
             let message = told.messages.last().expect("a message");
-            assert_eq!((message.0, message.2.trim()), (MessageKind::Answer, text.rsplit("assistant").next().unwrap().trim()));
+            assert_eq!(
+                (message.0, message.2.trim()),
+                (MessageKind::Answer, text.rsplit("assistant").next().unwrap().trim())
+            );
             let range = message.3.clone().expect("an end");
             let said = generation.tokens()[range.clone()].to_vec();
             assert!(text_of(generation, &said).ends_with(&message.2));
@@ -161,8 +165,11 @@ fn a_message_without_its_start_is_told_from_its_first_token_on() {
         let message = "<|channel|>final<|message|>Yes.";
         let told = write(generation, &format!("{message}<|end|>{message}<|end|>{message}{message}"), free());
         assert_eq!(told.messages.len(), 4);
-        let own: Vec<_> =
-            told.messages.iter().map(|message| generation.tokens()[message.3.clone().expect("an end")].to_vec()).collect();
+        let own: Vec<_> = told
+            .messages
+            .iter()
+            .map(|message| generation.tokens()[message.3.clone().expect("an end")].to_vec())
+            .collect();
         let expected = script(generation, message);
         assert_eq!(own[0][own[0].len() - expected.len()..], expected, "after the role");
         assert_eq!(own[1..], [&*expected, &*expected, &*expected]);
@@ -186,13 +193,20 @@ fn where_something_must_be_called_a_name_that_a_header_can_hold_is_demanded() {
     with_generation(1500, |generation| {
         begin(generation);
         let (longest, too_long) = ("f".repeat(256), "f".repeat(257));
-        let check = |recipients: &[&str]| TurnConfig { must_call: true, recipients, ..TurnConfig::default() }.check(false);
+        let check =
+            |recipients: &[&str]| TurnConfig { must_call: true, recipients, ..TurnConfig::default() }.check(false);
         for unusable in ["", "a b", "a{", "}", &too_long] {
             assert!(matches!(check(&[unusable]), Err(Error::Setting { name: "must_call", .. })), "{unusable:?}");
             assert_eq!(check(&[unusable, "python"]), Ok(()));
         }
         let recipients = ["a b", &too_long, &longest];
-        let config = TurnConfig { must_call: true, reasoning_tokens: Some(0), recipients: &recipients, max_tokens: 600, ..TurnConfig::default() };
+        let config = TurnConfig {
+            must_call: true,
+            reasoning_tokens: Some(0),
+            recipients: &recipients,
+            max_tokens: 600,
+            ..TurnConfig::default()
+        };
         let told = turn(generation, config);
         assert_eq!((told.diagnostics, told.messages[0].1.as_deref()), (0, Some(&*longest)));
     });

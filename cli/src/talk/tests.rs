@@ -4,7 +4,7 @@ use clap::Parser;
 use ossicle_core::generation::{MessageKind, Usage};
 use ossicle_host::browser::{Citations, Pages};
 
-use super::{Answer, Call, End, Said, TOO_LONG, Talk, TalkOptions, turn_config, with_talk};
+use super::{Answer, Call, End, Said, TOO_LONG, Talk, TalkOptions, Telling, turn_config, with_talk};
 use crate::open::with_model_or_toy;
 use crate::prefix::MEMORY_SIZE;
 use crate::shown::Shown;
@@ -50,12 +50,12 @@ fn the_system_and_developer_messages_say_what_the_options_do() {
 fn after_an_answer_longer_than_the_session_goes_back_only_what_is_new_is_computed() {
     let limits = ["--temperature", "0", "--reasoning-tokens", "2400", "--max-tokens", "2500"];
     with(&[&limits[..], &["--system", "I"]].concat(), |talk| {
-        let first = talk.answer(Said::ByUser("Think."), |_| {});
-        assert!(first.usage.reasoning_tokens > 2300 && !first.text.is_empty(), "{:?}", first.usage);
-        let second = talk.answer(Said::ByUser("And?"), |_| {});
-        let (usage, start) = (second.usage, 2);
-        assert!(usage.input_tokens < first.usage.input_tokens + 200, "the reasoning is gone: {usage:?}");
-        assert!(usage.cached_tokens + start >= first.usage.input_tokens, "{:?} {usage:?}", first.usage);
+        let first = talk.answer(Said::ByUser("Think."), |_| {}).usage;
+        assert!(first.output_tokens > 2300, "{first:?}");
+        let second = talk.answer(Said::ByUser("And?"), |_| {}).usage;
+        assert!(second.input_tokens < first.reasoning_tokens, "the reasoning is gone: {first:?} {second:?}");
+        // All but the beginning of the answer's header.
+        assert!(second.cached_tokens + 10 > first.input_tokens, "{first:?} {second:?}");
     });
 }
 
