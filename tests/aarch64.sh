@@ -84,9 +84,10 @@ run_examples() { # the folder with them, and what runs a program
 # What the tests were built with comes along, or the library would be built with less of a dependency once more.
 cargo_there build -p ossicle-ffi -p ossicle-tests
 cargo build -p ossicle-ffi --target-dir "$here"
-# The standard library could look up names of hosts, which a static program should not; no example does.
-compile_examples "$there/examples" "$there/$target/debug/libossicle.a" aarch64-linux-gnu-gcc -static -Wl,--no-warnings
+# The linker warns of names of hosts, which a static program cannot look up: no example does.
+compile_examples "$there/examples" "$there/$target/debug/libossicle.a" aarch64-linux-gnu-gcc -static
 compile_examples "$there/examples-here" "$here/debug/libossicle.a" gcc
+trap 'cat "$there/examples.log" >&2' ERR
 run_examples "$there/examples-here" env >"$there/expected.txt" 2>"$there/examples.log"
 for processor in max cortex-a53; do
     run_examples "$there/examples" qemu-aarch64 -cpu $processor 2>"$there/examples.log" | diff - "$there/expected.txt"

@@ -127,11 +127,11 @@ fn counts(program: &Path, folder: &Path) -> Result<Vec<(String, u64)>, String> {
     let mut command = Command::new(COUNTER);
     command.args(["-cpu", "max", "-plugin"]).arg(plugin).arg(program).arg("--count");
     let counts = output(&mut command)?;
-    counts.lines().map(|line| parse(line).ok_or_else(|| format!("no count: {line}"))).collect()
+    counts.lines().map(|line| parse_line(line).ok_or_else(|| format!("no count: {line}"))).collect()
 }
 
 /// A name with its count, as the file has it.
-fn parse(line: &str) -> Option<(String, u64)> {
+fn parse_line(line: &str) -> Option<(String, u64)> {
     let (count, name) = line.trim().split_once(' ')?;
     Some((name.to_owned(), count.parse().ok()?))
 }
@@ -160,7 +160,7 @@ fn write(counts: &[(String, u64)]) -> Result<ExitCode, String> {
 fn compare(counts: &[(String, u64)]) -> Result<ExitCode, String> {
     let text = std::fs::read_to_string(file()).map_err(|error| format!("{}: {error}", file().display()))?;
     let (head, lines) = text.split_once('\n').unwrap_or_default();
-    let known: BTreeMap<String, u64> = lines.lines().filter_map(parse).collect();
+    let known: BTreeMap<String, u64> = lines.lines().filter_map(parse_line).collect();
     let mut costs_more = false;
     for (name, count) in counts {
         match known.get(name) {
