@@ -214,37 +214,31 @@ impl<'r> SchemaMask<'r> {
             let spaced = self.machine.threads[spaced].first().copied();
             self.machine.threads.truncate(begin + 1);
             let behind = spaced.map(|spaced| self.reached(strings, spaced));
-            let is_few = |reach: &&Reach| self.others(reach, strings).nth(OTHERS_MAX).is_none();
-            match reached.iter().filter(|reach| reach.is_end).find(is_few) {
-                Some(reach) => {
-                    self.add_reached(reach, mask);
-                    for id in self.others(reach, strings) {
-                        self.try_token(id, begin, mask);
-                    }
-                    for (all, tokens, _) in self.index.mixed() {
-                        if (all & !reach.set != 0 || all == 0) && all & !strings.alphabet == 0 {
-                            self.walk(tokens, begin, found, mask);
-                        }
-                    }
-                    let is_all = |reach: &&Reach| reach.is_end && self.others(reach, strings).next().is_none();
-                    match behind.map(|behind| behind.iter().find(is_all).copied()) {
-                        Some(Some(reach)) => self.index.add_spaced(reach.count, reach.set, mask),
-                        Some(None) => self.walk(self.index.beginning_with(b' '), begin, found, mask),
-                        None => {}
-                    }
-                    self.walk(self.index.special, begin, found, mask);
-                }
-                None => {
-                    for reach in &reached {
-                        self.add_reached(reach, mask);
-                    }
-                    for reach in behind.iter().flatten() {
-                        self.index.add_spaced(reach.count, reach.set, mask);
-                    }
-                    self.machine.threads.truncate(begin);
-                    return false;
+            for reach in &reached {
+                self.add_reached(reach, mask);
+            }
+            for reach in behind.iter().flatten() {
+                self.index.add_spaced(reach.count, reach.set, mask);
+            }
+            let is_few = |reach: &&Reach| reach.is_end && self.others(reach, strings).nth(OTHERS_MAX).is_none();
+            let Some(known) = reached.iter().find(is_few) else {
+                self.machine.threads.truncate(begin);
+                return false;
+            };
+            let is_all = |reach: &Reach| reach.is_end && self.others(reach, strings).next().is_none();
+            let are_spaced_left = behind.is_some_and(|behind| !behind.iter().any(is_all));
+            for id in self.others(known, strings) {
+                self.try_token(id, begin, mask);
+            }
+            for (all, tokens, _) in self.index.mixed() {
+                if (all & !known.set != 0 || all == 0) && all & !strings.alphabet == 0 {
+                    self.walk(tokens, begin, found, mask);
                 }
             }
+            if are_spaced_left {
+                self.walk(self.index.beginning_with(b' '), begin, found, mask);
+            }
+            self.walk(self.index.special, begin, found, mask);
         }
         self.machine.threads.truncate(begin);
         true
@@ -275,7 +269,8 @@ impl<'r> SchemaMask<'r> {
         let alive = automata.edges_of(thread.place).iter().filter(|edge| takes(edge.target, 1));
         let is_steady = strings.words == 0 || strings.max == COUNT_MAX && thread.count >= strings.min;
         let Some(heaviest) = alive.clone().max_by_key(|edge| edge.high - edge.low) else { return heapless::Vec::new() };
-        let sets = [covered(alive.clone()), covered(alive.filter(|edge| edge.target == heaviest.target))];
+        let [all, most] = [covered(alive.clone()), covered(alive.filter(|edge| edge.target == heaviest.target))];
+        let sets = [all, if most == all { 0 } else { most }];
         let follow = |set: Characters| reach(&automata, thread.place, set, self.index.longest(), is_steady, takes);
         sets.into_iter().filter(|set| set & COMMON != 0).map(follow).collect()
     }
