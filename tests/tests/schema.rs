@@ -61,6 +61,12 @@ fn objects_have_their_properties_in_order() {
     let schema =
         r#"{"type":"object","patternProperties":{"^x":{"type":"integer"}},"additionalProperties":{"type":"null"}}"#;
     check(schema, &[r#"{"x1":2,"y":null}"#], &[r#"{"x1":null}"#, r#"{"y":2}"#]);
+    // A key that two patterns match, and that no value can be of.
+    let schema =
+        r#"{"type":"object","patternProperties":{"^x":{"type":"integer"},"y$":{"type":"null"}},"minProperties":1}"#;
+    check(schema, &[r#"{"x1":2,"y":null}"#, r#"{"xyz":2}"#], &["{}", r#"{"xy":2}"#, r#"{"xy":null}"#]);
+    let schema = r#"{"patternProperties":{"^x":{"type":"integer"},"x":{"type":"null"}},"additionalProperties":false}"#;
+    check(schema, &["{}", r#"{"ax":null}"#, "1"], &[r#"{"x":1}"#, r#"{"b":1}"#]);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use ossicle_host::vocabulary::{o200k_harmony, o200k_token_index};
 use ossicle_tests::numbers::Numbers;
 
 /// Schemas whose states allow tokens in different ways, and texts that come to such states.
-const CASES: [(&str, &[&str]); 24] = [
+const CASES: [(&str, &[&str]); 27] = [
     (r#"{"type":"string"}"#, &["", "\"", "\"é", "\"\\", "\"\\u00"]),
     (
         r#"{"type":"array","items":{"type":"string","minLength":2,"maxLength":7}}"#,
@@ -22,6 +22,9 @@ const CASES: [(&str, &[&str]); 24] = [
     (r#"{"type":"string","pattern":"^[^ ]+( [^ ]+){0,2}$"}"#, &["\"", "\"a", "\"a b", "\"a b ", "\"a b c"]),
     (r#"{"type":"string","pattern":"^\\S+@\\S+$"}"#, &["\"", "\"a", "\"a@", "\"a@b"]),
     (r#"{"type":"string","pattern":"^[^aeiou]*$","maxLength":9}"#, &["\"", "\"xyz", "\"xyzxyzxy"]),
+    (r#"{"type":"string","pattern":"^[^z]*$"}"#, &["\"ab"]),
+    (r#"{"type":"string","pattern":"^(?:\\S+\\s+){0,99}\\S+$"}"#, &["\"", "\"ab "]),
+    (r#"{"patternProperties":{"f.*":true,"b.*":false}}"#, &["{\"", "{\"f"]),
     (r#"{"type":"string","pattern":"^[A-Z][A-Za-z ]*[.!?]$"}"#, &["\"", "\"A", "\"Ab c", "\"A."]),
     (r#"{"type":"string","pattern":"^(foo|bar)+$"}"#, &["\"", "\"f", "\"foo"]),
     (r#"{"type":"string","pattern":"^.{0,20}$"}"#, &["\"", "\"a", "\"aaaaaaaaaaaaaaaaaa"]),

@@ -106,8 +106,18 @@ pub fn covered<'e>(edges: impl Iterator<Item = &'e Edge> + Clone) -> Characters 
         | if cover(wide, &WIDE_SPACE_RANGES) { WIDE_SPACE } else { 0 }
 }
 
-/// How many characters of a set can follow from a state of an automaton, whichever they are, up to a limit; and whether then no more of
-/// them can. `takes` says whether a state can be come to after so many. Where that does not depend on the number, it is `steady`.
+/// Characters of which any may follow at a place, whichever they are.
+#[derive(Clone, Copy, Debug)]
+pub struct Reach {
+    pub set: Characters,
+    /// How many at most.
+    pub count: u32,
+    /// Whether no more of them can follow.
+    pub is_end: bool,
+}
+
+/// How many characters of a set can follow from a state of an automaton, up to a limit. `takes` says whether a state can be come to after
+/// so many. Where that does not depend on the number, it is `steady`.
 pub fn reach(
     automata: &Automata<&[State], &[Edge]>,
     start: u32,
@@ -115,7 +125,7 @@ pub fn reach(
     limit: u32,
     steady: bool,
     takes: impl Fn(u32, u32) -> bool,
-) -> (u32, bool) {
+) -> Reach {
     /// States that are followed.
     const STATES: usize = 16;
     type Few = heapless::Vec<u32, STATES>;
@@ -134,12 +144,12 @@ pub fn reach(
             covers &= set & !covered(alive) == 0;
         }
         if !covers {
-            return (count, is_end);
+            return Reach { set, count, is_end };
         }
         count += 1;
         if steady {
             if next.iter().all(|state| seen.contains(state) || level.contains(state)) {
-                return (limit, true);
+                return Reach { set, count: limit, is_end: true };
             }
             // Where these are too many, it is not seen that no others are come to.
             let _ = level.iter().all(|state| seen.contains(state) || seen.push(*state).is_ok());
@@ -150,5 +160,5 @@ pub fn reach(
         }
         level = next;
     }
-    (limit, true)
+    Reach { set, count: limit, is_end: true }
 }

@@ -72,8 +72,13 @@ impl<S: core::ops::Deref<Target = [State]>, E: core::ops::Deref<Target = [Edge]>
 
     /// Where a character leads.
     pub fn next(&self, state: u32, character: u32) -> Option<u32> {
+        /// Of so few edges, to look at one after the other is quicker than to search.
+        const FEW: usize = 8;
         let edges = self.edges_of(state);
-        let edge = edges.get(edges.partition_point(|edge| edge.high < character))?;
+        let edge = match edges.len() {
+            ..=FEW => edges.iter().find(|edge| edge.high >= character)?,
+            _ => edges.get(edges.partition_point(|edge| edge.high < character))?,
+        };
         (edge.low <= character).then_some(edge.target)
     }
 
@@ -90,6 +95,73 @@ impl<S: core::ops::Deref<Target = [State]>, E: core::ops::Deref<Target = [Edge]>
 
 /// The automata of a schema, being built.
 pub type Drafts<'r> = Automata<List<'r, State>, List<'r, Edge>>;
+
+impl Drafts<'_> {
+    /// Finds what can follow from the states of an automaton, of which these are the first and the one behind the last.
+    fn look_ahead(&mut self, base: u32, end: u32) {
+        for state in base..end {
+            let own = self.edges_of(state);
+            let State { label, .. } = self.states[state as usize];
+            let is_free = label != NONE && matches!(own, [Edge { low: 0, high: LAST, target }] if *target == state);
+            let open = if cover(own.iter(), &ORDINARY) { OPEN_MAX } else { 0 };
+            let most = if own.iter().any(|edge| edge.target == state) { OPEN_MAX } else { 0 };
+            self.states[state as usize] = State { is_free, open, most, ..self.states[state as usize] };
+        }
+        let mut changed = true;
+        while core::mem::take(&mut changed) {
+            for state in (base..end).rev() {
+                let edges = self.edges_of(state);
+                let target = |edge: &Edge| self.states[edge.target as usize];
+                let old = self.states[state as usize];
+                let open = edges.iter().map(|edge| target(edge).open).min().map_or(0, |open| open + 1).min(old.open);
+                let most = edges.iter().map(|edge| target(edge).most + 1).max().unwrap_or(0).min(OPEN_MAX);
+                changed |= open != old.open || most > old.most;
+                self.states[state as usize] = State { open, most: most.max(old.most), ..old };
+            }
+        }
+    }
+
+    /// Lets no text end under these labels any more, of an automaton. False if then none can.
+    pub fn retire(&mut self, start: u32, labels: u64) -> bool {
+        // States come in the order in which they are found from the first on. For now `open` says whether a text can end.
+        let (mut state, mut end) = (start, start + 1);
+        while state < end {
+            end = self.edges_of(state).iter().fold(end, |end, edge| end.max(edge.target + 1));
+            let place = &mut self.states[state as usize];
+            if place.label < u64::BITS && labels >> place.label & 1 == 1 {
+                place.label = NONE;
+            }
+            place.open = u16::from(place.label != NONE);
+            state += 1;
+        }
+        let mut changed = true;
+        while core::mem::take(&mut changed) {
+            for state in (start..end).rev() {
+                let leads_on = self.edges_of(state).iter().any(|edge| self.states[edge.target as usize].open != 0);
+                if leads_on && core::mem::replace(&mut self.states[state as usize].open, 1) == 0 {
+                    changed = true;
+                }
+            }
+        }
+        if self.states[start as usize].open == 0 {
+            return false;
+        }
+        for state in start..end {
+            let State { first, count, .. } = self.states[state as usize];
+            let mut kept = first;
+            for edge in first..first + count {
+                let edge = self.edges[edge as usize];
+                if self.states[edge.target as usize].open != 0 {
+                    self.edges[kept as usize] = edge;
+                    kept += 1;
+                }
+            }
+            self.states[state as usize].count = kept - first;
+        }
+        self.look_ahead(start, end);
+        true
+    }
+}
 
 /// Memory to build one automaton in.
 pub struct Workshop<'r> {
@@ -386,29 +458,14 @@ impl<'r> Workshop<'r> {
             if !lives {
                 continue;
             }
-            let own = &drafts.edges[first..kept];
-            let this = self.pending[state];
-            let is_free = label != NONE && matches!(own, [Edge { low: 0, high: LAST, target }] if *target == this);
-            let open = if cover(own.iter(), &ORDINARY) { OPEN_MAX } else { 0 };
-            let most = if own.iter().any(|edge| edge.target == this) { OPEN_MAX } else { 0 };
-            let state = State { first: first as u32, count: own.len() as u32, label, is_free, open, most };
+            let count = (kept - first) as u32;
+            let state = State { first: first as u32, count, label, is_free: false, open: 0, most: 0 };
             if !drafts.states.push(state) {
                 return Err(TOO_MANY);
             }
         }
         drafts.edges.truncate(kept);
-        let mut changed = true;
-        while core::mem::take(&mut changed) {
-            for state in (base as usize..drafts.states.len()).rev() {
-                let edges = drafts.edges_of(state as u32);
-                let target = |edge: &Edge| drafts.states[edge.target as usize];
-                let old = drafts.states[state];
-                let open = edges.iter().map(|edge| target(edge).open).min().map_or(0, |open| open + 1).min(old.open);
-                let most = edges.iter().map(|edge| target(edge).most + 1).max().unwrap_or(0).min(OPEN_MAX);
-                changed |= open != old.open || most > old.most;
-                drafts.states[state] = State { open, most: most.max(old.most), ..old };
-            }
-        }
+        drafts.look_ahead(base, live);
         Ok(self.pending.first().copied().unwrap_or(NONE))
     }
 }

@@ -552,7 +552,8 @@ impl<'r> Machine<'r> {
         let values = program.list(object.extras, object.extra_count);
         object.keys != NONE
             && thread.count < object.max
-            && values.iter().all(|node| {
+            // Those that cannot be have no key.
+            && values.iter().filter(|node| **node != NONE).all(|node| {
                 let height = program.heights[*node as usize];
                 height + depth <= DEPTH
             })

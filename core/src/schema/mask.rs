@@ -3,7 +3,7 @@
 use core::mem::MaybeUninit;
 
 use super::Schema;
-use super::characters::{COMMON, Characters, DIGITS, covered, reach};
+use super::characters::{COMMON, Characters, DIGITS, Reach, covered, reach};
 use super::dfa::{NONE, OPEN_MAX, State};
 use super::index::{LENGTHS, TokenIndex};
 use super::machine::{Machine, Phase, Thread, hash};
@@ -192,12 +192,13 @@ impl<'r> SchemaMask<'r> {
         true
     }
 
-    /// The tokens that may follow within a string that is to match, if many are known together.
+    /// The tokens that may follow within a string that is to match. Those that are known by their characters are added together, and the
+    /// others are tried. If they are many, that is left, and false.
     fn add_matching(&mut self, strings: &Strings, thread: Thread, mask: &mut [u32]) -> bool {
         let begin = self.machine.threads.len();
+        let _ = self.machine.threads.push(thread);
         let state = self.program.states[thread.place as usize];
         let found = &mut |id: u32, _: &[u8], mask: &mut [u32]| allow(mask, id);
-        let _ = self.machine.threads.push(thread);
         if strings.words == 0 && is_open(&state) {
             let open = if state.open == OPEN_MAX { COUNT_MAX } else { state.open.into() };
             let longer = self.index.add_plain(open, mask);
@@ -206,53 +207,72 @@ impl<'r> SchemaMask<'r> {
                     self.try_token(id, begin, mask);
                 }
             }
-        } else if let Some((set, characters)) = self.reach(strings, thread, OTHERS_MAX) {
-            self.index.add_common(characters, set, mask);
-            for id in self.index.holding_others(set, strings.alphabet) {
-                self.try_token(id, begin, mask);
-            }
-            for (all, tokens, counts) in self.index.mixed() {
-                if all & !set == 0 && all != 0 {
-                    let tokens = tokens.ids.iter().zip(counts);
-                    let short = tokens.filter(|(_, count)| u32::from(**count) <= characters);
-                    short.for_each(|(id, _)| allow(mask, *id));
-                } else if all & !strings.alphabet == 0 {
-                    self.walk(tokens, begin, found, mask);
-                }
-            }
+            self.walk(self.index.special, begin, found, mask);
+        } else {
+            let reached = self.reached(strings, thread);
             let spaced = self.machine.step(&self.program, begin..begin + 1, b' ');
             let spaced = self.machine.threads[spaced].first().copied();
             self.machine.threads.truncate(begin + 1);
-            match spaced.map(|spaced| self.reach(strings, spaced, 0)) {
-                Some(Some((set, characters))) => self.index.add_spaced(characters, set, mask),
-                Some(None) => self.walk(self.index.beginning_with(b' '), begin, found, mask),
-                None => {}
+            let behind = spaced.map(|spaced| self.reached(strings, spaced));
+            for reach in &reached {
+                self.add_reached(reach, mask);
             }
-        } else {
-            self.machine.threads.truncate(begin);
-            return false;
+            for reach in behind.iter().flatten() {
+                self.index.add_spaced(reach.count, reach.set, mask);
+            }
+            let is_few = |reach: &&Reach| reach.is_end && self.others(reach, strings).nth(OTHERS_MAX).is_none();
+            let Some(known) = reached.iter().find(is_few) else {
+                self.machine.threads.truncate(begin);
+                return false;
+            };
+            let is_all = |reach: &Reach| reach.is_end && self.others(reach, strings).next().is_none();
+            let are_spaced_left = behind.is_some_and(|behind| !behind.iter().any(is_all));
+            for id in self.others(known, strings) {
+                self.try_token(id, begin, mask);
+            }
+            for (all, tokens, _) in self.index.mixed() {
+                if (all & !known.set != 0 || all == 0) && all & !strings.alphabet == 0 {
+                    self.walk(tokens, begin, found, mask);
+                }
+            }
+            if are_spaced_left {
+                self.walk(self.index.beginning_with(b' '), begin, found, mask);
+            }
+            self.walk(self.index.special, begin, found, mask);
         }
-        self.walk(self.index.special, begin, found, mask);
         self.machine.threads.truncate(begin);
         true
     }
 
-    /// Characters of which any may follow at a place in a string, whichever they are, and how many of them at most; if no more than so
-    /// many tokens hold others of the pattern's that are common.
-    fn reach(&self, strings: &Strings, thread: Thread, others_max: usize) -> Option<(Characters, u32)> {
+    /// Adds the tokens that are not begun by a blank, of characters any of which may follow.
+    fn add_reached(&self, reach: &Reach, mask: &mut [u32]) {
+        self.index.add_common(reach.count, reach.set, mask);
+        for (all, tokens, counts) in self.index.mixed() {
+            if all & !reach.set == 0 && all != 0 {
+                let tokens = tokens.ids.iter().zip(counts);
+                let short = tokens.filter(|(_, count)| u32::from(**count) <= reach.count);
+                short.for_each(|(id, _)| allow(mask, *id));
+            }
+        }
+    }
+
+    /// The common tokens with characters of the pattern's that are not in the set.
+    fn others(&self, reach: &Reach, strings: &Strings) -> impl Iterator<Item = u32> + use<'r> {
+        self.index.holding_others(reach.set, strings.alphabet)
+    }
+
+    /// What may follow at a place in a string, whichever characters these are: of all that may come; and of only those that lead where
+    /// most do.
+    fn reached(&self, strings: &Strings, thread: Thread) -> heapless::Vec<Reach, 2> {
         let automata = self.program.automata();
         let takes = |state: u32, count: u32| self.program.can_complete(strings, state, thread.count + count);
         let alive = automata.edges_of(thread.place).iter().filter(|edge| takes(edge.target, 1));
         let is_steady = strings.words == 0 || strings.max == COUNT_MAX && thread.count >= strings.min;
-        // All that may come; or only what leads where most does.
-        let heaviest = alive.clone().max_by_key(|edge| edge.high - edge.low)?.target;
-        let sets = [covered(alive.clone()), covered(alive.filter(|edge| edge.target == heaviest))];
-        let are_few = |set: &Characters| self.index.holding_others(*set, strings.alphabet).nth(others_max).is_none();
-        sets.into_iter().filter(|set| set & COMMON != 0).filter(are_few).find_map(|set| {
-            let limit = self.index.longest();
-            let (count, is_end) = reach(&automata, thread.place, set, limit, is_steady, takes);
-            is_end.then_some((set, count))
-        })
+        let Some(heaviest) = alive.clone().max_by_key(|edge| edge.high - edge.low) else { return heapless::Vec::new() };
+        let [all, most] = [covered(alive.clone()), covered(alive.filter(|edge| edge.target == heaviest.target))];
+        let sets = [all, if most == all { 0 } else { most }];
+        let follow = |set: Characters| reach(&automata, thread.place, set, self.index.longest(), is_steady, takes);
+        sets.into_iter().filter(|set| set & COMMON != 0).map(follow).collect()
     }
 
     /// The tokens of digits only.
@@ -272,7 +292,7 @@ impl<'r> SchemaMask<'r> {
             let most = self.index.numeral_max.saturating_sub(1);
             let is_open = |thread: &Thread| {
                 matches!(self.program.nodes.get(thread.node as usize), Some(Node::Number(_)))
-                    && reach(&self.program.automata(), thread.place, DIGITS, most, true, |_, _| true).0 >= most
+                    && reach(&self.program.automata(), thread.place, DIGITS, most, true, |_, _| true).count >= most
             };
             let (any, are_open) = (!behind.is_empty(), self.machine.threads[behind].iter().any(is_open));
             self.machine.threads.truncate(end);
@@ -299,7 +319,8 @@ impl<'r> SchemaMask<'r> {
         self.machine.threads.truncate(end);
     }
 
-    /// Finds the texts that the threads from `begin` on can take: the token, and its bytes before the text.
+    /// Finds the texts that the threads from `begin` on can take, but of tokens that are allowed already: the token, and its bytes before
+    /// the text.
     fn walk(&mut self, sorted: Sorted<'_>, begin: usize, found: &mut Found<'_>, mask: &mut [u32]) {
         // Behind each byte of the text: where its threads end, and those of the next byte begin.
         let mut ends = [0; TOKEN_BYTES_MAX + 2];
@@ -312,10 +333,14 @@ impl<'r> SchemaMask<'r> {
         let (mut at, mut known) = (0, 0);
         while at < sorted.ids.len() {
             let shared = usize::from(sorted.shared[at]).min(known);
+            known = shared;
+            if is_allowed(mask, sorted.ids[at]) {
+                at += 1;
+                continue;
+            }
             self.machine.threads.truncate(ends[shared + 1]);
             sorted.ask(&self.index.tokenizer, at);
             let (before, text) = sorted.text(&self.index.tokenizer, at);
-            known = shared;
             for byte in &text[shared.min(text.len())..] {
                 let next = self.machine.step(&self.program, ends[known]..ends[known + 1], *byte);
                 if next.is_empty() {
@@ -339,6 +364,10 @@ impl<'r> SchemaMask<'r> {
 /// Whether which tokens may follow here depends on little more than their lengths.
 fn is_open(state: &State) -> bool {
     usize::from(state.open) > LENGTHS || state.open > 0 && state.open == state.most
+}
+
+fn is_allowed(mask: &[u32], token: u32) -> bool {
+    mask.get(token as usize / 32).is_some_and(|word| word >> (token % 32) & 1 == 1)
 }
 
 fn allow(mask: &mut [u32], token: u32) {

@@ -7,6 +7,14 @@ use crate::schema::table::{Table, mix};
 
 use super::{APART, Apart, Compiled, Compiler, empty_list, fail};
 
+/// What of the values of other keys has to be, where an object needs such a key.
+#[derive(Clone, Copy)]
+enum Extras {
+    Any,
+    /// Which key comes is not known before it is written.
+    All,
+}
+
 impl<'r, 'j> Compiler<'r, 'j>
 where
     'j: 'r,
@@ -17,7 +25,11 @@ where
             let fits = self.heights.push(NO_VALUE);
             self.room(fits)?;
         }
-        while self.raise_heights() {}
+        // First what can be at all, then how deep it is.
+        while self.raise_heights(Extras::Any) {}
+        self.retire_keys();
+        self.heights.fill(NO_VALUE);
+        while self.raise_heights(Extras::All) {}
         for object in 0..self.objects.len() {
             let Objects { first, count, .. } = self.objects[object];
             let mut required = 0;
@@ -30,8 +42,28 @@ where
         self.check_nesting()
     }
 
+    /// Lets no key come that demands a value which cannot be.
+    fn retire_keys(&mut self) {
+        for object in 0..self.objects.len() {
+            let Objects { keys, extras, extra_count, .. } = self.objects[object];
+            let Some(Node::String(strings)) = self.nodes.get(keys as usize) else { continue };
+            let automaton = self.strings[*strings as usize].automaton;
+            let mut dead = 0_u64;
+            for label in 0..extra_count {
+                let value = &mut self.lists[(extras + label) as usize];
+                if self.heights[*value as usize] >= NO_VALUE {
+                    dead |= 1 << label;
+                    *value = NONE;
+                }
+            }
+            if dead != 0 && (automaton == NONE || !self.drafts.retire(automaton, dead)) {
+                self.objects[object].keys = NONE;
+            }
+        }
+    }
+
     /// One round; whether anything changed. Heights only fall.
-    pub(super) fn raise_heights(&mut self) -> bool {
+    fn raise_heights(&mut self, extras: Extras) -> bool {
         let mut changed = false;
         for index in (0..self.nodes.len()).rev() {
             let height = match self.nodes[index] {
@@ -50,7 +82,7 @@ where
                     let height = |node: u32| self.heights.get(node as usize).copied().unwrap_or(NO_VALUE);
                     1 + items.map(height).max().unwrap_or(0)
                 }
-                Node::Object(object) => self.object_height(&self.objects[object as usize]),
+                Node::Object(object) => self.object_height(&self.objects[object as usize], extras),
             };
             let height = height.min(NO_VALUE);
             changed |= height < self.heights[index];
@@ -59,7 +91,7 @@ where
         changed
     }
 
-    pub(super) fn object_height(&self, object: &Objects) -> u32 {
+    fn object_height(&self, object: &Objects, of: Extras) -> u32 {
         let properties = &self.properties[object.first as usize..(object.first + object.count) as usize];
         let height = |property: &Property| self.heights[property.node as usize];
         let required = properties.iter().filter(|property| property.required);
@@ -69,7 +101,12 @@ where
         }
         // Beside the required ones it has the flattest of the others.
         let extras = &self.lists[object.extras as usize..(object.extras + object.extra_count) as usize];
-        let extra = extras.iter().map(|node| self.heights[*node as usize]).max().filter(|_| object.keys != NONE);
+        let heights = extras.iter().filter(|node| **node != NONE).map(|node| self.heights[*node as usize]);
+        let extra = match of {
+            Extras::Any => heights.min(),
+            Extras::All => heights.max(),
+        };
+        let extra = extra.filter(|_| object.keys != NONE);
         let has_enough = |most: u32| {
             extra.is_some_and(|extra| extra <= most)
                 || properties.iter().filter(|property| height(property) <= most).count() as u32 >= object.min
