@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-target}
 cargo rustc -q -p ossicle-ffi --profile freestanding --no-default-features --crate-type staticlib
-cargo build -q -p ossicle-ffi --release
+cargo build -q -p ossicle-ffi --release --no-default-features --features host
 folder=$(mktemp -d)
 trap 'rm -r "$folder"' EXIT
 
@@ -34,4 +34,6 @@ row "model, tokenizer, session, sampler (chapters 1 to 9)" "$target/freestanding
 row "with harmony and conversations (chapters 1 to 12)" "$target/freestanding/libossicle.a"
 # shellcheck disable=SC2046
 row "the same, with an operating system's library" "$target/release/libossicle.a" $(functions 1 12)
-row "with files, threads, JSON and the vocabulary (all chapters)" "$target/release/libossicle.a"
+row "with files, threads, JSON and the vocabulary (all chapters, without the feature browser)" "$target/release/libossicle.a"
+cargo build -q -p ossicle-ffi --release
+row "all of it" "$target/release/libossicle.a"

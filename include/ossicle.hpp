@@ -104,6 +104,8 @@ class event {
     bool is_answer() const noexcept { return is_delta() && message() == OSSICLE_MESSAGE_ANSWER; }
     bool is_reasoning() const noexcept { return is_delta() && message() == OSSICLE_MESSAGE_REASONING; }
     bool is_stop() const noexcept { return kind() == OSSICLE_EVENT_STOP; }
+    /// What a tool answered, within the answer of a chat.
+    bool is_tool_result() const noexcept { return kind() == OSSICLE_EVENT_TOOL_RESULT; }
     span<const ossicle_log_probability> top() const noexcept { return {raw_->top, raw_->top_count}; }
 
   private:
@@ -423,6 +425,8 @@ class chat {
         failure.status = ossicle_chat_lend(raw(), &host, &failure);
         return failure;
     }
+    /// Ends the answer under way; from any thread, or a signal handler.
+    void cancel() const noexcept { ossicle_chat_cancel(raw()); }
     ossicle_chat *raw() const noexcept { return raw_.get(); }
     const ossicle_tokenizer *tokenizer() const noexcept {
         const ossicle_tokenizer *tokenizer = nullptr;

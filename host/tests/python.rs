@@ -79,6 +79,24 @@ fn nothing_of_the_outside_is_reached() {
 }
 
 #[test]
+fn files_that_the_program_has_open_stay_outside() {
+    let secret = std::env::temp_dir().join(format!("ossicle-secret-{}", std::process::id()));
+    std::fs::write(&secret, "secret").expect("a file");
+    let file = std::fs::File::open(&secret).expect("a file");
+    // A descriptor as programs in C have them: other programs inherit it.
+    let inherited = rustix::io::dup(&file).expect("a descriptor");
+    let Some(mut python) = sandbox(Limits::default()) else { return };
+    let found = python.cell(
+        "import glob, os\nopened = glob.glob('/proc/[0-9]*/fd/*')\n\
+         print([os.readlink(path) for path in opened if os.path.lexists(path)])\nlen(os.listdir('/proc/1/fd'))",
+    );
+    assert!(found.contains("memfd:output") && !found.contains("ossicle-secret"), "{found}");
+    assert!(!found.contains("Error"), "{found}");
+    drop(inherited);
+    std::fs::remove_file(&secret).expect("a file");
+}
+
+#[test]
 fn limits_hold_and_the_next_call_finds_a_new_box() {
     let limits = Limits { time: Duration::from_secs(3), output: 1000, processes: 8, ..Limits::default() };
     let Some(mut python) = sandbox(limits) else { return };

@@ -83,6 +83,11 @@ int main(int argc, char **argv) {
     auto answer = chat.ask("And now?", &config).value();
     for (const ossicle::event event : answer)
         stopped |= event.is_stop();
+    auto cancelled = chat.ask("And then?").value();
+    chat.cancel();
+    for (const ossicle::event event : cancelled)
+        if (event.is_tool_result() || (event.is_stop() && event.raw().reason != OSSICLE_STOP_CANCELLED))
+            return 9;
     if (ossicle::chat::open("/none/such").failure().what().empty())
         return 6;
     return stopped ? 0 : 7;

@@ -6,8 +6,9 @@ use ossicle_core::error::Result;
 use ossicle_core::kernels::Kernels;
 use ossicle_core::model::{Files, Model};
 use ossicle_core::parallel::Parallel;
+use ossicle_core::tokenizer::Tokenizer;
 use ossicle_core::transformer::{CacheFormat, Logits, Precision, Session, SessionConfig};
-use ossicle_host::{Checkpoint, Memory};
+use ossicle_host::{Checkpoint, Memory, vocabulary};
 
 /// How exact a session is.
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +66,20 @@ pub fn with_model<T>(path: &Path, work: impl FnOnce(&Model<'_, '_>) -> T) -> T {
     let mut memory = Memory::new(Model::layout(&files).expect("a layout")).expect("memory");
     let model = Model::new(memory.region(), &files).unwrap_or_else(|error| panic!("{error}"));
     work(&model)
+}
+
+/// Opens the GGUF file at `path` and lends its model and its tokenizer to `work`.
+pub fn with_gguf<T>(path: &Path, work: impl for<'a> FnOnce(&'a Model<'a, 'a>, Tokenizer<'a>) -> T) -> T {
+    let checkpoint = Checkpoint::open(path).unwrap_or_else(|error| panic!("{error}"));
+    let bytes = checkpoint.bytes();
+    let files = checkpoint.files(&bytes).unwrap_or_else(|error| panic!("{error}"));
+    let mut memory = Memory::new(Model::layout(&files).expect("a layout")).expect("memory");
+    let model = Model::new(memory.region(), &files).unwrap_or_else(|error| panic!("{error}"));
+    let (tokens, types) = files.vocabulary().expect("a vocabulary");
+    let source = vocabulary::gguf(tokens, types.expect("types"));
+    let mut memory = Memory::new(Tokenizer::layout(&source).expect("a layout")).expect("memory");
+    let tokenizer = Tokenizer::new(&source, memory.region()).expect("a tokenizer");
+    work(&model, tokenizer)
 }
 
 /// Lends the model of these files to `work`.

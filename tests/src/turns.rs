@@ -11,8 +11,9 @@ use ossicle_core::model::Model;
 use ossicle_core::parallel::Alone;
 use ossicle_core::tokenizer::Tokenizer;
 use ossicle_core::transformer::{Precision, Progress, Session, SessionConfig};
-use ossicle_host::{Checkpoint, Memory, vocabulary};
+use ossicle_host::Memory;
 
+use crate::engine::with_gguf;
 use crate::fixtures::Fixture;
 
 /// Its kind, the tool that it calls, its text, and where its tokens are once it has ended.
@@ -94,16 +95,7 @@ pub fn with_generation_of<T>(
     history: History,
     work: impl FnOnce(&mut Generation<'_, '_>) -> T,
 ) -> T {
-    let checkpoint = Checkpoint::open(path).expect("the file");
-    let bytes = checkpoint.bytes();
-    let files = checkpoint.files(&bytes).expect("the file");
-    let mut memory = Memory::new(Model::layout(&files).expect("a layout")).expect("memory");
-    let model = Model::new(memory.region(), &files).expect("a model");
-    let (tokens, types) = files.vocabulary().expect("a vocabulary");
-    let source = vocabulary::gguf(tokens, types.expect("types"));
-    let mut memory = Memory::new(Tokenizer::layout(&source).expect("a layout")).expect("memory");
-    let tokenizer = Tokenizer::new(&source, memory.region()).expect("a tokenizer");
-    with_generation_on((&model, tokenizer), (kernels, config), history, work)
+    with_gguf(path, |model, tokenizer| with_generation_on((model, tokenizer), (kernels, config), history, work))
 }
 
 /// A conversation on a model that is open already.

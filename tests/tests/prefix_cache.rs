@@ -10,13 +10,12 @@ use std::time::Duration;
 use ossicle_core::generation::{Generation, GenerationConfig, Turn, TurnConfig};
 use ossicle_core::harmony::conversation::{Content, DeveloperContent, Message, Role, SystemContent};
 use ossicle_core::harmony::history::History;
-use ossicle_core::model::{Adapter, Model};
+use ossicle_core::model::Adapter;
 use ossicle_core::parallel::Alone;
-use ossicle_core::tokenizer::Tokenizer;
 use ossicle_core::transformer::{CacheFormat, Precision, Progress, Session, SessionConfig};
 use ossicle_host::prefix_cache::{Due, PrefixCache};
-use ossicle_host::{AdapterFiles, Checkpoint, Memory, vocabulary};
-use ossicle_tests::engine::fastest;
+use ossicle_host::{AdapterFiles, Checkpoint, Memory};
+use ossicle_tests::engine::{fastest, with_gguf};
 use ossicle_tests::fixtures::{Fixture, data};
 use ossicle_tests::numbers::Numbers;
 use ossicle_tests::turns::{self, SESSION, Told, turn};
@@ -147,45 +146,38 @@ fn other_models_precisions_formats_and_weights_find_nothing() {
 #[test]
 fn other_adapters_find_nothing_and_leave_what_others_kept() {
     let folder = Folder::new("adapters");
-    let checkpoint = Checkpoint::open(&Fixture::load("tiny-a").gguf).expect("the file");
-    let bytes = checkpoint.bytes();
-    let files = checkpoint.files(&bytes).expect("the file");
-    let mut memory = Memory::new(Model::layout(&files).expect("a layout")).expect("memory");
-    let model = Model::new(memory.region(), &files).expect("a model");
-    let (tokens, types) = files.vocabulary().expect("a vocabulary");
-    let source = vocabulary::gguf(tokens, types.expect("types"));
-    let mut memory = Memory::new(Tokenizer::layout(&source).expect("a layout")).expect("memory");
-    let tokenizer = Tokenizer::new(&source, memory.region()).expect("a tokenizer");
-    let adapter_files = AdapterFiles::open(&data().join("adapters/attention")).expect("files");
-    let adapter_file = adapter_files.file().expect("an adapter");
-    let mut memory = Memory::new(Adapter::layout(&adapter_file, model.config()).expect("a layout")).expect("memory");
-    let adapter = Adapter::new(memory.region(), &adapter_file, &model).expect("an adapter for this model");
-    let session = SessionConfig { adapter_rank: adapter.rank(), ..SESSION };
-    let mut memory = Memory::new(Session::layout(&model, &session).expect("a layout")).expect("memory");
-    let session = Session::new(memory.region(), &model, fastest(), &session).expect("a session");
-    let config = GenerationConfig { messages: 64, history: History::Documented };
-    let layout = Generation::layout(&tokenizer, SESSION.context_tokens, &config).expect("a layout");
-    let mut memory = Memory::new(layout).expect("memory");
-    let mut generation = Generation::new(memory.region(), session, tokenizer, &config).expect("a generation");
-    let mut in_memory = PrefixCache::in_memory(LARGE);
-    for adapters in [&[][..], &[(adapter, 1.0)], &[(adapter, 0.5)]] {
-        generation.adapt(adapters).expect("an adapter of this model");
-        for cache in [&mut in_memory, &mut in_folder(&folder.0, LARGE, 0)] {
-            generation.rewind(0).expect("the start is always there");
-            ask(&mut generation, 1, "And now?");
-            assert_eq!(cache.resume(&mut generation), 0);
-            keep(cache, &mut generation, 1);
+    with_gguf(&Fixture::load("tiny-a").gguf, |model, tokenizer| {
+        let adapter_files = AdapterFiles::open(&data().join("adapters/attention")).expect("files");
+        let adapter_file = adapter_files.file().expect("an adapter");
+        let mut memory = Memory::new(Adapter::layout(&adapter_file, model).expect("a layout")).expect("memory");
+        let adapter = Adapter::new(memory.region(), &adapter_file, model).expect("an adapter for this model");
+        let session = SessionConfig { adapter_rank: adapter.rank(), ..SESSION };
+        let mut memory = Memory::new(Session::layout(model, &session).expect("a layout")).expect("memory");
+        let session = Session::new(memory.region(), model, fastest(), &session).expect("a session");
+        let config = GenerationConfig { messages: 64, history: History::Documented };
+        let layout = Generation::layout(&tokenizer, SESSION.context_tokens, &config).expect("a layout");
+        let mut memory = Memory::new(layout).expect("memory");
+        let mut generation = Generation::new(memory.region(), session, tokenizer, &config).expect("a generation");
+        let mut in_memory = PrefixCache::in_memory(LARGE);
+        for adapters in [&[][..], &[(adapter, 1.0)], &[(adapter, 0.5)]] {
+            generation.adapt(adapters).expect("an adapter of this model");
+            for cache in [&mut in_memory, &mut in_folder(&folder.0, LARGE, 0)] {
+                generation.rewind(0).expect("the start is always there");
+                ask(&mut generation, 1, "And now?");
+                assert_eq!(cache.resume(&mut generation), 0);
+                keep(cache, &mut generation, 1);
+            }
         }
-    }
-    for adapters in [&[(adapter, 1.0)][..], &[]] {
-        generation.adapt(adapters).expect("an adapter of this model");
-        for cache in [&mut in_memory, &mut in_folder(&folder.0, LARGE, 0)] {
-            generation.rewind(0).expect("the start is always there");
-            ask(&mut generation, 1, "And now?");
-            assert_eq!(cache.resume(&mut generation), end_of_instructions(&generation));
+        for adapters in [&[(adapter, 1.0)][..], &[]] {
+            generation.adapt(adapters).expect("an adapter of this model");
+            for cache in [&mut in_memory, &mut in_folder(&folder.0, LARGE, 0)] {
+                generation.rewind(0).expect("the start is always there");
+                ask(&mut generation, 1, "And now?");
+                assert_eq!(cache.resume(&mut generation), end_of_instructions(&generation));
+            }
         }
-    }
-    assert_eq!(folder.files("prefix").len(), 3);
+        assert_eq!(folder.files("prefix").len(), 3);
+    });
 }
 
 #[test]

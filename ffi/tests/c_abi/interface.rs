@@ -1,7 +1,11 @@
 //! What the header declares is what the library has, and all that it asks for.
 
 use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::process::Command;
+
+use ossicle_host::python::Sandbox;
 
 use crate::programs::*;
 
@@ -18,6 +22,51 @@ fn the_conveniences_of_an_operating_system_work() {
 #[test]
 fn policies_and_tools_of_a_host_are_asked_and_obeyed() {
     run(Command::new(compile("tests/c/chat_host.c")).arg(root().join("cli/data/toy.gguf")));
+}
+
+/// Whether code can be run in a box. If not, that is said even in a run that passes.
+fn has_box() -> bool {
+    match Sandbox::check() {
+        Ok(()) => true,
+        Err(error) if std::env::var_os("OSSICLE_REQUIRE_SANDBOX").is_some() => panic!("{error}"),
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "skipped: {error}");
+            false
+        }
+    }
+}
+
+#[test]
+fn a_chat_runs_python_in_its_box_until_it_is_told_to_stop() {
+    let program = compile("tests/c/chat_tools.c");
+    run(Command::new(&program).env("PATH", "/nonexistent").arg(model()).arg("none"));
+    if !has_box() {
+        return;
+    }
+    run(Command::new(&program).arg(model()).arg("python"));
+    let toy = root().join("cli/data/toy.gguf");
+    let output = run(checked(&compile("examples/c/python.c")).arg(toy));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("sum(") && said.ends_with("= 7257\n"), "{said}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("7257"), "{output:?}");
+}
+
+#[test]
+fn a_chat_searches_where_it_is_told_to() {
+    let engine = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = format!("http://{}", engine.local_addr().expect("an address"));
+    let asked = std::thread::spawn(move || {
+        let (mut stream, _) = engine.accept().expect("a search");
+        let mut lines = BufReader::new(stream.try_clone().expect("a socket")).lines();
+        let first = lines.next().expect("a request").expect("text");
+        assert!(lines.any(|line| line.expect("text").is_empty()));
+        let found = r#"{"results":[{"url":"http://harbour.example/","title":"Harbour","content":"boats leave"}]}"#;
+        let head = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: application/json";
+        write!(stream, "{head}\r\ncontent-length: {}\r\n\r\n{found}", found.len()).expect("a listener");
+        first
+    });
+    run(Command::new(compile("tests/c/chat_tools.c")).arg(model()).arg("browser").arg(address));
+    assert_eq!(asked.join().expect("a search"), "GET /search?q=boats&format=json HTTP/1.1");
 }
 
 #[test]

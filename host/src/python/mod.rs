@@ -2,7 +2,6 @@
 //!
 //! [`Interpreter`] is the interface; any function from text to text is one. [`Sandbox`] is CPython in a box that bubblewrap makes.
 
-use std::env;
 use std::io::{self, Read, Write};
 #[cfg(unix)]
 use std::os::{fd::OwnedFd, unix::net::UnixStream};
@@ -76,10 +75,6 @@ struct Reply {
 const BUBBLEWRAP: &str = "bwrap";
 const PYTHON: &str = "/usr/bin/python3";
 const DRIVER: &str = include_str!("driver.py");
-/// Becomes another program, which gets none of the files and sockets that the program around the library has open: that would be
-/// a way out of the box.
-const LAUNCHER: &str = "import os, sys; os.closerange(3, 1 + max(map(int, os.listdir('/proc/self/fd')))); \
-    os.execvp(sys.argv[1], sys.argv[1:])";
 
 /// No privileges, no namespaces but these, and nothing of the outside but programs and libraries, to be read.
 const BOX: &str = "--unshare-all --unshare-user --disable-userns --uid 65534 --gid 65534 --cap-drop ALL --die-with-parent \
@@ -119,15 +114,9 @@ impl Sandbox {
     fn begin(&self) -> io::Result<Running> {
         let Limits { memory, output, processes, files, .. } = self.limits;
         let files = files.to_string();
-        let mut folders = env::var_os("PATH").into_iter().flat_map(|path| env::split_paths(&path).collect::<Vec<_>>());
-        if !folders.any(|folder| folder.join(BUBBLEWRAP).is_file()) {
-            let missing = format!("there is no {BUBBLEWRAP} (package bubblewrap)");
-            return Err(io::Error::new(io::ErrorKind::NotFound, missing));
-        }
         let (stdin, mut input) = input()?;
-        let mut command = Command::new(PYTHON);
+        let mut command = Command::new(BUBBLEWRAP);
         command
-            .args(["-I", "-S", "-c", LAUNCHER, BUBBLEWRAP])
             .args(BOX.split_whitespace())
             .args(["--size", &files, "--tmpfs", "/dev/shm", "--remount-ro", "/dev"])
             .args(["--size", &files, "--tmpfs", "/mnt/data", "--chdir", "/mnt/data", "--remount-ro", "/"])
@@ -166,7 +155,8 @@ impl Sandbox {
             }
         });
         let begun = handed.recv().map_err(io::Error::other)?;
-        let bubblewrap = begun.map_err(|error| io::Error::new(error.kind(), format!("{PYTHON}: {error}")))?;
+        let bubblewrap = begun
+            .map_err(|error| io::Error::new(error.kind(), format!("{BUBBLEWRAP} (package bubblewrap): {error}")))?;
         let (requests, received) = channel::<Vec<u8>>();
         // Nobody else may wait for this: code can keep the process from reading.
         thread::spawn(move || received.iter().try_for_each(|request| input.write_all(&request)));

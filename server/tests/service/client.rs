@@ -2,18 +2,20 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use ossicle_core::model::{Adapter, Model};
+use ossicle_core::model::Adapter;
 use ossicle_core::parallel::{Parallel, Stage};
-use ossicle_core::tokenizer::Tokenizer;
 use ossicle_core::transformer::{Precision, SessionConfig};
+use ossicle_host::kernels;
 use ossicle_host::prefix_cache::PrefixCache;
-use ossicle_host::{AdapterFiles, Checkpoint, Memory, kernels, vocabulary};
+use ossicle_host::{AdapterFiles, Memory};
 use ossicle_server::request::{Item, Task};
 use ossicle_server::{Engine, Script, Server, Settings, Stop};
+use ossicle_tests::engine::with_gguf;
+use ossicle_tests::fixtures::data;
 use serde_json::{Value, json};
 use ureq::http::Response;
 use ureq::{Agent, Body};
@@ -86,52 +88,44 @@ pub fn serve(options: Options) -> Client {
     let server = Server::bind(options.settings.clone()).expect("a free port");
     let (address, stop) = (server.address().expect("an address"), server.stop());
     let thread = thread::spawn(move || {
-        let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data");
-        let checkpoint = Checkpoint::open(&data.join("tiny-a/gguf/tiny-a.gguf")).expect("the fixture");
-        let bytes = checkpoint.bytes();
-        let files = checkpoint.files(&bytes).expect("the fixture");
-        let mut memory = Memory::new(Model::layout(&files).expect("a layout")).expect("memory");
-        let model = Model::new(memory.region(), &files).expect("a model");
-        let (tokens, types) = files.vocabulary().expect("a vocabulary");
-        let source = vocabulary::gguf(tokens, types.expect("types"));
-        let mut memory = Memory::new(Tokenizer::layout(&source).expect("a layout")).expect("memory");
-        let tokenizer = Tokenizer::new(&source, memory.region()).expect("a tokenizer");
-        let opened = options.adapters.iter().map(|(name, _)| AdapterFiles::open(&data.join("adapters").join(name)));
-        let opened: Vec<_> = opened.map(|opened| opened.expect("the adapter")).collect();
-        let files: Vec<_> = opened.iter().map(|opened| opened.file().expect("an adapter")).collect();
-        let layout = |file| Adapter::layout(file, model.config()).expect("an adapter for this model");
-        let mut memories: Vec<_> = files.iter().map(|file| Memory::new(layout(file)).expect("memory")).collect();
-        let adapters: Vec<_> = memories
-            .iter_mut()
-            .zip(&files)
-            .map(|(memory, file)| Adapter::new(memory.region(), file, &model).expect("an adapter for this model"))
-            .zip(options.adapters.iter().map(|(_, scale)| *scale))
-            .collect();
-        let pause = if options.is_slow { Duration::from_micros(100) } else { Duration::ZERO };
-        let engine = Engine {
-            model: &model,
-            tokenizer,
-            kernels: kernels::fastest(),
-            threads: &Pace { pause },
-            session: SessionConfig {
-                context_tokens: 4096,
-                batch_tokens: 128,
-                logits_rows: 9,
-                rewind_tokens: 1024,
-                precision: Precision::Standard,
-                cache: None,
-                adapter_rank: adapters.iter().map(|(adapter, _)| adapter.rank()).max().unwrap_or(0),
-            },
-            adapters: &adapters,
-            sessions: options.sessions,
-            queue: options.queue,
-            prefix_cache: options.prefix_cache.map(|place| match place {
-                Place::Memory => PrefixCache::in_memory(1 << 24),
-                Place::Folder(path) => PrefixCache::in_folder(&path, 1 << 24, 0).expect("a folder"),
-            }),
-            script: options.script,
-        };
-        server.run(engine).expect("the server runs");
+        with_gguf(&data().join("tiny-a/gguf/tiny-a.gguf"), |model, tokenizer| {
+            let opened = options.adapters.iter().map(|(name, _)| AdapterFiles::open(&data().join("adapters").join(name)));
+            let opened: Vec<_> = opened.map(|opened| opened.expect("the adapter")).collect();
+            let files: Vec<_> = opened.iter().map(|opened| opened.file().expect("an adapter")).collect();
+            let layout = |file| Adapter::layout(file, model.config()).expect("an adapter for this model");
+            let mut memories: Vec<_> = files.iter().map(|file| Memory::new(layout(file)).expect("memory")).collect();
+            let adapters: Vec<_> = memories
+                .iter_mut()
+                .zip(&files)
+                .map(|(memory, file)| Adapter::new(memory.region(), file, model).expect("an adapter for this model"))
+                .zip(options.adapters.iter().map(|(_, scale)| *scale))
+                .collect();
+            let pause = if options.is_slow { Duration::from_micros(100) } else { Duration::ZERO };
+            let engine = Engine {
+                model,
+                tokenizer,
+                kernels: kernels::fastest(),
+                threads: &Pace { pause },
+                session: SessionConfig {
+                    context_tokens: 4096,
+                    batch_tokens: 128,
+                    logits_rows: 9,
+                    rewind_tokens: 1024,
+                    precision: Precision::Standard,
+                    cache: None,
+                    adapter_rank: adapters.iter().map(|(adapter, _)| adapter.rank()).max().unwrap_or(0),
+                },
+                adapters: &adapters,
+                sessions: options.sessions,
+                queue: options.queue,
+                prefix_cache: options.prefix_cache.map(|place| match place {
+                    Place::Memory => PrefixCache::in_memory(1 << 24),
+                    Place::Folder(path) => PrefixCache::in_folder(&path, 1 << 24, 0).expect("a folder"),
+                }),
+                script: options.script,
+            };
+            server.run(engine).expect("the server runs");
+        });
     });
     let config = Agent::config_builder().http_status_as_error(false).build();
     Client { address, agent: config.new_agent(), key: None, stop, thread: Some(thread) }
