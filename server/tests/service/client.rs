@@ -89,7 +89,8 @@ pub fn serve(options: Options) -> Client {
     let (address, stop) = (server.address().expect("an address"), server.stop());
     let thread = thread::spawn(move || {
         with_gguf(&data().join("tiny-a/gguf/tiny-a.gguf"), |model, tokenizer| {
-            let opened = options.adapters.iter().map(|(name, _)| AdapterFiles::open(&data().join("adapters").join(name)));
+            let opened =
+                options.adapters.iter().map(|(name, _)| AdapterFiles::open(&data().join("adapters").join(name)));
             let opened: Vec<_> = opened.map(|opened| opened.expect("the adapter")).collect();
             let files: Vec<_> = opened.iter().map(|opened| opened.file().expect("an adapter")).collect();
             let layout = |file| Adapter::layout(file, model.config()).expect("an adapter for this model");
