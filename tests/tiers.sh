@@ -9,10 +9,10 @@ command -v qemu-x86_64 >/dev/null || { echo "skipped: there is no qemu-x86_64"; 
 test_on() {
     echo "== $1, which has to run $2"
     export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="qemu-x86_64 -cpu $1"
-    local tests=(cargo test -q -p ossicle-tests --test kernels --) found
-    found=$("${tests[@]}" --nocapture every_kernel_set_that_is_required_is_there | sed -n 's/.*kernel sets tested: \([^;]*\);.*/\1/p')
+    local tests=(cargo test -q -p ossicle-tests --test) found
+    found=$("${tests[@]}" kernels -- --nocapture every_kernel_set_that_is_required_is_there | sed -n 's/.*kernel sets tested: \([^;]*\);.*/\1/p')
     [ "$found" = "$2" ] || { echo "it runs $found"; exit 1; }
-    "${tests[@]}"
+    "${tests[@]}" kernels --test attention
 }
 test_on Haswell 'avx2, portable'
 test_on Nehalem 'portable'
