@@ -47,7 +47,7 @@ test_on() {
     export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -cpu $1" OSSICLE_REQUIRE_KERNELS=$2
     shift 2
     if [ $# = 0 ]; then
-        cargo_there test -p ossicle-core -p ossicle-kernels-asm -p ossicle-tests --lib --test kernels --test layers
+        cargo_there test -p ossicle-core -p ossicle-kernels-asm -p ossicle-tests --lib --test kernels --test attention --test layers
         set -- -p ossicle-tests --test invariance -- kernel_sets_do_not_matter the_architecture_does_not_matter
     fi
     cargo_there test "$@"

@@ -9,7 +9,7 @@ command -v qemu-x86_64 >/dev/null || { echo "skipped: there is no qemu-x86_64"; 
 test_on() {
     echo "== $1, which has to run $2"
     export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="qemu-x86_64 -cpu $1"
-    local tests=(cargo test -q --workspace --test kernels --) found
+    local tests=(cargo test -q --workspace --test kernels --test attention --) found
     found=$("${tests[@]}" --nocapture every_kernel_set_that_is_required_is_there | sed -n 's/.*kernel sets tested: \([^;]*\);.*/\1/p')
     [ "$found" = "$2" ] || { echo "it runs $found"; exit 1; }
     "${tests[@]}"

@@ -24,7 +24,7 @@ test_kernels() {
         export ${variable}_RUNNER="node --no-warnings $PWD/tests/wasi.mjs"
         export ${variable}_RUSTFLAGS="-C target-feature=+simd128 -C link-self-contained=no -L $library \
             -C link-arg=$library/crt1-command.o -C link-arg=--unresolved-symbols=ignore-all"
-        cargo +debian test -Z build-std=std,panic_abort,test --target wasm32-wasip1 -p ossicle-tests --test kernels
+        cargo +debian test -Z build-std=std,panic_abort,test --target wasm32-wasip1 -p ossicle-tests --test kernels --test attention
     )
 }
 
