@@ -1,6 +1,6 @@
 //! Vocabularies, from a tokenizer.json or GGUF metadata to either.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -205,7 +205,7 @@ impl Vocabulary {
         write_json(&folder.join("tokenizer.json"), &tokenizer)?;
         let name = |id: Option<u32>| id.and_then(|id| self.tokens.get(id as usize));
         let named = [("bos_token", self.bos), ("eos_token", self.eos), ("pad_token", self.padding)];
-        let mut config: HashMap<_, _> = named.iter().filter_map(|(key, id)| Some((*key, json!(name(*id)?)))).collect();
+        let mut config: BTreeMap<_, _> = named.iter().filter_map(|(key, id)| Some((*key, json!(name(*id)?)))).collect();
         config.insert("tokenizer_class", json!("PreTrainedTokenizerFast"));
         write_json(&folder.join("tokenizer_config.json"), &json!(config))?;
         match &self.chat_template {
