@@ -22,8 +22,9 @@ fn options(arguments: &[&str]) -> TalkOptions {
 /// A conversation on tiny-a.
 fn with<T>(arguments: &[&str], work: impl FnOnce(&mut Talk<'_, '_, '_>) -> T) -> T {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/data/tiny-a/gguf/tiny-a.gguf");
-    let done = with_model_or_toy(Some(&path), &[], |opened| {
-        with_talk(&options(arguments), &opened, MEMORY_SIZE, |talk| Ok(work(talk)))
+    let options = options(arguments);
+    let done = with_model_or_toy(Some(&path), &options.compute, |opened| {
+        with_talk(&options, &opened, MEMORY_SIZE, |talk| Ok(work(talk)))
     });
     done.expect("a conversation")
 }
