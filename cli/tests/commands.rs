@@ -101,7 +101,7 @@ fn chat_answers_each_line() {
 #[test]
 fn chat_goes_on_after_a_line_that_is_refused() {
     let model = tiny();
-    let arguments = ["chat", "--model", &model, "--system", "I", "--context", "400", "--max-tokens", "5"];
+    let arguments = ["chat", "--model", &model, "--system", "I", "--context", "400", "--max-tokens", "40"];
     let arguments = [&arguments[..], &["--reasoning-tokens", "0"]].concat();
     let long = "x ".repeat(500);
     let output = ossicle(&arguments, [long.as_bytes(), b"\n\xff\nHello\n"].concat());
@@ -160,7 +160,9 @@ fn an_interrupt_ends_the_turn_of_a_chat_and_not_the_program() {
     let output = child.wait_with_output().expect("output");
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(interrupted.success() && output.status.success(), "{told}");
-    assert_eq!(told.lines().collect::<Vec<_>>(), ["[cancelled]", "[max_tokens]"]);
+    assert_eq!(told.lines().next(), Some("[cancelled]"), "{told}");
+    let answers = String::from_utf8_lossy(&output.stdout);
+    assert!(answers.trim_end().lines().count() > 1, "the second line is answered too: {answers}");
 }
 
 #[test]

@@ -149,7 +149,8 @@ fn other_adapters_find_nothing_and_leave_what_others_kept() {
     with_gguf(&Fixture::load("tiny-a").gguf, |model, tokenizer| {
         let adapter_files = AdapterFiles::open(&data().join("adapters/attention")).expect("files");
         let adapter_file = adapter_files.file().expect("an adapter");
-        let mut memory = Memory::new(Adapter::layout(&adapter_file, model.config()).expect("a layout")).expect("memory");
+        let mut memory =
+            Memory::new(Adapter::layout(&adapter_file, model.config()).expect("a layout")).expect("memory");
         let adapter = Adapter::new(memory.region(), &adapter_file, model).expect("an adapter for this model");
         let session = SessionConfig { adapter_rank: adapter.rank(), ..SESSION };
         let mut memory = Memory::new(Session::layout(model, &session).expect("a layout")).expect("memory");
