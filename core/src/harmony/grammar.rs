@@ -265,7 +265,7 @@ impl<'g> HeaderGrammar<'g> {
             Place::Role => Some(("", Role::Assistant.name())),
             Place::Channel => channels.get(candidate).map(|&name| ("", name)),
             Place::Constrained => {
-                content_types.get(candidate / 2).map(|&name| (if candidate % 2 == 0 { "" } else { " " }, name))
+                content_types.get(candidate / 2).map(|&name| (if candidate.is_multiple_of(2) { "" } else { " " }, name))
             }
             _ => match (recipients.get(candidate), candidate.checked_sub(recipients.len())) {
                 (Some(&name), _) => (!self.has_recipient).then_some((TO, name)),
