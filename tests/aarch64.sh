@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Tests and examples on two AArch64 processors that QEMU emulates: one with every instruction that kernels use, one with NEON
+# Tests, or examples, on two AArch64 processors that QEMU emulates: one with every instruction that kernels use, one with NEON
 # alone. On Debian 12, as root:
 #
 #     dpkg --add-architecture arm64 && apt-get update
@@ -8,7 +8,8 @@
 #
 # Where `rustup target add aarch64-unknown-linux-gnu` works, TOOLCHAIN=stable needs no Rust of Debian's. Arguments go to
 # `cargo test`: without any, the tests of core and assembly run, and those of the engine that the architecture could make fail.
-# (All of them would take more than an hour, to judge the same bits.) Then the examples in C have to say what they say here.
+# (All of them would take more than an hour, to judge the same bits.) `tests/aarch64.sh examples` builds the examples in C, which have
+# to say there what they say here.
 # `tests/aarch64.sh instructions` counts the instructions of the kernels instead (bench/README.md).
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -55,9 +56,11 @@ test_on() {
     fi
     cargo_there test "$@"
 }
-test_on max neon,neon-dotprod,neon-i8mm "$@"
-test_on cortex-a53 neon "$@"
-[ $# = 0 ] || exit 0
+if [ "${1:-}" != examples ]; then
+    test_on max neon,neon-dotprod,neon-i8mm "$@"
+    test_on cortex-a53 neon "$@"
+    exit
+fi
 
 compile_examples() { # the folder for them, the library, a compiler and its options
     local folder=$1 library=$2 source program
