@@ -75,17 +75,19 @@ fn run_tells_all_of_it_in_json_and_reasoning_apart() {
 #[test]
 fn reasoning_is_shown_only_when_asked_for() {
     for seed in ["1", "2", "3", "4", "5", "6"] {
-        let common = ["run", "--model", &tiny(), "--seed", seed, "--max-tokens", "40", "Hello"];
-        let told = json(&[&common[..], &["--json"]].concat(), "");
+        let common = ["--model", &tiny(), "--seed", seed, "--max-tokens", "40"];
+        let told = json(&[&["run", "--json"], &common[..]].concat(), "Hello");
         let reasoning = told["reasoning"].as_str().expect("text");
         if reasoning.is_empty() {
             continue;
         }
-        let hidden = ossicle(&common, "");
-        let shown = ossicle(&[&common[..], &["--show-reasoning"]].concat(), "");
-        assert_eq!(hidden.stdout, shown.stdout);
-        assert!(!String::from_utf8_lossy(&hidden.stderr).contains(reasoning));
-        assert!(String::from_utf8_lossy(&shown.stderr).contains(reasoning));
+        for command in ["run", "chat"] {
+            let hidden = ossicle(&[&[command], &common[..]].concat(), "Hello");
+            let shown = ossicle(&[&[command, "--show-reasoning"], &common[..]].concat(), "Hello");
+            assert_eq!(hidden.stdout, shown.stdout);
+            assert!(!String::from_utf8_lossy(&hidden.stderr).contains(reasoning));
+            assert!(String::from_utf8_lossy(&shown.stderr).contains(reasoning));
+        }
         return;
     }
     panic!("one of these seeds reasons");
@@ -120,25 +122,6 @@ fn run_in_json_tells_that_it_failed_too() {
     let result: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!((&result["stop"], &result["answer"]), (&"error".into(), &"".into()), "{result}");
     assert!(result["error"].as_str().is_some_and(|error| error.contains("tokens in the context")), "{result}");
-}
-
-#[test]
-fn chat_shows_reasoning_only_when_asked_for() {
-    for seed in ["1", "2", "3", "4", "5", "6"] {
-        let common = ["--model", &tiny(), "--seed", seed, "--max-tokens", "40"];
-        let told = json(&[&["run", "--json"], &common[..]].concat(), "Hello");
-        let reasoning = told["reasoning"].as_str().expect("text");
-        if reasoning.is_empty() {
-            continue;
-        }
-        let hidden = ossicle(&[&["chat"], &common[..]].concat(), "Hello\n");
-        let shown = ossicle(&[&["chat", "--show-reasoning"], &common[..]].concat(), "Hello\n");
-        assert_eq!(hidden.stdout, shown.stdout);
-        assert!(!String::from_utf8_lossy(&hidden.stderr).contains(reasoning));
-        assert!(String::from_utf8_lossy(&shown.stderr).contains(reasoning));
-        return;
-    }
-    panic!("one of these seeds reasons");
 }
 
 #[test]
