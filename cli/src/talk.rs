@@ -27,7 +27,7 @@ use ossicle_host::policy::{Gate, Held, Next, Subject};
 use ossicle_host::prefix_cache::{Due, PrefixCache};
 use ossicle_host::python::{Limits, Sandbox};
 use ossicle_host::schema::{self, Arena};
-use ossicle_host::tools::Tools;
+use ossicle_host::tools::{TOO_LONG, Tools};
 use ossicle_host::{Memory, Threads};
 use serde_json::Value;
 
@@ -239,9 +239,6 @@ pub static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// How far back a conversation can go without being computed anew: the reasoning and the answer of a turn, as a rule.
 const REWIND_TOKENS: usize = 2048;
-
-/// What the model is told in place of what a tool answers, if that is too long.
-const TOO_LONG: &str = "Error: the result is longer than what is left of the context.";
 
 /// Begins a conversation and lends it to `work`. Beginnings of it are kept where the options say, or else in so many megabytes of
 /// memory.
@@ -458,7 +455,7 @@ impl Talk<'_, '_, '_> {
         INTERRUPTED.store(false, Ordering::Relaxed);
         self.guard.begin();
         let end = self.hear(said).and_then(|heard| {
-            answer.heard = true;
+            answer.heard = heard.is_ok();
             heard.map_or_else(Ok, |_| self.rounds(&mut answer, &mut print))
         });
         answer.end = end.unwrap_or_else(|error| End::Error(format!("{error:#}")));
@@ -473,6 +470,9 @@ impl Talk<'_, '_, '_> {
             let is_called = end == End::Turn(StopReason::ToolCall);
             let Some(call) = answer.calls.last_mut().filter(|_| is_called) else { return Ok(end) };
             let is_cancelled = || INTERRUPTED.load(Ordering::Relaxed);
+            if is_cancelled() {
+                return Ok(End::Turn(StopReason::Cancelled));
+            }
             let result = self.at_hand.call(&call.tool, &call.argument, &is_cancelled);
             let Some(result) = result else { return Ok(end) };
             match self.hear_result(call, &result)? {

@@ -9,6 +9,8 @@ use std::string::String;
 use std::vec::Vec;
 
 use ::ossicle_host::policy::{Held, Next, Part, Subject, Told, Verdict};
+use ::ossicle_host::tools::TOO_LONG;
+use ossicle_core::error::Error;
 use ossicle_core::generation::{Generation, MessageKind};
 use ossicle_core::harmony::conversation::{COMMENTARY, Role};
 
@@ -17,15 +19,15 @@ use crate::chat_tools::{Citing, Equipment};
 use crate::event::{
     OSSICLE_EVENT_DELTA, OSSICLE_EVENT_MESSAGE_BEGIN, OSSICLE_EVENT_MESSAGE_END, OSSICLE_EVENT_STOP,
     OSSICLE_EVENT_TOKEN, OSSICLE_EVENT_TOOL_RESULT, OSSICLE_MESSAGE_ANSWER, OSSICLE_MESSAGE_PREAMBLE,
-    OSSICLE_MESSAGE_REASONING, OSSICLE_MESSAGE_TOOL_CALL, OSSICLE_STOP_POLICY, OSSICLE_STOP_TOOL_CALL, kind_number,
-    ossicle_event,
+    OSSICLE_MESSAGE_REASONING, OSSICLE_MESSAGE_TOOL_CALL, OSSICLE_STOP_CANCELLED, OSSICLE_STOP_POLICY,
+    OSSICLE_STOP_TOOL_CALL, kind_number, ossicle_event,
 };
 use crate::generation::ossicle_generation;
 use crate::input::{Versioned, argument, ossicle_text, slice_of};
 use crate::message::{OSSICLE_ROLE_TOOL, ossicle_message};
 use crate::object::exclusive;
 use crate::sampler::ossicle_log_probability;
-use crate::status::{OSSICLE_MORE, OSSICLE_OK, Result, call, ossicle_error};
+use crate::status::{Failure, OSSICLE_MORE, OSSICLE_OK, Result, call, ossicle_error};
 use crate::turn::{go_on, has_tokens_left, ossicle_turn, ossicle_turn_cancel, ossicle_turn_event};
 
 /// What the user says.
@@ -325,6 +327,10 @@ impl Guard {
         is_cancelled: &AtomicBool,
     ) -> Result<()> {
         let [tool, channel, argument] = &self.called;
+        if last.reason == OSSICLE_STOP_TOOL_CALL && is_cancelled.load(Ordering::Relaxed) {
+            self.end(ossicle_event { reason: OSSICLE_STOP_CANCELLED, ..last }, None);
+            return Ok(());
+        }
         let is_called = last.reason == OSSICLE_STOP_TOOL_CALL && self.calls < MOST_CALLS;
         // If what the tool answers cannot be taken, the answer is over.
         self.is_over = true;
@@ -332,7 +338,9 @@ impl Guard {
         let is_called = is_called && unsafe { has_tokens_left(turn) }?;
         let is_cancelled = || is_cancelled.load(Ordering::Relaxed);
         let own = equipment.as_mut().filter(|_| is_called);
-        let result = match own.and_then(|equipment| equipment.call(tool, argument, &is_cancelled)) {
+        let result = own.and_then(|equipment| equipment.call(tool, argument, &is_cancelled));
+        let is_own = result.is_some();
+        let result = match result {
             None if is_called => self.host.carry_out(tool, argument)?,
             result => result,
         };
@@ -343,23 +351,31 @@ impl Guard {
         self.calls += 1;
         let (tool, channel) = (tool.clone(), channel.clone());
         self.before = sum(&self.before, &last);
-        let Some(text) = self.hear(&Subject::ToolResult { tool: &tool, text: &result }) else { return Ok(()) };
+        let Some(mut text) = self.hear(&Subject::ToolResult { tool: &tool, text: &result }) else { return Ok(()) };
         if let Some(equipment) = equipment {
             equipment.note(&tool, &text);
         }
-        let message = ossicle_message {
-            role: OSSICLE_ROLE_TOOL,
-            name: ossicle_text::of(&tool),
-            recipient: ossicle_text::of(Role::Assistant.name()),
-            channel: ossicle_text::of(&channel),
-            text: ossicle_text::of(&text),
-            ..empty_message()
+        let append = |text: &str| {
+            let message = ossicle_message {
+                role: OSSICLE_ROLE_TOOL,
+                name: ossicle_text::of(&tool),
+                recipient: ossicle_text::of(Role::Assistant.name()),
+                channel: ossicle_text::of(&channel),
+                text: ossicle_text::of(text),
+                ..empty_message()
+            };
+            // SAFETY: the texts above are valid; the generation is part of the chat.
+            unsafe { exclusive(generation)?.take(&raw const message, 1, Generation::append) }
         };
-        // SAFETY: the texts above are valid; the generation and the turn are part of the chat.
-        unsafe {
-            exclusive(generation)?.take(&raw const message, 1, Generation::append)?;
-            go_on(turn)?;
+        match append(&text) {
+            Err(Failure::Core(Error::Capacity { .. })) if is_own => {
+                text = TOO_LONG.to_owned();
+                append(&text)?;
+            }
+            appended => appended?,
         }
+        // SAFETY: the turn is part of the chat.
+        unsafe { go_on(turn) }?;
         let event = ossicle_event { kind: OSSICLE_EVENT_TOOL_RESULT, ..ossicle_event::ZERO };
         self.ready.push_back(OwnedEvent { event, texts: [Some(text), Some(tool), None, None, None], top: Vec::new() });
         self.is_over = false;

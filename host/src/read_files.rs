@@ -49,10 +49,12 @@ impl ReadFiles {
 
     /// An error of the core, about this file: with the reason, if a read failed.
     pub fn error(&self, path: &Path, error: Error) -> OpenError {
-        match (error, self.failure.lock().expect("no panic while it is held").take()) {
-            (Error::Read { .. }, Some(failure)) => OpenError::Io { path: path.into(), error: failure },
-            _ => OpenError::Core { path: path.into(), error },
+        if let Error::Read { .. } = error
+            && let Some(failure) = self.failure.lock().expect("no panic while it is held").take()
+        {
+            return OpenError::Io { path: path.into(), error: failure };
         }
+        OpenError::Core { path: path.into(), error }
     }
 }
 

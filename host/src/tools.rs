@@ -9,6 +9,9 @@ use ossicle_core::harmony::conversation::Namespace;
 use crate::browser::{Browser, Web};
 use crate::python::Interpreter;
 
+/// What the model is told in place of what a tool answers, if there is no room for that.
+pub const TOO_LONG: &str = "Error: the result is longer than what is left of the context.";
+
 /// Python and a browser, or one of them, or none.
 #[derive(Default)]
 pub struct Tools {

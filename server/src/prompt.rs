@@ -12,12 +12,12 @@ use crate::error::ApiError;
 use crate::request::{Format, Item, Task};
 use crate::worker::Engine;
 
-/// The task without the items that no prompt of it has room for: what is left may fit.
+/// The task without the items that its prompt has no room for.
 ///
 /// # Errors
 /// If it cannot fit.
 pub fn consider(engine: &Engine<'_>, mut task: Task) -> Result<Task, ApiError> {
-    let from = first_item(engine, &task)?;
+    let (_, from) = prompt(engine, &task)?;
     task.items.drain(leading(&task)..from);
     Ok(task)
 }

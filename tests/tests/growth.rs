@@ -86,6 +86,7 @@ fn generate(prefixes: &mut PrefixCache, seed: u64) {
 #[test]
 fn generations_and_snapshots_leave_no_memory_behind() {
     let count: u64 = std::env::var("OSSICLE_GENERATIONS").map_or(300, |count| count.parse().expect("a number"));
+    assert!(count >= 10, "a tenth has to be something");
     let tenth = |first: u64| {
         // Holds fewer than come.
         let mut prefixes = PrefixCache::in_memory(1 << 20);

@@ -67,6 +67,10 @@ fn objects_have_their_properties_in_order() {
     check(schema, &[r#"{"x1":2,"y":null}"#, r#"{"xyz":2}"#], &["{}", r#"{"xy":2}"#, r#"{"xy":null}"#]);
     let schema = r#"{"patternProperties":{"^x":{"type":"integer"},"x":{"type":"null"}},"additionalProperties":false}"#;
     check(schema, &["{}", r#"{"ax":null}"#, "1"], &[r#"{"x":1}"#, r#"{"b":1}"#]);
+    // A key that leads back to an object that needs one.
+    let schema = r##"{"type":"object","minProperties":1,"additionalProperties":false,
+        "patternProperties":{"^v":{"type":"integer"},"^c":{"$ref":"#"}}}"##;
+    check(schema, &[r#"{"v":1}"#, r#"{"v":1,"v2":2}"#], &["{}", r#"{"c":{}}"#, r#"{"c":1}"#]);
 }
 
 #[test]

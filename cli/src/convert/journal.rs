@@ -12,12 +12,13 @@ use anyhow::{Context, Result, bail};
 pub struct Journal {
     path: PathBuf,
     file: File,
+    conversion: u64,
     hashes: HashMap<(usize, usize), u64>,
     goes_on: bool,
 }
 
 impl Journal {
-    /// Opens the journal at `path`, and begins it anew unless it is that of `conversion`.
+    /// Opens the journal at `path`. Unless it is that of `conversion`, it has to begin anew.
     ///
     /// # Errors
     /// Those of the operating system, and where another process has it.
@@ -35,19 +36,24 @@ impl Journal {
         file.read_to_end(&mut text)?;
         let text = String::from_utf8_lossy(&text);
         let mut lines = text.lines();
-        let first = format!("{conversion:016x}");
-        let goes_on = lines.next() == Some(first.as_str());
+        let goes_on = lines.next() == Some(format!("{conversion:016x}").as_str());
         let mut hashes = HashMap::new();
         if goes_on {
             hashes.extend(lines.filter_map(parse));
             // The last line may have been cut.
             writeln!(file)?;
-        } else {
-            file.set_len(0)?;
-            file.rewind()?;
-            writeln!(file, "{first}")?;
         }
-        Ok(Self { path: path.into(), file, hashes, goes_on })
+        Ok(Self { path: path.into(), file, conversion, hashes, goes_on })
+    }
+
+    /// Begins it anew, once nothing is left of what it told of.
+    ///
+    /// # Errors
+    /// Those of writing.
+    pub fn begin(&mut self) -> io::Result<()> {
+        self.file.set_len(0)?;
+        self.file.rewind()?;
+        writeln!(self.file, "{:016x}", self.conversion)
     }
 
     /// Whether it was there.
@@ -74,7 +80,7 @@ impl Journal {
     /// # Errors
     /// Those of the operating system.
     pub fn remove(self) -> io::Result<()> {
-        drop(self.file);
+        // While the lock is held: nobody else may have it before it is gone.
         fs::remove_file(self.path)
     }
 }

@@ -101,11 +101,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
                 hugging_face::targets(&mut source, &part, arguments.shard_size)?
             };
             source.demand_all_used()?;
-            let journal = Journal::open(
+            let mut journal = Journal::open(
                 part.with_added_extension("journal"),
-                conversion(&checkpoint, adapters_stamp, &targets)?,
+                conversion(&checkpoint, (&arguments.adapters[..], adapters_stamp), &targets)?,
             )?;
-            prepare(&part, &journal, to_gguf)?;
+            prepare(&part, &mut journal, to_gguf)?;
             let written = if to_gguf {
                 write_file(&targets[0], &journal)
             } else {
@@ -130,13 +130,20 @@ fn is_of_the_system(error: &(dyn std::error::Error + 'static)) -> bool {
 }
 
 /// A number that another conversion hardly has: with other sources, other options, or another version of the program.
-fn conversion(checkpoint: &Checkpoint, adapters_stamp: u64, targets: &[Target<'_>]) -> Result<u64> {
+fn conversion(
+    checkpoint: &Checkpoint,
+    (adapters, adapters_stamp): (&[(PathBuf, f32)], u64),
+    targets: &[Target<'_>],
+) -> Result<u64> {
     let mut hasher = DefaultHasher::new();
     env!("CARGO_PKG_VERSION").hash(&mut hasher);
     for path in checkpoint.paths() {
         fs::canonicalize(path)?.hash(&mut hasher);
     }
     checkpoint.stamp()?.hash(&mut hasher);
+    for (path, _) in adapters {
+        fs::canonicalize(hub::resolve(path)?)?.hash(&mut hasher);
+    }
     adapters_stamp.hash(&mut hasher);
     for target in targets {
         (&target.header, target.size).hash(&mut hasher);
@@ -145,11 +152,14 @@ fn conversion(checkpoint: &Checkpoint, adapters_stamp: u64, targets: &[Target<'_
 }
 
 /// Keeps what an earlier run of the same conversion has written, and removes what another one has.
-fn prepare(part: &Path, journal: &Journal, to_gguf: bool) -> Result<()> {
+fn prepare(part: &Path, journal: &mut Journal, to_gguf: bool) -> Result<()> {
     if journal.goes_on() && part.exists() {
         eprintln!("{}: goes on where it was stopped", part.display());
-    } else if part.exists() {
-        remove(part).with_context(|| part.display().to_string())?;
+    } else {
+        if part.exists() {
+            remove(part).with_context(|| part.display().to_string())?;
+        }
+        journal.begin()?;
     }
     if !to_gguf && !part.exists() {
         fs::create_dir(part).with_context(|| part.display().to_string())?;

@@ -3,8 +3,9 @@ use std::path::PathBuf;
 use clap::Parser;
 use ossicle_core::generation::{MessageKind, Usage};
 use ossicle_host::browser::{Citations, Pages};
+use ossicle_host::tools::TOO_LONG;
 
-use super::{Answer, Call, End, Said, TOO_LONG, Talk, TalkOptions, Telling, turn_config, with_talk};
+use super::{Answer, Call, End, Said, Talk, TalkOptions, Telling, turn_config, with_talk};
 use crate::open::with_model_or_toy;
 use crate::prefix::MEMORY_SIZE;
 use crate::shown::Shown;

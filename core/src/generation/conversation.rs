@@ -192,8 +192,11 @@ impl<'r, 'w> Generation<'r, 'w> {
         self.close()?;
         let mut added = self.add(messages, scratch);
         if matches!(added, Err(Error::Capacity { .. })) {
+            let count = self.messages_len;
             self.drop_reasoning();
-            added = self.add(messages, scratch);
+            if self.messages_len < count {
+                added = self.add(messages, scratch);
+            }
         }
         added?;
         self.drop_reasoning();

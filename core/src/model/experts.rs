@@ -248,7 +248,7 @@ impl<'r> ExpertCache<'r> {
         self.slots
     }
 
-    /// Bytes of an expert.
+    /// Bytes that an expert has in the cache: somewhat more than it is read in.
     pub fn expert_size(&self) -> usize {
         self.slot_size
     }

@@ -28,8 +28,14 @@ where
         // First what can be at all, then how deep it is.
         while self.raise_heights(Extras::Any) {}
         self.retire_keys();
-        self.heights.fill(NO_VALUE);
-        while self.raise_heights(Extras::All) {}
+        // A key whose value is only there if it does not come itself is no key to rely on.
+        loop {
+            self.heights.fill(NO_VALUE);
+            while self.raise_heights(Extras::All) {}
+            if !self.retire_keys() {
+                break;
+            }
+        }
         for object in 0..self.objects.len() {
             let Objects { first, count, .. } = self.objects[object];
             let mut required = 0;
@@ -42,8 +48,9 @@ where
         self.check_nesting()
     }
 
-    /// Lets no key come that demands a value which cannot be.
-    fn retire_keys(&mut self) {
+    /// Lets no key come that demands a value which cannot be; whether there was one.
+    fn retire_keys(&mut self) -> bool {
+        let mut changed = false;
         for object in 0..self.objects.len() {
             let Objects { keys, extras, extra_count, .. } = self.objects[object];
             let Some(Node::String(strings)) = self.nodes.get(keys as usize) else { continue };
@@ -51,15 +58,17 @@ where
             let mut dead = 0_u64;
             for label in 0..extra_count {
                 let value = &mut self.lists[(extras + label) as usize];
-                if self.heights[*value as usize] >= NO_VALUE {
+                if *value != NONE && self.heights[*value as usize] >= NO_VALUE {
                     dead |= 1 << label;
                     *value = NONE;
                 }
             }
+            changed |= dead != 0;
             if dead != 0 && (automaton == NONE || !self.drafts.retire(automaton, dead)) {
                 self.objects[object].keys = NONE;
             }
         }
+        changed
     }
 
     /// One round; whether anything changed. Heights only fall.
