@@ -9,6 +9,7 @@ typedef struct lent {
     const char *other;
     int32_t status;
     const char *result;
+    uint32_t cancels; /* the subject that is answered by a cancel too */
     int is_stale; /* the texts that need not be read are nowhere */
     uint32_t max_tokens;
     int calls;
@@ -35,6 +36,8 @@ static uint32_t judge(void *data, const ossicle_subject *subject, ossicle_text *
     /* A callback cannot use the chat that calls it. */
     const ossicle_event *event;
     CHECK(ossicle_chat_next(lent->chat, &event, NULL) == OSSICLE_ERROR_BUSY);
+    if (subject->kind == lent->cancels)
+        CHECK(ossicle_chat_cancel(lent->chat) == OSSICLE_OK);
     if (subject->kind != lent->on) {
         if (lent->is_stale)
             *other = NOWHERE;
@@ -166,6 +169,12 @@ static void tools(const char *path) {
     open_chat(&lent, path);
     lend(&lent, judge, NULL);
     CHECK(ask(&lent, QUESTION).stop.reason == OSSICLE_STOP_TOOL_CALL && lent.calls == 0);
+    CHECK(ossicle_chat_close(lent.chat) == OSSICLE_OK);
+    /* What was cancelled before it was carried out is not carried out. */
+    open_chat(&lent, path);
+    lent.cancels = OSSICLE_SUBJECT_TOOL_CALL;
+    lend(&lent, judge, open_door);
+    CHECK(ask(&lent, QUESTION).stop.reason == OSSICLE_STOP_CANCELLED && lent.calls == 0);
     CHECK(ossicle_chat_close(lent.chat) == OSSICLE_OK);
 }
 
