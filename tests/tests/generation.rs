@@ -8,7 +8,7 @@ use ossicle_core::harmony::history::History;
 use ossicle_core::harmony::parse::{self, Parser};
 use ossicle_core::parallel::Alone;
 use ossicle_core::sampling::{SamplerConfig, TokenMask};
-use ossicle_core::transformer::Precision;
+use ossicle_core::transformer::{CacheFormat, Precision, SessionConfig};
 use ossicle_host::vocabulary;
 use ossicle_tests::engine::{all_logits, config, fastest, with_session};
 use ossicle_tests::turns::{self, SESSION, Told, begin, turn, user};
@@ -87,9 +87,9 @@ fn assert_session_is_true(generation: &mut Generation<'_, '_>) {
     // The logits from which the first token was drawn are still there.
     let tokens = generation.tokens()[..turn.usage().input_tokens].to_vec();
     let model = generation.session().model();
-    let fresh = with_session(model, fastest(), &config(SESSION.context_tokens, 100, Precision::Standard), |session| {
-        all_logits(session, &tokens, &Alone)
-    });
+    let cache = generation.session().config().cache;
+    let config = SessionConfig { cache, ..config(SESSION.context_tokens, 100, Precision::Standard) };
+    let fresh = with_session(model, fastest(), &config, |session| all_logits(session, &tokens, &Alone));
     let vocabulary = model.config().vocabulary;
     assert_eq!(generation.logits(), &fresh[fresh.len() - vocabulary..]);
     turn.cancel(generation, &mut |_| {});
@@ -139,6 +139,34 @@ fn old_reasoning_is_dropped_and_the_rest_stays_as_the_model_wrote_it() {
         });
     }
     assert!(dropped > 5, "the test must have dropped some");
+}
+
+#[test]
+fn however_long_an_answer_was_its_prompt_is_not_computed_again() {
+    let formats = [CacheFormat::F32, CacheFormat::F16, CacheFormat::Bf16, CacheFormat::Int8];
+    let mut far = 0;
+    for (seed, thoughts) in (0..24).flat_map(|seed| [(seed, 0), (seed, 2)]) {
+        let cache = Some(formats[seed as usize % formats.len()]);
+        let session = SessionConfig { rewind_tokens: 1, cache, ..SESSION };
+        turns::with_generation((fastest(), &session), History::Documented, |generation| {
+            begin(generation);
+            let prompt = generation.tokens().len();
+            // Reasoning without an answer stays, until there is one.
+            for number in 0..thoughts {
+                turn(generation, seeded(seed + number, 30));
+                generation.append(&[user(&[Content::Text("Go on")])], &mut [0; 256]).expect("room");
+            }
+            turn(generation, TurnConfig { reasoning_tokens: Some(12), ..seeded(seed, 400) });
+            let written = generation.tokens().len() - prompt;
+            generation.append(&[user(&[Content::Text("More")])], &mut [0; 256]).expect("room");
+            let told = turn(generation, seeded(seed, 1));
+            assert!(told.usage().cached_tokens >= prompt, "{seed} {thoughts}: {:?} of {prompt}", told.usage());
+            let window = generation.session().model().config().window;
+            far += usize::from(written > 2 * (window + SESSION.batch_tokens));
+            assert_session_is_true(generation);
+        });
+    }
+    assert!(far > 10, "answers must have been longer than what windows hold: {far}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use super::weights::Distribution;
 use crate::gguf_writer::Header;
 
 /// The sizes of a model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Geometry {
     /// As `--geometry` spells it.
     pub name: &'static str,
@@ -27,6 +27,9 @@ pub struct Geometry {
     pub vocabulary: u64,
     /// How many of them are ordinary tokens.
     pub ordinary: u64,
+    /// The deviation of the routers' biases. The logits that they are added to have 1: the larger this is, the more often are the same
+    /// experts chosen.
+    pub router_bias: f32,
 }
 
 const HEAD_DIM: u64 = 64;
@@ -43,6 +46,7 @@ impl Geometry {
         kv_heads: 2,
         vocabulary: 2048,
         ordinary: 2016,
+        router_bias: 0.1,
     };
     /// gpt-oss-20b.
     pub const SMALL: Self = Self {
@@ -55,6 +59,7 @@ impl Geometry {
         kv_heads: 8,
         vocabulary: 201_088,
         ordinary: 199_998,
+        router_bias: 0.1,
     };
     /// gpt-oss-120b.
     pub const LARGE: Self = Self { name: "120b", layers: 36, experts: 128, ..Self::SMALL };
@@ -117,7 +122,8 @@ pub fn for_each_tensor(
         let mut linear = |weight, bias, dtype, shape: &[u64], outputs: f32| {
             let (inputs, rows) = shape.split_last().expect("a matrix");
             tensor(weight, layer, dtype, shape, 0.0, per_input(*inputs, outputs));
-            tensor(bias, layer, F32, rows, 0.0, 0.1 * outputs);
+            let bias_deviation = if bias == RouterBias { geometry.router_bias } else { 0.1 };
+            tensor(bias, layer, F32, rows, 0.0, bias_deviation * outputs);
         };
         linear(QueryWeight, QueryBias, dense, &[queries, hidden], 1.0);
         linear(KeyWeight, KeyBias, dense, &[keys, hidden], 1.0);

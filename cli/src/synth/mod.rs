@@ -13,7 +13,7 @@ mod tests;
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use ossicle_core::file::TensorType;
 
@@ -39,6 +39,9 @@ pub struct Arguments {
     /// Another number of layers, for experiments.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]
     layers: Option<u16>,
+    /// Deviation of the biases of the routers, whose logits have 1: with 1 too, some experts are chosen much more often than others.
+    #[arg(long, default_value_t = 0.1)]
+    router_bias: f32,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -70,6 +73,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         GeometryOption::Tiny => Geometry::TINY,
     };
     geometry.layers = arguments.layers.unwrap_or(geometry.layers);
+    geometry.router_bias = arguments.router_bias;
+    ensure!(
+        (0.0..=1e6).contains(&geometry.router_bias),
+        "--router-bias is {}, and has to be from 0 to 1000000",
+        geometry.router_bias
+    );
     let dense = match arguments.dense {
         DenseOption::Q8_0 => TensorType::Q8_0,
         DenseOption::Bf16 => TensorType::Bf16,

@@ -45,6 +45,8 @@ pub struct Generation<'r, 'w> {
     taken_in: usize,
     /// The most tokens that it would have begun to take in since it was empty.
     reached: usize,
+    /// A place that is to be marked in the session once it is taken in.
+    returns_to: Option<usize>,
     /// The finished messages, in order.
     messages: &'r mut [Finished],
     messages_len: usize,
@@ -120,6 +122,7 @@ impl<'r, 'w> Generation<'r, 'w> {
             drafted: 0,
             taken_in: 0,
             reached: 0,
+            returns_to: None,
             session,
             tokenizer,
             config: *config,
@@ -330,6 +333,7 @@ impl<'r, 'w> Generation<'r, 'w> {
         }
         self.taken_in = self.session.position().min(self.len);
         self.reached = self.reached.max(self.taken_in);
+        self.mark_return();
         self.taken_in == self.len
     }
 
@@ -482,7 +486,7 @@ impl<'r, 'w> Generation<'r, 'w> {
         self.len = len;
     }
 
-    /// The session goes back to a position if it is beyond it, or to the beginning if its windows no longer reach so far, or
+    /// The session goes back to a position if it is beyond it, or to a place before it if its windows no longer reach so far, or
     /// would not if all that can be drafted had been: what is computed again does not depend on it. A batch under way there
     /// is given up.
     pub(super) fn rewind_to(&mut self, position: usize) {
@@ -490,17 +494,41 @@ impl<'r, 'w> Generation<'r, 'w> {
             return;
         }
         self.session.cancel();
-        let farthest = (self.reached + self.most_drafted()).min(self.tokens.len());
         // Only what was drafted lies beyond what was taken in, and there is always a way back from it.
-        let is_lost = position < self.taken_in && position < self.session.earliest_from(farthest);
+        let is_lost = position < self.taken_in && position < self.earliest();
         if is_lost || self.session.rewind(position).is_err() {
-            // Position 0 can always be returned to, and no batch is under way.
-            let _ = self.session.rewind(0);
+            self.session.return_before(position);
+            self.reached = self.session.position();
         }
         if self.session.position() == 0 {
             self.reached = 0;
         }
         self.taken_in = self.taken_in.min(self.session.position());
+    }
+
+    /// The lowest position besides 0 that the session could go back to if all that can be drafted had been.
+    fn earliest(&self) -> usize {
+        let farthest = (self.reached + self.most_drafted()).min(self.tokens.len());
+        self.session.earliest_from(farthest)
+    }
+
+    /// Where an answer that begins now leads back to, once it is given and its reasoning is taken out: where the first
+    /// reasoning begins that is still there.
+    pub(super) fn will_return(&mut self) {
+        let reasoning = self.finished().iter().find(|message| message.facts.is_analysis);
+        let end = self.open.map_or(self.len, |open| open.begin);
+        let place = reasoning.filter(|_| self.config.history != History::KeepAll).map_or(end, |message| message.begin);
+        self.returns_to = Some(place).filter(|place| self.session.marked() != Some(*place));
+        self.mark_return();
+    }
+
+    /// Marks the place as soon as the session has passed it.
+    fn mark_return(&mut self) {
+        if let Some(place) = self.returns_to.take_if(|place| *place <= self.taken_in)
+            && place >= self.earliest()
+        {
+            self.session.mark(place);
+        }
     }
 
     /// What was drafted counts no longer, though it may have come true: what the next turn finds in the session does not

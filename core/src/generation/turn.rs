@@ -268,6 +268,7 @@ impl<'t> Turn<'t> {
             // The logits after the last token are needed, so that one is computed again.
             generation.rewind_to(input_tokens - 1);
         }
+        generation.will_return();
         let usage = Usage { input_tokens, cached_tokens: generation.session.position(), ..Usage::default() };
         let rules = Rules {
             special: generation.special,

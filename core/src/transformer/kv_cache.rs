@@ -53,6 +53,11 @@ pub(super) struct KvCache<'r> {
     written: usize,
     /// The lowest position that was written in windowed layers.
     first: usize,
+    /// What windowed layers had of the window before the marked position: [layers][kv_heads], of other layers nothing.
+    marked_heads: &'r mut [HeadCache<'r>],
+    /// Positions of a head in there; 0 if the ring forgets nothing.
+    marked_slots: usize,
+    marked: Option<usize>,
 }
 
 /// The cache of one key-value head in one layer.
@@ -81,17 +86,16 @@ impl<'r> KvCache<'r> {
         let ring = (model.window - 1 + config.batch_tokens + config.rewind_tokens)
             .next_multiple_of(ATTENTION_BLOCK)
             .min(capacity);
+        let can_mark = config.rewind_tokens > 0 && ring < capacity;
+        let marked_slots = if can_mark { model.window.next_multiple_of(KEY_TILE) } else { 0 };
         let format = config.cache_format();
-        let heads = carver.carve_each(model.layers * model.kv_heads, |carver, index| {
-            let slots = if model.is_windowed(index / model.kv_heads) { ring } else { capacity };
-            let shape = [slots, model.head_dim];
-            Ok(match format {
-                CacheFormat::F32 => HeadCache::F32(Rows::carve(carver, shape, 0)?),
-                CacheFormat::F16 => HeadCache::F16(Rows::carve(carver, shape, 0)?),
-                CacheFormat::Bf16 => HeadCache::Bf16(Rows::carve(carver, shape, 0)?),
-                CacheFormat::Int8 => HeadCache::Int8(Rows::carve(carver, shape, 2)?),
+        let mut heads = |windowed, full| {
+            carver.carve_each(model.layers * model.kv_heads, |carver, index| {
+                let slots = if model.is_windowed(index / model.kv_heads) { windowed } else { full };
+                HeadCache::carve(carver, format, [slots, model.head_dim])
             })
-        })?;
+        };
+        let (heads, marked_heads) = (heads(ring, capacity)?, heads(marked_slots, 0)?);
         Ok(Self {
             heads,
             kv_heads: model.kv_heads,
@@ -102,6 +106,9 @@ impl<'r> KvCache<'r> {
             ring,
             written: 0,
             first: 0,
+            marked_heads,
+            marked_slots,
+            marked: None,
         })
     }
 
@@ -109,7 +116,8 @@ impl<'r> KvCache<'r> {
     /// long as positions go up by at most a batch.
     pub fn write(&mut self, layer: Place, position: usize, keys: &[f32], values: &[f32]) {
         let slot = position % self.slots(layer);
-        let heads = &mut self.heads[layer.number * self.kv_heads..][..self.kv_heads];
+        let heads = self.heads_of(layer);
+        let heads = &mut self.heads[heads];
         let rows = keys.chunks(self.head_dim).zip(values.chunks(self.head_dim));
         for (head, (key, value)) in heads.iter_mut().zip(rows) {
             match head {
@@ -159,7 +167,48 @@ impl<'r> KvCache<'r> {
 
     /// Starts over: whatever was written before no longer counts.
     pub fn clear(&mut self) {
-        (self.written, self.first) = (0, 0);
+        (self.written, self.first, self.marked) = (0, 0, None);
+    }
+
+    /// Remembers what a session at this position sees, in place of what was marked before, so that it can come back however far it
+    /// goes. Nothing happens where the ring no longer has it, or never forgets.
+    pub fn mark(&mut self, layers: impl Iterator<Item = Place>, position: usize) {
+        if self.marked_slots == 0 || position < self.earliest() || position > self.written {
+            return;
+        }
+        let positions = self.first_needed(position)..position;
+        for layer in layers.filter(|layer| layer.windowed) {
+            let heads = self.heads_of(layer);
+            let (from, to) = (&self.heads[heads.clone()], &mut self.marked_heads[heads]);
+            copy_rows((to, self.marked_slots), (from, self.ring), positions.clone());
+        }
+        self.marked = Some(position);
+    }
+
+    /// The position that is marked.
+    pub fn marked(&self) -> Option<usize> {
+        self.marked
+    }
+
+    /// What is marked beyond this position is forgotten: what follows it may be something else.
+    pub fn forget_mark_beyond(&mut self, position: usize) {
+        self.marked.take_if(|marked| *marked > position);
+    }
+
+    /// Holds what it held at the marked position, and no more.
+    pub fn return_to_mark(&mut self, layers: impl Iterator<Item = Place>) {
+        let Some(position) = self.marked else { return };
+        let positions = self.first_needed(position)..position;
+        for layer in layers.filter(|layer| layer.windowed) {
+            let heads = self.heads_of(layer);
+            let (from, to) = (&self.marked_heads[heads.clone()], &mut self.heads[heads]);
+            copy_rows((to, self.ring), (from, self.marked_slots), positions.clone());
+        }
+        (self.first, self.written) = (positions.start, position);
+    }
+
+    fn heads_of(&self, layer: Place) -> Range<usize> {
+        layer.number * self.kv_heads..(layer.number + 1) * self.kv_heads
     }
 
     /// The lowest position that windowed layers hold.
@@ -216,27 +265,13 @@ impl<'r> KvCache<'r> {
 
     /// Takes over the keys and values that another cache of the same model and format has at these positions.
     pub fn copy(&mut self, layer: Place, positions: Range<usize>, origin: &KvCache<'_>) {
-        let slots = self.slots(layer);
-        let heads = layer.number * self.kv_heads..(layer.number + 1) * self.kv_heads;
-        for (head, from) in self.heads[heads.clone()].iter_mut().zip(&origin.heads[heads]) {
-            head.reach(positions.end, slots);
-            for position in positions.clone() {
-                let (slot, there) = (position % slots, position % origin.slots(layer));
-                match (&mut *head, from) {
-                    (HeadCache::F32(rows), HeadCache::F32(from)) => rows.copy(slot, from, there),
-                    (HeadCache::F16(rows), HeadCache::F16(from)) | (HeadCache::Bf16(rows), HeadCache::Bf16(from)) => {
-                        rows.copy(slot, from, there);
-                    }
-                    (HeadCache::Int8(rows), HeadCache::Int8(from)) => rows.copy(slot, from, there),
-                    _ => unreachable!("the formats are the same"),
-                }
-            }
-        }
+        let (heads, slots) = (self.heads_of(layer), self.slots(layer));
+        copy_rows((&mut self.heads[heads.clone()], slots), (&origin.heads[heads], origin.slots(layer)), positions);
     }
 
     /// All that a session at `position` has is there, in windowed layers from `first` on.
     pub fn restored(&mut self, first: usize, position: usize) {
-        (self.first, self.written) = (first, position);
+        (self.first, self.written, self.marked) = (first, position, None);
     }
 
     fn slots(&self, layer: Place) -> usize {
@@ -244,7 +279,39 @@ impl<'r> KvCache<'r> {
     }
 }
 
-impl HeadCache<'_> {
+/// Copies what heads, with so many slots each, have at these positions to heads of the same format.
+fn copy_rows(
+    (heads, slots): (&mut [HeadCache<'_>], usize),
+    (origin, origin_slots): (&[HeadCache<'_>], usize),
+    positions: Range<usize>,
+) {
+    for (head, from) in heads.iter_mut().zip(origin) {
+        head.reach(positions.end, slots);
+        for position in positions.clone() {
+            let (slot, there) = (position % slots, position % origin_slots);
+            match (&mut *head, from) {
+                (HeadCache::F32(rows), HeadCache::F32(from)) => rows.copy(slot, from, there),
+                (HeadCache::F16(rows), HeadCache::F16(from)) | (HeadCache::Bf16(rows), HeadCache::Bf16(from)) => {
+                    rows.copy(slot, from, there);
+                }
+                (HeadCache::Int8(rows), HeadCache::Int8(from)) => rows.copy(slot, from, there),
+                _ => unreachable!("the formats are the same"),
+            }
+        }
+    }
+}
+
+impl<'r> HeadCache<'r> {
+    /// Of the shape [slots][head_dim].
+    fn carve(carver: &mut Carver<'r>, format: CacheFormat, shape: [usize; 2]) -> Result<Self> {
+        Ok(match format {
+            CacheFormat::F32 => Self::F32(Rows::carve(carver, shape, 0)?),
+            CacheFormat::F16 => Self::F16(Rows::carve(carver, shape, 0)?),
+            CacheFormat::Bf16 => Self::Bf16(Rows::carve(carver, shape, 0)?),
+            CacheFormat::Int8 => Self::Int8(Rows::carve(carver, shape, 2)?),
+        })
+    }
+
     /// All places are there that would be if each position before this one had been written, also where only the last of them are.
     fn reach(&mut self, end: usize, slots: usize) {
         let positions = end.min(slots);

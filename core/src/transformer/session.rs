@@ -34,7 +34,8 @@ pub struct SessionConfig {
     pub batch_tokens: usize,
     /// Most positions of a batch whose logits can be asked for.
     pub logits_rows: usize,
-    /// How far [`Session::rewind`] can surely go back from the farthest position reached, without going back to position 0.
+    /// How far [`Session::rewind`] can surely go back from the farthest position reached, without going back to position 0. Besides,
+    /// unless it is 0, a [`Generation`](crate::generation::Generation) can always go back to where the latest answer began.
     pub rewind_tokens: usize,
     /// How exact the arithmetic is.
     pub precision: Precision,
@@ -438,11 +439,35 @@ impl<'r, 'w> Session<'r, 'w> {
         Ok(())
     }
 
+    /// Remembers what is visible from a position that the session could go back to, in place of what was marked before, so that
+    /// it can be returned to from any distance.
+    pub(crate) fn mark(&mut self, position: usize) {
+        let places = self.places();
+        self.attention.cache.mark(places, position);
+    }
+
+    /// The position that is marked.
+    pub(crate) fn marked(&self) -> Option<usize> {
+        self.attention.cache.marked()
+    }
+
+    /// Goes back to the marked position, if it is not beyond this one, otherwise to the beginning. A batch under way is given up.
+    pub(crate) fn return_before(&mut self, position: usize) {
+        self.cancel();
+        let marked = self.marked().filter(|marked| *marked <= position.min(self.position));
+        if marked.is_some() {
+            let places = self.places();
+            self.attention.cache.return_to_mark(places);
+        }
+        self.go_to(marked.unwrap_or(0));
+    }
+
     /// The cache holds what a session at this position needs.
     pub(super) fn go_to(&mut self, position: usize) {
         if position == 0 {
             self.attention.cache.clear();
         }
+        self.attention.cache.forget_mark_beyond(position);
         self.rows = 0;
         self.position = position;
     }
