@@ -60,7 +60,11 @@ pub use ossicle_host::kernels::fastest;
 
 /// Opens the checkpoint at `path` and lends its model to `work`.
 pub fn with_model<T>(path: &Path, work: impl FnOnce(&Model<'_, '_>) -> T) -> T {
-    let checkpoint = Checkpoint::open(path).unwrap_or_else(|error| panic!("{error}"));
+    with_checkpoint(&Checkpoint::open(path).unwrap_or_else(|error| panic!("{error}")), work)
+}
+
+/// Opens the model of a checkpoint and lends it to `work`.
+pub fn with_checkpoint<T>(checkpoint: &Checkpoint, work: impl FnOnce(&Model<'_, '_>) -> T) -> T {
     let bytes = checkpoint.bytes();
     let files = checkpoint.files(&bytes).unwrap_or_else(|error| panic!("{error}"));
     let mut memory = Memory::new(Model::layout(&files).expect("a layout")).expect("memory");

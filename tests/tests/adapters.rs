@@ -13,7 +13,7 @@ use ossicle_core::sampling::SamplerConfig;
 use ossicle_core::tokenizer::Tokenizer;
 use ossicle_core::transformer::{ADAPTERS_MAX, Logits, Precision, Session, SessionConfig};
 use ossicle_host::{AdapterFiles, Checkpoint, Memory, Threads, kernels, vocabulary};
-use ossicle_tests::engine::{all_logits, config, fastest, with_model};
+use ossicle_tests::engine::{all_logits, config, fastest, with_checkpoint, with_model};
 use ossicle_tests::fixtures::{Fixture, data};
 use ossicle_tests::npy;
 use ossicle_tests::turns::{SESSION, Told, begin, turn, user};
@@ -120,6 +120,28 @@ fn kernels_threads_and_batches_do_not_matter() {
                     }
                 }
             });
+        });
+    }
+}
+
+#[test]
+fn adapters_of_experts_that_are_read_as_they_are_chosen_give_the_same_bits() {
+    let (fixture, tokens) = (Fixture::load("tiny-a"), tokens());
+    let found = |model: &Model<'_, '_>| {
+        with_adapters(model, &["everything"], |adapters| {
+            let with = (fastest(), 7, Precision::Standard);
+            [&[][..], &[(adapters[0], 0.7)]].map(|adapters| logits(model, adapters, &tokens, with, &Threads::new(2)))
+        })
+    };
+    let expected = with_model(&fixture.gguf, found);
+    assert_ne!(expected[0], expected[1]);
+    for experts_size in [1 << 16, usize::MAX] {
+        let checkpoint = Checkpoint::open_offloaded(&fixture.gguf, experts_size).expect("a fixture");
+        with_checkpoint(&checkpoint, |model| {
+            let cache = model.expert_cache().expect("a cache");
+            let is_whole = cache.experts_per_layer() == model.config().experts;
+            assert_eq!(is_whole, experts_size == usize::MAX, "{}", cache.experts_per_layer());
+            assert_eq!(found(model), expected);
         });
     }
 }

@@ -22,8 +22,10 @@ struct Encrypted {
     reads: AtomicUsize,
     /// The reads of these numbers fail.
     failing: Range<usize>,
-    /// What was said to be needed.
-    announced: AtomicUsize,
+    /// What was said to be needed and has not been read since: file and bytes, in the order in which it was said.
+    announced: Mutex<Vec<(u16, Range<u64>)>>,
+    /// Reads of something else.
+    unannounced: AtomicUsize,
 }
 
 fn key(offset: u64) -> u8 {
@@ -40,7 +42,13 @@ impl Encrypted {
     }
 
     fn holding(files: Vec<Vec<u8>>) -> Self {
-        Self { files, reads: AtomicUsize::new(0), failing: 0..0, announced: AtomicUsize::new(0) }
+        Self {
+            files,
+            reads: AtomicUsize::new(0),
+            failing: 0..0,
+            announced: Mutex::default(),
+            unannounced: AtomicUsize::new(0),
+        }
     }
 
     fn heads(&self) -> Result<Vec<Vec<u8>>, Error> {
@@ -65,6 +73,13 @@ impl Storage for Encrypted {
             buffer.fill(0xff);
             return Err(ReadFailed);
         }
+        let bytes = offset..offset + buffer.len() as u64;
+        let mut announced = self.announced.lock().expect("no panic while it is held");
+        match announced.iter().position(|said| *said == (file, bytes.clone())) {
+            Some(at) => _ = announced.remove(at),
+            None => _ = self.unannounced.fetch_add(1, Ordering::Relaxed),
+        }
+        drop(announced);
         let end = usize::try_from(offset).ok().and_then(|begin| begin.checked_add(buffer.len())).ok_or(ReadFailed)?;
         let bytes = self.files[usize::from(file)].get(offset as usize..end).ok_or(ReadFailed)?;
         for (at, (byte, encrypted)) in buffer.iter_mut().zip(bytes).enumerate() {
@@ -75,7 +90,7 @@ impl Storage for Encrypted {
 
     fn will_need(&self, file: u16, offset: u64, size: usize) {
         assert!(offset + size as u64 <= self.size(file));
-        self.announced.fetch_add(1, Ordering::Relaxed);
+        self.announced.lock().expect("no panic while it is held").push((file, offset..offset + size as u64));
     }
 }
 
@@ -212,11 +227,16 @@ fn what_is_read_for_experts_was_announced_once_before() {
     let storage = layout.storage();
     layout
         .with_model(&storage, 2 * layout.least(), |model| {
-            assert_eq!(storage.announced.load(Ordering::Relaxed), 0, "what is read at once need not be announced");
+            let announced = || storage.announced.lock().expect("no panic while it is held").len();
+            let reads = || storage.reads.load(Ordering::Relaxed);
+            let unannounced = || storage.unannounced.load(Ordering::Relaxed);
+            assert_eq!(announced(), 0, "what is read at once need not be announced");
+            let before = (reads(), unannounced());
             logits(model, &fixture.sequence("s300").tokens[..20], 20, &Alone);
-            let announced = storage.announced.load(Ordering::Relaxed);
             let (_, misses) = model.expert_cache().expect("a cache").hits_and_misses();
-            assert_eq!(announced, misses * 3, "gate, up and down of each expert");
+            assert_eq!(reads() - before.0, misses * 3, "gate, up and down of each expert");
+            assert_eq!(unannounced(), before.1, "all of them were announced");
+            assert_eq!(announced(), 0, "and nothing else");
         })
         .expect("a model");
 }
