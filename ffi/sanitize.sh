@@ -57,6 +57,11 @@ echo "$question" | run examples/cpp/chat.cpp $tiny
 run tests/c/misuse.c $tiny
 run tests/c/nulls.c $tiny
 run tests/c/faults.c $tiny
+run tests/c/offload.c $tiny
+adapters=tests/data/adapters
+run tests/c/adapters.c $tiny $adapters/everything.gguf $adapters/everything/adapter_model.safetensors \
+    $adapters/everything/adapter_config.json
+run tests/c/adapters.cpp $tiny $adapters/everything.gguf
 run tests/c/neighbours.c $tiny tests/data/tiny-b/gguf/tiny-b.gguf
 run tests/c/system.c $tiny tests/data/tiny-a/hf
 run tests/c/gptoss.c $tiny
@@ -66,6 +71,12 @@ run tests/c/turn.cpp $tiny
 run examples/c/structured.c cli/data/toy.gguf
 run examples/c/policy.c cli/data/toy.gguf
 run tests/c/chat_host.c cli/data/toy.gguf
+if command -v bwrap >/dev/null; then
+    run examples/c/python.c cli/data/toy.gguf
+    run tests/c/chat_tools.c $tiny python
+else
+    echo "skipped: there is no bubblewrap for Python"
+fi
 run tests/c/structured.c $tiny tests/data/tiny-b/gguf/tiny-b.gguf
 run tests/c/structured.cpp $tiny
 
@@ -87,5 +98,6 @@ run_threads() {
 }
 
 run_threads tests/c/faults.c $tiny
+run_threads tests/c/offload.c $tiny
 run_threads tests/c/neighbours.c $tiny tests/data/tiny-b/gguf/tiny-b.gguf
 run_threads tests/c/turn.c $tiny threads

@@ -1,8 +1,6 @@
 /* Whatever a callback of the host does, at its n-th call, for every n there is: faults MODEL. */
 #define _POSIX_C_SOURCE 200809L
-#include "check.h"
-
-#include <pthread.h>
+#include "threads.h"
 
 /* Counts calls, and goes wrong at one of them. */
 typedef struct fault {
@@ -67,24 +65,8 @@ static void many_times(ossicle_job job, void *job_data) {
         job(job_data);
 }
 
-typedef struct entry {
-    ossicle_job job;
-    void *data;
-} entry;
-
-static void *enter(void *data) {
-    entry *entry = data;
-    entry->job(entry->data);
-    return NULL;
-}
-
 static void elsewhere(ossicle_job job, void *job_data) {
-    pthread_t threads[8];
-    entry entry = {job, job_data};
-    for (int index = 0; index < 8; index++)
-        CHECK(pthread_create(&threads[index], NULL, enter, &entry) == 0);
-    for (int index = 0; index < 8; index++)
-        CHECK(pthread_join(threads[index], NULL) == 0);
+    on_threads(8, 0, job, job_data);
 }
 
 static void parallel_but(void *data, ossicle_job job, void *job_data) {

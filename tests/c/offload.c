@@ -1,8 +1,6 @@
 /* A model in an encrypted store, with a part of its experts in memory: offload MODEL. */
 #define _POSIX_C_SOURCE 200809L
-#include "check.h"
-
-#include <pthread.h>
+#include "threads.h"
 
 typedef struct store {
     const unsigned char *bytes;
@@ -32,24 +30,9 @@ static void announce(void *data, uint64_t offset, size_t size) {
     store->announced++;
 }
 
-typedef struct entry {
-    ossicle_job job;
-    void *data;
-} entry;
-
-static void *enter(void *data) {
-    entry *entry = data;
-    entry->job(entry->data);
-    return NULL;
-}
-
 static void on_two_threads(void *data, ossicle_job job, void *job_data) {
-    pthread_t thread;
-    entry entry = {job, job_data};
     (void)data;
-    CHECK(pthread_create(&thread, NULL, enter, &entry) == 0);
-    job(job_data);
-    CHECK(pthread_join(thread, NULL) == 0);
+    on_threads(1, 1, job, job_data);
 }
 
 static const uint32_t tokens[12] = {9, 8, 7, 6, 5, 4, 3, 2, 1, 2, 3, 4};

@@ -1,8 +1,7 @@
 /* Prints the events of one turn, pulled in one of several ways: turn MODEL next|units|clock|run|threads|pak|drafts. */
 #define _POSIX_C_SOURCE 200809L
-#include "check.h"
+#include "threads.h"
 
-#include <pthread.h>
 #include <time.h>
 
 static uint64_t now_us(void *data) {
@@ -19,26 +18,9 @@ static int take(void *data, const ossicle_event *event) {
 }
 
 /* A job system of two threads that are started for each job. */
-typedef struct job {
-    ossicle_job job;
-    void *data;
-} job;
-
-static void *enter(void *data) {
-    job *entered = data;
-    entered->job(entered->data);
-    return NULL;
-}
-
 static void in_parallel(void *data, ossicle_job run, void *job_data) {
-    pthread_t threads[2];
-    job both = {run, job_data};
     ++*(int *)data;
-    for (int index = 0; index < 2; index++)
-        CHECK(pthread_create(&threads[index], NULL, enter, &both) == 0);
-    run(job_data);
-    for (int index = 0; index < 2; index++)
-        CHECK(pthread_join(threads[index], NULL) == 0);
+    on_threads(2, 1, run, job_data);
 }
 
 static void log_line(void *data, uint32_t level, const char *text, size_t size) {
