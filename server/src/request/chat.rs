@@ -28,6 +28,7 @@ impl ChatRequest {
     pub fn read(body: &Value) -> Result<Self, ApiError> {
         let root = Field::root(body);
         root.object()?;
+        root.get("model").text()?;
         let mut warnings = Warnings::default();
         if root.get("n").integer(1..=128)?.unwrap_or(1) != 1 {
             return Err(root.get("n").unsupported("one choice at a time"));

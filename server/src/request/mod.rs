@@ -165,6 +165,7 @@ impl Request {
     pub fn read(body: &Value, context: &Context<'_>) -> Result<Self, ApiError> {
         let root = Field::root(body);
         root.object()?;
+        root.get("model").text()?;
         let mut warnings = Warnings::default();
         for (key, instead) in [("conversation", "previous_response_id"), ("prompt", "input and instructions")] {
             if root.get(key).value().is_some() {
