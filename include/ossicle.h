@@ -481,8 +481,8 @@ typedef struct {
     // heads (ossicle_file_read_head), what all tokens need is read once, into the region of the model, and experts are read there
     // as tokens choose them. The callbacks are called on any of the threads that a call is lent, several at once.
     const ossicle_source *sources;
-    // With sources: bytes for the experts that stay in memory, at least one of each layer; 0 for as many as there are. Those are kept
-    // that were chosen most. The results are the same for any size.
+    // With sources: bytes for the experts that stay in memory, at least one of each layer; 0 for as many as there are, and without
+    // sources. Those are kept that were chosen most. The results are the same for any size.
     uint64_t experts_size;
 } ossicle_model_config;
 
@@ -965,9 +965,9 @@ typedef struct {
     uint32_t tools;
     // 0.
     uint32_t reserved;
-    // Who searches for the browser: `exa`, `you`, or the address of a SearXNG whose settings allow JSON.
+    // Who searches for the browser: `exa`, `you`, or the address of a SearXNG whose settings allow JSON; null without one.
     ossicle_text search_engine;
-    // The key for `exa` or `you`, which goes to no other address; null for none.
+    // The key for `exa` or `you`, which goes to no other address; null otherwise.
     ossicle_text search_key;
 } ossicle_chat_config;
 
@@ -1093,8 +1093,9 @@ int32_t ossicle_file_read_head(const ossicle_source *source,
 // memory too.
 //
 // Memory: nothing is kept.
-// Errors: OSSICLE_ERROR_FILE with the file and the byte offset; with sources OSSICLE_ERROR_BUFFER if a head ends before its header,
-// and OSSICLE_ERROR_CAPACITY if experts_size is not enough for one of each layer: the text says how much is.
+// Errors: OSSICLE_ERROR_FILE with the file and the byte offset; OSSICLE_ERROR_ARGUMENT if there is experts_size without sources; with
+// sources OSSICLE_ERROR_BUFFER if a head ends before its header, and OSSICLE_ERROR_CAPACITY if experts_size is not enough for one of
+// each layer: the text says how much is.
 // Threads: any.
 // Since: 0.1.
 int32_t ossicle_model_layout(const ossicle_model_config *config,
@@ -2110,7 +2111,7 @@ int32_t ossicle_generation_append_json(ossicle_generation *generation,
 //
 // Memory: the library's, until ossicle_chat_close; the configuration is read during the call only.
 // Errors: as the functions of the chapters above; OSSICLE_ERROR_TOOL if a tool of the configuration is not to be had here, and
-// OSSICLE_ERROR_ARGUMENT if the browser lacks a search engine or that its key.
+// OSSICLE_ERROR_ARGUMENT if the browser lacks a search engine or that its key, or either is given to what does not take it.
 // Threads: any.
 // Since: 0.1.
 int32_t ossicle_chat_open(const char *path,

@@ -3,7 +3,7 @@
 use std::mem::MaybeUninit;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use ossicle_core::error::Error;
 use ossicle_core::file::snapshot::Checksum;
@@ -153,6 +153,7 @@ pub fn with_model_or_toy<T>(
     if let Some(path) = path {
         return with_model(path, compute, work);
     }
+    ensure!(compute.expert_memory.is_none(), "--expert-memory: expected --model FILE; the toy model is in memory");
     eprint!("{}", toy::NOTICE);
     with_checkpoint(&toy::checkpoint(), &compute.adapters, work)
 }

@@ -10,7 +10,6 @@ use ossicle_core::error::Error;
 use ossicle_core::generation::{
     Constrained, Constraint, Event, Generation, GenerationConfig, MessageKind, StopReason, Turn, TurnConfig, Usage,
 };
-use ossicle_core::harmony::builtin::BROWSER;
 use ossicle_core::harmony::conversation::{
     COMMENTARY, Content, DeveloperContent, Effort, FUNCTIONS, Message, Namespace, ResponseFormat, Role, SystemContent,
     Tool,
@@ -27,7 +26,7 @@ use ossicle_host::policy::{Gate, Held, Next, Subject};
 use ossicle_host::prefix_cache::{Due, PrefixCache};
 use ossicle_host::python::{Limits, Sandbox};
 use ossicle_host::schema::{self, Arena};
-use ossicle_host::tools::{TOO_LONG, Tools};
+use ossicle_host::tools::{MOST_CALLS, TOO_LONG, Tools, is_of_browser};
 use ossicle_host::{Memory, Threads};
 use serde_json::Value;
 
@@ -467,7 +466,7 @@ impl Talk<'_, '_, '_> {
     fn rounds(&mut self, answer: &mut Answer, print: &mut dyn FnMut(&Shown)) -> Result<End> {
         loop {
             let end = self.turn(answer, print)?;
-            let is_called = end == End::Turn(StopReason::ToolCall);
+            let is_called = end == End::Turn(StopReason::ToolCall) && answer.calls.len() <= MOST_CALLS;
             let Some(call) = answer.calls.last_mut().filter(|_| is_called) else { return Ok(end) };
             let is_cancelled = || INTERRUPTED.load(Ordering::Relaxed);
             if is_cancelled() {
@@ -520,7 +519,7 @@ impl Talk<'_, '_, '_> {
             self.due = Due::of(&self.generation, self.leading);
         }
         if let (Some(pages), Said::ByTool(call, _)) = (&mut self.pages, said)
-            && call.tool.split('.').next() == Some(BROWSER.name)
+            && is_of_browser(&call.tool)
         {
             pages.add(&text);
         }

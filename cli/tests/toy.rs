@@ -1,5 +1,6 @@
 //! Without `--model`, the commands talk with the model that is built in. All that is asked here was held out from its training.
 
+use std::io::Write;
 use std::process::{Command, Output};
 
 use serde_json::{Value, json};
@@ -43,9 +44,18 @@ fn that_it_is_a_toy_is_said_once_and_only_then() {
 }
 
 #[test]
+fn it_lies_in_memory_whole() {
+    let refused = run(&["--expert-memory", "1", "Hello"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("--expert-memory: expected --model"), "{refused:?}");
+}
+
+#[test]
 fn python_runs_what_it_writes() {
     if let Err(error) = ossicle_host::python::Sandbox::check() {
-        println!("skipped, there is no box here: {error}");
+        assert!(std::env::var_os("OSSICLE_REQUIRE_SANDBOX").is_none(), "{error}");
+        // So that it is seen in a run that passes.
+        let _ = writeln!(std::io::stderr(), "skipped: {error}");
         return;
     }
     let counted = answer(&["--python", "What is the sum of the numbers from 3 to 120?"]);

@@ -133,9 +133,9 @@ pub struct ossicle_chat_config {
     pub tools: u32,
     /// 0.
     pub reserved: u32,
-    /// Who searches for the browser: `exa`, `you`, or the address of a SearXNG whose settings allow JSON.
+    /// Who searches for the browser: `exa`, `you`, or the address of a SearXNG whose settings allow JSON; null without one.
     pub search_engine: ossicle_text,
-    /// The key for `exa` or `you`, which goes to no other address; null for none.
+    /// The key for `exa` or `you`, which goes to no other address; null otherwise.
     pub search_key: ossicle_text,
 }
 
@@ -148,7 +148,7 @@ unsafe impl Versioned for ossicle_chat_config {}
 ///
 /// Memory: the library's, until ossicle_chat_close; the configuration is read during the call only.
 /// Errors: as the functions of the chapters above; OSSICLE_ERROR_TOOL if a tool of the configuration is not to be had here, and
-/// OSSICLE_ERROR_ARGUMENT if the browser lacks a search engine or that its key.
+/// OSSICLE_ERROR_ARGUMENT if the browser lacks a search engine or that its key, or either is given to what does not take it.
 /// Threads: any.
 /// Since: 0.1.
 #[unsafe(no_mangle)]

@@ -9,7 +9,7 @@ use std::string::String;
 use std::vec::Vec;
 
 use ::ossicle_host::policy::{Held, Next, Part, Subject, Told, Verdict};
-use ::ossicle_host::tools::TOO_LONG;
+use ::ossicle_host::tools::{MOST_CALLS, TOO_LONG};
 use ossicle_core::error::Error;
 use ossicle_core::generation::{Generation, MessageKind};
 use ossicle_core::harmony::conversation::{COMMENTARY, Role};
@@ -183,6 +183,11 @@ struct OwnedEvent {
 }
 
 impl OwnedEvent {
+    /// With a text and a name in place of the event's.
+    fn new(event: ossicle_event, text: Option<String>, name: Option<String>) -> Self {
+        Self { event, texts: [text, name, None, None, None], top: Vec::new() }
+    }
+
     /// # Safety
     /// The event's texts are valid.
     unsafe fn of(event: &ossicle_event) -> Self {
@@ -236,13 +241,14 @@ impl Told for OwnedEvent {
     }
 
     fn text(kind: MessageKind, text: String) -> Self {
-        let event = ossicle_event { kind: OSSICLE_EVENT_DELTA, message: kind_number(kind), ..ossicle_event::ZERO };
-        Self { event, texts: [Some(text), None, None, None, None], top: Vec::new() }
+        delta(kind_number(kind), text)
     }
 }
 
-/// Most calls of an answer that the host carries out.
-const MOST_CALLS: u32 = 64;
+/// A part of the text of a message of this kind.
+fn delta(message: u32, text: String) -> OwnedEvent {
+    OwnedEvent::new(ossicle_event { kind: OSSICLE_EVENT_DELTA, message, ..ossicle_event::ZERO }, Some(text), None)
+}
 
 /// What stands between the turns of an answer and the program.
 pub(crate) struct Guard {
@@ -256,7 +262,7 @@ pub(crate) struct Guard {
     /// The call that the model writes: the tool, the channel, the argument.
     called: [String; 3],
     /// How many the host has carried out.
-    calls: u32,
+    calls: usize,
     /// What earlier turns of the answer took.
     before: ossicle_event,
     is_over: bool,
@@ -293,7 +299,7 @@ impl Guard {
     /// The last event, with what all turns took: `last` has what the last one did.
     fn end(&mut self, last: ossicle_event, text: Option<String>) {
         let event = ossicle_event { kind: OSSICLE_EVENT_STOP, reason: last.reason, ..sum(&self.before, &last) };
-        self.ready.push_back(OwnedEvent { event, texts: [text, None, None, None, None], top: Vec::new() });
+        self.ready.push_back(OwnedEvent::new(event, text, None));
         self.is_over = true;
     }
 
@@ -377,7 +383,7 @@ impl Guard {
         // SAFETY: the turn is part of the chat.
         unsafe { go_on(turn) }?;
         let event = ossicle_event { kind: OSSICLE_EVENT_TOOL_RESULT, ..ossicle_event::ZERO };
-        self.ready.push_back(OwnedEvent { event, texts: [Some(text), Some(tool), None, None, None], top: Vec::new() });
+        self.ready.push_back(OwnedEvent::new(event, Some(text), Some(tool)));
         self.is_over = false;
         Ok(())
     }
@@ -401,13 +407,7 @@ impl Guard {
         };
         let is_text = matches!(event.part(), Part::Text(_));
         if let Some(text) = text.filter(|text| !text.is_empty()) {
-            let delta =
-                ossicle_event { kind: OSSICLE_EVENT_DELTA, message: event.event.message, ..ossicle_event::ZERO };
-            self.ready.push_back(OwnedEvent {
-                event: delta,
-                texts: [Some(text), None, None, None, None],
-                top: Vec::new(),
-            });
+            self.ready.push_back(delta(event.event.message, text));
         }
         if !is_text {
             self.ready.push_back(event);

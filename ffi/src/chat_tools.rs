@@ -8,8 +8,7 @@ use std::vec::Vec;
 #[cfg(feature = "browser")]
 use ::ossicle_host::browser::{Browser, Citations, OpenWeb, Pages, SearchEngine};
 use ::ossicle_host::python::{Limits, Sandbox};
-use ::ossicle_host::tools::Tools;
-use ossicle_core::harmony::builtin::BROWSER;
+use ::ossicle_host::tools::{Tools, is_of_browser};
 
 use crate::input::{argument, ossicle_text, slice_of};
 use crate::message::{OSSICLE_TOOL_BROWSER, OSSICLE_TOOL_PYTHON};
@@ -35,6 +34,8 @@ impl Equipment {
         if wanted & OSSICLE_TOOL_BROWSER != 0 {
             let Some(engine) = engine else { return argument("a search engine for the browser") };
             browse(&mut tools, engine, key)?;
+        } else if engine.or(key).is_some() {
+            return argument("a search engine and its key with OSSICLE_TOOL_BROWSER only");
         }
         if wanted & OSSICLE_TOOL_PYTHON != 0 {
             Sandbox::check().map_err(|error| Failure::Host(OSSICLE_ERROR_TOOL, error.to_string()))?;
@@ -61,7 +62,7 @@ impl Equipment {
 
     /// Takes notice of what the model is told that a tool answered.
     pub fn note(&mut self, tool: &str, text: &str) {
-        if tool.split('.').next() == Some(BROWSER.name) {
+        if is_of_browser(tool) {
             self.pages.add(text);
         }
     }

@@ -36,8 +36,8 @@ pub struct ossicle_model_config {
     /// heads (ossicle_file_read_head), what all tokens need is read once, into the region of the model, and experts are read there
     /// as tokens choose them. The callbacks are called on any of the threads that a call is lent, several at once.
     pub sources: *const ossicle_source,
-    /// With sources: bytes for the experts that stay in memory, at least one of each layer; 0 for as many as there are. Those are kept
-    /// that were chosen most. The results are the same for any size.
+    /// With sources: bytes for the experts that stay in memory, at least one of each layer; 0 for as many as there are, and without
+    /// sources. Those are kept that were chosen most. The results are the same for any size.
     pub experts_size: u64,
 }
 
@@ -135,6 +135,9 @@ unsafe fn open<'w>(
         Ok(0) | Err(_) => usize::MAX,
         Ok(size) => size,
     };
+    if storage.is_none() && config.experts_size != 0 {
+        return argument("sources with experts_size");
+    }
     let offload = storage.map(|storage| Offload { storage, experts_size });
     // SAFETY: as the caller promises.
     let json = unsafe { config.config_json.read() }?;
@@ -161,8 +164,9 @@ const LISTS_SIZE_MAX: usize = OSSICLE_FILES_MAX * (size_of::<&[u8]>() + size_of:
 /// memory too.
 ///
 /// Memory: nothing is kept.
-/// Errors: OSSICLE_ERROR_FILE with the file and the byte offset; with sources OSSICLE_ERROR_BUFFER if a head ends before its header,
-/// and OSSICLE_ERROR_CAPACITY if experts_size is not enough for one of each layer: the text says how much is.
+/// Errors: OSSICLE_ERROR_FILE with the file and the byte offset; OSSICLE_ERROR_ARGUMENT if there is experts_size without sources; with
+/// sources OSSICLE_ERROR_BUFFER if a head ends before its header, and OSSICLE_ERROR_CAPACITY if experts_size is not enough for one of
+/// each layer: the text says how much is.
 /// Threads: any.
 /// Since: 0.1.
 #[unsafe(no_mangle)]

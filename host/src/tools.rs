@@ -1,8 +1,6 @@
 //! The tools that the model was trained with, as one conversation has them.
 
-#[cfg(feature = "browser")]
-use ossicle_core::harmony::builtin::BROWSER;
-use ossicle_core::harmony::builtin::PYTHON;
+use ossicle_core::harmony::builtin::{BROWSER, PYTHON};
 use ossicle_core::harmony::conversation::Namespace;
 
 #[cfg(feature = "browser")]
@@ -11,6 +9,14 @@ use crate::python::Interpreter;
 
 /// What the model is told in place of what a tool answers, if there is no room for that.
 pub const TOO_LONG: &str = "Error: the result is longer than what is left of the context.";
+
+/// Calls that are carried out in an answer, where nobody says how many: a model that repeats itself must come to an end.
+pub const MOST_CALLS: usize = 64;
+
+/// Whether the model calls the browser by this name.
+pub fn is_of_browser(recipient: &str) -> bool {
+    recipient.split('.').next() == Some(BROWSER.name)
+}
 
 /// Python and a browser, or one of them, or none.
 #[derive(Default)]

@@ -1,5 +1,6 @@
 //! Python in its box.
 
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 use ossicle_host::python::{Interpreter, Limits, Sandbox};
@@ -17,13 +18,13 @@ impl Cell for Sandbox {
     }
 }
 
-/// A box, where one can be made. That there is none is printed.
+/// A box, where one can be made. If not, that is said even in a run that passes.
 fn sandbox(limits: Limits) -> Option<Sandbox> {
     match Sandbox::check() {
         Ok(()) => Some(Sandbox::new(limits)),
         Err(error) if std::env::var_os("OSSICLE_REQUIRE_SANDBOX").is_some() => panic!("no box: {error}"),
         Err(error) => {
-            println!("skipped, there is no box here: {error}");
+            let _ = writeln!(std::io::stderr(), "skipped: {error}");
             None
         }
     }

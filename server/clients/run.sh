@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs real clients against `ossicle serve` with a scripted model. Needs Python 3.11 and PyPI; and npm for those in JavaScript.
+# Runs real clients against `ossicle serve`, with a scripted model and with the toy model. Needs Python 3.11 and PyPI; and npm for
+# those in JavaScript and Codex CLI.
 # Usage: server/clients/run.sh [FOLDER FOR WHAT IS INSTALLED]
 #        server/clients/run.sh --fast
 # The second is for continuous integration, after `cargo test --workspace`, whose program it takes: the clients in Python, kept in
@@ -33,10 +34,10 @@ javascript=
 if [ -z "$fast" ] && command -v npm > /dev/null; then
     javascript=$environment/javascript
     npm install --silent --no-audit --no-fund --prefix "$javascript" \
-        openai@7 @openai/agents@0.20 ai@7 @ai-sdk/openai@4 @ai-sdk/open-responses@2 zod@4
+        openai@7 @openai/agents@0.20 ai@7 @ai-sdk/openai@4 @ai-sdk/open-responses@2 zod@4 @openai/codex@0.171
     cp server/clients/clients.mjs "$javascript"
 fi
-"$environment/bin/python" server/clients/clients.py target/debug/ossicle tests/data/tiny-a/gguf/tiny-a.gguf $javascript
+"$environment/bin/python" server/clients/clients.py target/debug/ossicle $javascript
 if [ -n "$fast" ]; then
     exit 0
 fi

@@ -3,10 +3,10 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use ossicle_core::harmony::builtin::{BROWSER, PYTHON};
+use ossicle_core::harmony::builtin::PYTHON;
 use ossicle_host::browser::{Browser, Pages, Web};
 use ossicle_host::python::Interpreter;
-use ossicle_host::tools::Tools;
+use ossicle_host::tools::{Tools, is_of_browser};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::answer::End;
@@ -38,10 +38,6 @@ pub fn shown(items: &[Item]) -> Pages {
         }
     }
     pages
-}
-
-fn is_of_browser(recipient: &str) -> bool {
-    recipient.split('.').next() == Some(BROWSER.name)
 }
 
 /// The tools of one conversation that the server carries out.

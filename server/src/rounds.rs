@@ -4,6 +4,7 @@
 use ossicle_core::generation::{MessageKind, Usage};
 use ossicle_core::harmony::conversation::{COMMENTARY, FINAL, Role};
 use ossicle_host::browser::Pages;
+use ossicle_host::tools::MOST_CALLS;
 
 use crate::answer::AnswerEvent;
 use crate::builtin::shown;
@@ -55,7 +56,7 @@ impl Rounds {
     pub fn call(&self) -> Option<(&str, &str)> {
         match self.said.last() {
             Some(Item::Call { recipient, kind, argument, .. }) if kind.is_built_in() => {
-                let is_granted = self.calls < self.task.settings.max_tool_calls.unwrap_or(MOST_CALLS);
+                let is_granted = self.calls < self.task.settings.max_tool_calls.unwrap_or(MOST_CALLS as u64);
                 is_granted.then_some((recipient, argument))
             }
             _ => None,
@@ -106,10 +107,6 @@ impl Rounds {
         self.usage
     }
 }
-
-/// Calls that the server carries out in an answer, where the request says nothing: a model that repeats itself must come to an
-/// end.
-const MOST_CALLS: u64 = 64;
 
 #[cfg(test)]
 mod tests {

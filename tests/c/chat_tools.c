@@ -163,6 +163,12 @@ static void refusals(const char *path) {
         {.struct_size = sizeof *refused, .reserved = 1},
         {.struct_size = sizeof *refused, .tools = OSSICLE_TOOL_BROWSER},
         {.struct_size = sizeof *refused, .tools = OSSICLE_TOOL_BROWSER, .search_engine = text_of("exa")},
+        {.struct_size = sizeof *refused, .search_engine = text_of("http://localhost")},
+        {.struct_size = sizeof *refused, .search_key = text_of("key")},
+        {.struct_size = sizeof *refused,
+         .tools = OSSICLE_TOOL_BROWSER,
+         .search_engine = text_of("http://localhost"),
+         .search_key = text_of("key")},
         {.struct_size = sizeof *refused, .tools = OSSICLE_TOOL_BROWSER, .search_engine = text_of("nonsense")},
     };
     for (size_t index = 0; index < sizeof refused / sizeof *refused; index++)

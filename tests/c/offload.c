@@ -100,6 +100,9 @@ int main(int argc, char **argv) {
     ossicle_layout layout;
     CHECK(ossicle_model_layout(&config, &layout, &error) == OSSICLE_ERROR_CAPACITY);
     size_t least = (size_t)strtoull(strrchr(error.text, ',') + 1, NULL, 10);
+    ossicle_model_config in_memory = {
+        .struct_size = sizeof in_memory, .file_count = 1, .files = &file, .experts_size = least};
+    CHECK(ossicle_model_layout(&in_memory, &layout, &error) == OSSICLE_ERROR_ARGUMENT);
     CHECK(least > 1000 && least < file.size);
 
     /* From three experts of each layer to one, and then all: 0. */

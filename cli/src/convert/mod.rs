@@ -101,10 +101,15 @@ pub fn run(arguments: &Arguments) -> Result<()> {
                 hugging_face::targets(&mut source, &part, arguments.shard_size)?
             };
             source.demand_all_used()?;
-            let mut journal = Journal::open(
-                part.with_added_extension("journal"),
-                conversion(&checkpoint, (&arguments.adapters[..], adapters_stamp), &targets)?,
-            )?;
+            let journal = part.with_added_extension("journal");
+            if part.exists() && !journal.exists() {
+                let part = part.display();
+                bail!(
+                    "{part}: expected no such file, or {part}.journal, by which a conversion that was stopped goes on"
+                );
+            }
+            let conversion = conversion(&checkpoint, (&arguments.adapters[..], adapters_stamp), &targets)?;
+            let mut journal = Journal::open(journal, conversion)?;
             prepare(&part, &mut journal, to_gguf)?;
             let written = if to_gguf {
                 write_file(&targets[0], &journal)

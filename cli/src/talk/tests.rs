@@ -2,8 +2,10 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use ossicle_core::generation::{MessageKind, Usage};
+use ossicle_core::harmony::builtin::PYTHON;
+use ossicle_core::harmony::conversation::{Content, Message, Role, SystemContent};
 use ossicle_host::browser::{Citations, Pages};
-use ossicle_host::tools::TOO_LONG;
+use ossicle_host::tools::{MOST_CALLS, TOO_LONG};
 
 use super::{Answer, Call, End, Said, Talk, TalkOptions, Telling, turn_config, with_talk};
 use crate::open::with_model_or_toy;
@@ -77,6 +79,30 @@ fn a_result_that_does_not_fit_is_answered_with_an_error_and_what_is_said_is_refu
         assert_eq!(heard, Ok(TOO_LONG.to_owned()));
         assert!(text(talk).ends_with(&format!("{TOO_LONG}<|end|>")));
     });
+}
+
+#[test]
+fn an_answer_carries_out_so_many_calls_and_no_more() {
+    let (tool, channel) = ("python".to_owned(), "analysis".to_owned());
+    let done = Call { tool, channel, argument: String::new(), result: Some(String::new()) };
+    for (before, end, result) in [(MOST_CALLS - 1, "finished", Some("7006652\n")), (MOST_CALLS, "tool_call", None)] {
+        let options = options(&["--temperature", "0"]);
+        let talked = with_model_or_toy(None, &options.compute, |opened| {
+            with_talk(&options, &opened, MEMORY_SIZE, |talk| {
+                // As --python has it, but that no box is needed.
+                let system = [Content::System(SystemContent { tools: &[PYTHON], ..SystemContent::default() })];
+                talk.generation.replace(&[Message::new(Role::System, &system)], &mut [0; 4096])?;
+                talk.recipients.push("python");
+                talk.at_hand.python = Some(Box::new(|_: &str| "7006652\n".to_owned()));
+                let mut answer = Answer { calls: vec![done.clone(); before], ..Answer::default() };
+                talk.hear(Said::ByUser("Please use Python. What is 1234 * 5678?"))?.expect("no policy");
+                let reason = talk.rounds(&mut answer, &mut |_| {})?;
+                assert_eq!((reason.name(), answer.calls[before].result.as_deref()), (end, result), "{answer:?}");
+                Ok(())
+            })
+        });
+        talked.expect("an answer");
+    }
 }
 
 #[test]

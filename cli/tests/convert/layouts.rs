@@ -177,8 +177,12 @@ fn what_is_there_stays_and_what_fails_leaves_nothing() {
     refused(&[&tiny, &out], "--force");
     refused(&[&tiny, &folder, "--force"], "a new name");
     assert_eq!(fs::read(&out).expect("the file"), b"mine");
-    // What an interrupted run left is in the way of nothing.
-    fs::write(scratch.path("out.gguf.part"), "half").expect("room");
+    // What no conversion wrote: there is no journal beside it.
+    let part = scratch.path("out.gguf.part");
+    fs::write(&part, "mine").expect("room");
+    refused(&[&tiny, &out, "--force"], "out.gguf.part: expected no such file");
+    assert_eq!(fs::read(&part).expect("the file"), b"mine");
+    fs::remove_file(&part).expect("the file");
     convert(&[&tiny, &out, "--force"]);
     assert!(gguf(&out).0 == gguf(&data("tiny-a/gguf/tiny-a.gguf")).0);
 

@@ -44,9 +44,14 @@ impl SearchEngine {
     /// `exa` or `you`, with this key, or the address of a SearXNG, which takes none.
     ///
     /// # Errors
-    /// If it is none of them, or its key is missing.
+    /// If it is none of them, its key is missing, or it takes none.
     pub fn with_key(name: &str, key: Option<&str>) -> Result<Self, String> {
-        Self::named(name, |_| key.map(str::to_owned).ok_or_else(|| format!("{name}: expected a key")))
+        let key = key.filter(|key| !key.is_empty());
+        let engine = Self::named(name, |_| key.map(str::to_owned).ok_or_else(|| format!("{name}: expected a key")))?;
+        if key.is_some() && engine.form == Form::SearXng {
+            return Err(format!("{name}: expected no key, since a SearXNG takes none"));
+        }
+        Ok(engine)
     }
 
     /// `key` finds the one that is in this variable.
@@ -226,5 +231,8 @@ mod tests {
         assert!(SearchEngine::searxng("nonsense").is_err_and(|error| error.contains("exa")));
         assert!(SearchEngine::with_key("exa", Some("key")).is_ok());
         assert!(SearchEngine::with_key("exa", None).is_err_and(|error| error == "exa: expected a key"));
+        let address = "http://localhost:8888";
+        assert!(SearchEngine::with_key(address, None).is_ok());
+        assert!(SearchEngine::with_key(address, Some("key")).is_err_and(|error| error.contains("takes none")));
     }
 }

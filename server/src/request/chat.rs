@@ -28,6 +28,7 @@ impl ChatRequest {
     pub fn read(body: &Value) -> Result<Self, ApiError> {
         let root = Field::root(body);
         root.object()?;
+        root.get("model").text()?;
         let mut warnings = Warnings::default();
         if root.get("n").integer(1..=128)?.unwrap_or(1) != 1 {
             return Err(root.get("n").unsupported("one choice at a time"));
@@ -55,7 +56,7 @@ impl ChatRequest {
                 return Err(messages.refuse(&format!("at most {LONGEST_LIST} messages, reasoning and calls")));
             }
         }
-        let reasoning = root.get("reasoning");
+        let reasoning = root.get_object("reasoning")?;
         let (short, long) = (root.get("reasoning_effort"), reasoning.get("effort"));
         let (effort, budget) = effort(if short.value().is_some() { &short } else { &long })?;
         let budget = reasoning.get("max_tokens").integer(0..=u64::MAX)?.map(|tokens| tokens as usize).or(budget);
@@ -80,7 +81,7 @@ impl ChatRequest {
         Ok(Self {
             task: Task { instructions: None, items, tools, effort, settings },
             stream: root.get("stream").boolean()?.unwrap_or(false),
-            stream_usage: root.get("stream_options").get("include_usage").boolean()?.unwrap_or(false),
+            stream_usage: root.get_object("stream_options")?.get("include_usage").boolean()?.unwrap_or(false),
             exclude_reasoning: reasoning.get("exclude").boolean()?.unwrap_or(false),
             warnings,
         })

@@ -33,6 +33,13 @@ impl<'a> Field<'a> {
         Self { value: self.value.and_then(|value| value.get(key)).filter(|value| !value.is_null()), path }
     }
 
+    /// A member that is an object, if it is there.
+    pub fn get_object(&self, key: &str) -> Result<Self> {
+        let field = self.get(key);
+        field.object()?;
+        Ok(field)
+    }
+
     pub fn value(&self) -> Option<&'a Value> {
         self.value
     }

@@ -165,6 +165,7 @@ impl Request {
     pub fn read(body: &Value, context: &Context<'_>) -> Result<Self, ApiError> {
         let root = Field::root(body);
         root.object()?;
+        root.get("model").text()?;
         let mut warnings = Warnings::default();
         for (key, instead) in [("conversation", "previous_response_id"), ("prompt", "input and instructions")] {
             if root.get(key).value().is_some() {
@@ -183,12 +184,12 @@ impl Request {
         }
         let items = items::read(&fields, (context.seal, context.owner), &mut warnings)?;
 
-        let reasoning = root.get("reasoning");
+        let reasoning = root.get_object("reasoning")?;
         let (effort, budget) = effort(&reasoning.get("effort"))?;
         let budget = reasoning.get("max_tokens").integer(0..=u64::MAX)?.map(|tokens| tokens as usize).or(budget);
         let include = includes(&root.get("include"), &mut warnings)?;
         let top_logprobs = root.get("top_logprobs").integer(0..=20)?.map(|count| count as usize);
-        let text = root.get("text");
+        let text = root.get_object("text")?;
         let format = Format::read(&text.get("format"), &mut warnings)?;
         let settings = Settings {
             temperature: root.get("temperature").number(0.0..=2.0)?.unwrap_or(1.0) as f32,

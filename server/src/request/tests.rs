@@ -57,6 +57,7 @@ fn errors_name_the_field() {
     for (body, expected) in [
         (json!({}), "input"),
         (json!({ "input": 1 }), "input"),
+        (json!({ "input": "", "model": 1 }), "model"),
         (json!({ "input": ["Hi"] }), "input[0]"),
         (json!({ "input": [{ "role": "robot", "content": "" }] }), "input[0].role"),
         (say(json!([{ "type": "input_text" }])), "input[0].content[0].text"),
@@ -70,6 +71,8 @@ fn errors_name_the_field() {
         (json!({ "input": "", "tool_choice": { "type": "function", "name": "f" } }), "tool_choice.name"),
         (json!({ "input": "", "tool_choice": "required" }), "tool_choice"),
         (json!({ "input": "", "text": { "format": { "type": "xml" } } }), "text.format.type"),
+        (json!({ "input": "", "reasoning": [null] }), "reasoning"),
+        (json!({ "input": "", "text": "json" }), "text"),
         (json!({ "input": "", "conversation": "conv_1" }), "conversation"),
         (json!({ "input": "", "metadata": { "a": 1 } }), "metadata"),
         (json!({ "input": "", "background": true, "store": false }), "store"),
@@ -269,5 +272,10 @@ fn chat_completions_become_the_same_items() {
     assert!(request.stream_usage && request.warnings.0.len() == 1);
     let error = ChatRequest::read(&json!({ "messages": [{ "role": "tool", "tool_call_id": "x", "content": "" }] }));
     assert_eq!(error.expect_err("no such call").param.as_deref(), Some("messages[0].tool_call_id"));
-    assert_eq!(ChatRequest::read(&json!({ "messages": [], "n": 2 })).expect_err("one").param.as_deref(), Some("n"));
+    for (key, value) in
+        [("model", json!({})), ("n", json!(2)), ("reasoning", json!([null])), ("stream_options", json!("usage"))]
+    {
+        let error = ChatRequest::read(&json!({ "messages": [], key: value })).expect_err(key);
+        assert_eq!(error.param.as_deref(), Some(key));
+    }
 }

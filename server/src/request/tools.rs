@@ -157,7 +157,7 @@ impl Tools {
             warnings.add("tools: there is no web search without access to the web, and it was left out".to_owned());
             return Ok(());
         }
-        for domain in field.get("filters").get("allowed_domains").list()?.unwrap_or_default() {
+        for domain in field.get_object("filters")?.get("allowed_domains").list()?.unwrap_or_default() {
             self.domains.push(domain.required_text()?.to_ascii_lowercase());
         }
         if self.has(ToolKind::Browser) {
@@ -200,13 +200,12 @@ impl Tools {
         warnings: &mut Warnings,
     ) -> Result<(), ApiError> {
         let parameters = field.get("parameters");
-        let grammar = field.get("format").get("definition");
         let mut description = field.get("description").text()?.unwrap_or("").to_owned();
         let schema_text = match kind {
             ToolKind::Code | ToolKind::Browser => None,
             ToolKind::Function => parameters.object()?.map(|_| parameters.value().unwrap_or(&Value::Null).to_string()),
             ToolKind::Custom => {
-                if let Some(definition) = grammar.text()? {
+                if let Some(definition) = field.get_object("format")?.get("definition").text()? {
                     // What the model cannot be held to, it is told.
                     description = format!("{description}\nThe input follows this grammar:\n{definition}");
                     warnings.add("tools: grammars are told to the model, but not enforced".into());

@@ -103,7 +103,7 @@ fn what_cannot_be_answered_is_not_judged() {
 }
 
 #[test]
-fn of_a_long_conversation_that_is_judged_which_the_model_is_told() {
+fn what_a_truncated_conversation_leaves_out_is_not_judged() {
     let judged = Arc::new(AtomicUsize::new(0));
     let policy = Policy { gate: Some(Arc::new(Counted(Arc::clone(&judged)))), audit: None };
     let settings = Settings { policy, ..Options::default().settings };
