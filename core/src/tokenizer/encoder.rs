@@ -240,9 +240,9 @@ impl Encoding<'_, '_> {
                 found[usize::from(*at) % BATCH] = few(&[id]);
                 self.cache.keep(text, &Key::of(text, start, end), &[id]);
             } else if let Some(segment) = self.merger.segment(self.tables, &text[start..end]) {
-                members[group.len()] = *at;
+                members[group.segments().len() % GROUP] = *at;
                 group.push(segment);
-                if group.len() == GROUP {
+                if group.is_full() {
                     self.merge(text, batch, &mut group, &members, found);
                 }
             }

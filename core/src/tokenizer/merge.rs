@@ -265,9 +265,9 @@ impl Default for Group {
 }
 
 impl Group {
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.len
+    /// Whether there is no room for more.
+    pub fn is_full(&self) -> bool {
+        self.len == GROUP
     }
 
     /// Leaves none.

@@ -3,7 +3,7 @@
 //! | table | what | o200k |
 //! | --- | --- | --- |
 //! | `bytes`, `offsets` | the bytes of all tokens in the order of their ids, and where each starts | 2.2 MB |
-//! | `pairs` | two adjacent tokens, or bytes, to the token that they merge to | 3.7 MB |
+//! | `pairs` | two adjacent tokens, or bytes, to the token that they merge to | 3.0 MB |
 //! | `short` | up to 8 bytes to the token they are | 2.7 MB |
 //! | `long` | more bytes to the token they are | 0.7 MB |
 //! | `characters` | characters of two or three bytes to the token they are | 0.3 MB |
