@@ -3,7 +3,7 @@
 use super::Specials;
 use super::cache::{Cache, FEW, Few, MANY};
 use super::lookup::{Key, NO_ID, WORD};
-use super::merge::{Merger, WINDOW};
+use super::merge::{GROUP, Group, Merger, SHORT, WINDOW};
 use super::split::{BATCH, Pieces};
 use super::tables::Tables;
 use super::utf8::{self, character};
@@ -57,6 +57,47 @@ impl Sink for Buffer<'_> {
     }
 }
 
+/// Pieces that are worked on together.
+struct Batch {
+    /// Where they are: each from one border to the next.
+    borders: [usize; BATCH + 1],
+    len: usize,
+    /// Whether the last of them is in UTF-8; the others are.
+    valid: bool,
+    /// The numbers of those that the cache does not know.
+    missed: [u8; BATCH],
+    misses: usize,
+    /// What [`Tables::ask_long`] says about the longer ones among those.
+    asked: [usize; BATCH],
+    long: usize,
+}
+
+impl Batch {
+    const fn new() -> Self {
+        Self { borders: [0; BATCH + 1], len: 0, valid: true, missed: [0; BATCH], misses: 0, asked: [0; BATCH], long: 0 }
+    }
+
+    fn pieces(&self) -> impl Iterator<Item = &[usize; 2]> {
+        self.borders[..=self.len].array_windows()
+    }
+
+    /// Start and end of the piece with this number.
+    #[inline]
+    fn piece(&self, at: u8) -> [usize; 2] {
+        let at = usize::from(at) % BATCH;
+        [self.borders[at], self.borders[at + 1]]
+    }
+}
+
+/// The first three of these ids, as [`Sink::few`] takes them.
+#[inline]
+fn few(ids: &[u32]) -> Few {
+    let mut few = [0; FEW + 1];
+    few[..ids.len()].copy_from_slice(ids);
+    few[FEW] = ids.len() as u32;
+    few
+}
+
 /// One encoding: the tables, and the memory to work in.
 pub struct Encoding<'e, 'r> {
     /// The vocabulary.
@@ -93,83 +134,152 @@ impl Encoding<'_, '_> {
         self.ordinary(&text[start..], sink);
     }
 
+    /// Encodes text without special tokens, some hundred pieces at a time. While the tables that the pieces of one batch are
+    /// looked up in are on their way, those of the next are cut.
     fn ordinary(&mut self, text: &[u8], sink: &mut impl Sink) {
         let mut pieces = Pieces::new(text);
-        let mut borders = [0; BATCH + 1];
-        let mut found = [[0; FEW + 1]; BATCH];
+        let mut batches = [Batch::new(), Batch::new()];
+        let [batch, next] = &mut batches;
+        let (mut batch, mut next) = (batch, next);
         let mut keys = [(0, 0); BATCH];
-        let mut missed = [0; BATCH];
+        let mut found = [[0; FEW + 1]; BATCH];
         loop {
-            let (len, valid) = pieces.fill(&mut borders);
-            if len == 0 {
-                return;
-            }
-            let batch = borders[..=len].array_windows();
-            // Nothing here depends on what is found, so the CPU waits for many pieces at once.
+            next.borders[0] = batch.borders[batch.len];
+            (next.len, next.valid) = pieces.fill(&mut next.borders);
+            batch.asked.iter_mut().take(batch.long).for_each(|asked| *asked = self.tables.ask_offset(*asked));
             if self.cache.short.is_empty() {
-                for ([start, end], found) in batch.clone().zip(&mut found) {
-                    let id = self.tables.at_once(text, *start, *end);
-                    *found = [id, 0, 0, u32::from(id != NO_ID)];
-                }
+                next.pieces().for_each(|[start, end]| self.tables.ask_short(text, *start, *end));
             } else {
-                for ([start, end], key) in batch.clone().zip(&mut keys) {
+                for ([start, end], key) in next.pieces().zip(&mut keys) {
                     *key = self.cache.ask_short(text, *start, *end);
                 }
-                for (found, key) in found[..len].iter_mut().zip(&keys) {
-                    *found = self.cache.short(*key);
-                }
             }
-            let mut misses = 0;
-            for (at, found) in found[..len].iter().enumerate() {
-                missed[misses] = at as u8;
-                misses += usize::from(found[FEW] == 0);
-            }
-            if !valid {
-                found[len - 1][FEW] = 0;
-            }
-            self.ask(text, &borders, &missed[..misses]);
-            for (at, ([start, end], found)) in batch.zip(&found).enumerate() {
+            batch.asked.iter().take(batch.long).for_each(|asked| self.tables.ask_bytes(*asked));
+            self.resolve(text, batch, &mut found);
+            for (at, ([start, end], found)) in batch.pieces().zip(&found).enumerate() {
                 if found[FEW] > 0 {
                     sink.few(found);
-                } else if valid || at < len - 1 {
+                } else if batch.valid || at < batch.len - 1 {
                     self.other(text, *start, *end, sink);
                 } else {
                     self.ill_formed(&text[*start..*end], sink);
                 }
             }
-            borders[0] = borders[len];
+            if next.len == 0 {
+                return;
+            }
+            self.look_up(text, next, &keys, &mut found);
+            core::mem::swap(&mut batch, &mut next);
         }
     }
 
-    /// Asks for what [`Encoding::other`] looks at, for the pieces with these numbers.
+    /// Looks for the pieces of a batch in the cache, or among the tokens if there is none, and asks for what [`Encoding::resolve`] and [`Encoding::other`] look at for
+    /// those that are not there. Nothing here depends on what is found, so the processor waits for many pieces at once.
     #[inline]
-    fn ask(&self, text: &[u8], borders: &[usize; BATCH + 1], missed: &[u8]) {
-        let mut asked = [0; BATCH];
-        let mut len = 0;
-        for at in missed {
-            let at = usize::from(*at) % BATCH;
-            let (start, end) = (borders[at], borders[at + 1]);
+    fn look_up(&self, text: &[u8], batch: &mut Batch, keys: &[(u128, usize); BATCH], found: &mut [Few; BATCH]) {
+        let known = batch.len - usize::from(!batch.valid);
+        if self.cache.short.is_empty() {
+            for ([start, end], found) in batch.pieces().zip(&mut found[..known]) {
+                let id = self.tables.at_once(text, *start, *end);
+                *found = [id, 0, 0, u32::from(id != NO_ID)];
+            }
+        } else {
+            for (found, key) in found[..known].iter_mut().zip(keys) {
+                *found = self.cache.short(*key);
+            }
+        }
+        if !batch.valid {
+            found[known % BATCH] = [0; FEW + 1];
+        }
+        batch.misses = 0;
+        for (at, found) in found[..known].iter().enumerate() {
+            batch.missed[batch.misses % BATCH] = at as u8;
+            batch.misses += usize::from(found[FEW] == 0);
+        }
+        batch.long = 0;
+        for at in &batch.missed[..batch.misses] {
+            let [start, end] = batch.piece(*at);
             if end - start <= 8 {
                 self.tables.ask_short(text, start, end);
             } else if end - start <= 2 * WORD {
                 let key = Key::of(text, start, end);
                 self.cache.ask_long(&key);
-                asked[len] = self.tables.ask_long(text, &key);
-                len += 1;
+                batch.asked[batch.long % BATCH] = self.tables.ask_long(text, &key);
+                batch.long += 1;
             }
         }
-        let asked = &mut asked[..len];
-        asked.iter_mut().for_each(|asked| *asked = self.tables.ask_offset(*asked));
-        asked.iter().for_each(|asked| self.tables.ask_bytes(*asked));
     }
 
-    /// Encodes a piece that was not found at once.
+    /// Finds the tokens of short pieces that the cache does not know, where they are few. Those that have to be merged are merged
+    /// together.
+    #[inline(never)]
+    fn resolve(&mut self, text: &[u8], batch: &Batch, found: &mut [Few; BATCH]) {
+        let mut group = Group::default();
+        let mut members = [0; GROUP];
+        for at in &batch.missed[..batch.misses] {
+            let [start, end] = batch.piece(*at);
+            // Most that starts with a character of three bytes falls into more segments than one.
+            if end - start > 2 * WORD || text[start] >= 0xE0 {
+                continue;
+            }
+            let mut known = self.tables.short(text, start, end);
+            if known.is_none() {
+                let key = Key::of(text, start, end);
+                if let Some(entry) = self.cache.long(&key) {
+                    if entry.ids().len() <= FEW {
+                        found[usize::from(*at) % BATCH] = few(entry.ids());
+                        self.cache.keep_short(text, start, end, entry.ids());
+                    }
+                    continue;
+                }
+                if end - start >= 8 {
+                    known = self.tables.whole(text, &key);
+                }
+            }
+            if let Some(id) = known {
+                found[usize::from(*at) % BATCH] = few(&[id]);
+                self.cache.keep(text, &Key::of(text, start, end), &[id]);
+            } else if let Some(segment) = self.merger.segment(self.tables, &text[start..end]) {
+                members[group.segments().len() % GROUP] = *at;
+                group.push(segment);
+                if group.is_full() {
+                    self.merge(text, batch, &mut group, &members, found);
+                }
+            }
+        }
+        self.merge(text, batch, &mut group, &members, found);
+    }
+
+    /// Merges the pieces of a group, the members of a batch with these numbers, and empties it.
+    fn merge(
+        &mut self,
+        text: &[u8],
+        batch: &Batch,
+        group: &mut Group,
+        members: &[u8; GROUP],
+        found: &mut [Few; BATCH],
+    ) {
+        group.merge(self.tables.pairs);
+        for (member, segment) in members.iter().zip(group.segments()) {
+            let [start, end] = batch.piece(*member);
+            let mut ids = [0; SHORT];
+            let mut len = 0;
+            segment.ids().for_each(|id| {
+                ids[len % SHORT] = id;
+                len += 1;
+            });
+            self.merger.merged_bytes += (end - start) as u64;
+            self.cache.keep(text, &Key::of(text, start, end), &ids[..len]);
+            if len <= FEW {
+                found[usize::from(*member) % BATCH] = few(&ids[..len]);
+            }
+        }
+        group.clear();
+    }
+
+    /// Encodes a piece that was not found before.
     #[inline(never)]
     fn other(&mut self, text: &[u8], start: usize, end: usize, sink: &mut impl Sink) {
-        if let Some(id) = self.tables.short(text, start, end) {
-            self.cache.keep_short(text, start, end, &[id]);
-            return sink.id(id);
-        }
         let key = Key::of(text, start, end);
         match self.cache.long(&key) {
             Some(entry) => {

@@ -180,7 +180,8 @@ pub struct Pairs<'p> {
     pub byte_ids: &'p [u32; 256],
     /// The id to which two bytes merge.
     pub byte_pairs: &'p [u32; 256 * 256],
-    /// A bit for each of many hashes: set if a pair has it. Most lookups end here, in memory that stays in the second cache.
+    /// Two bits in one word for each of many hashes: set if a pair has them. Most lookups end here, in memory that stays in the
+    /// second cache.
     pub filter: &'p [u64],
     /// Entries of left id, right id and the id they merge to.
     pub table: &'p [u64],
@@ -215,7 +216,7 @@ impl Pairs<'_> {
     #[inline]
     pub fn ask(&self, left: u32, right: u32) {
         let hash = pair_hash(u64::from(left) << ID_BITS | u64::from(right));
-        prefetch(self.filter, slot_of(hash, self.filter.len() * 64) / 64);
+        prefetch(self.filter, slot_of(hash, self.filter.len()));
         prefetch(self.table, slot_of(hash, self.table.len()));
     }
 
@@ -224,8 +225,7 @@ impl Pairs<'_> {
     pub fn get(&self, left: u32, right: u32) -> u32 {
         let key = u64::from(left) << ID_BITS | u64::from(right);
         let hash = pair_hash(key);
-        let bit = slot_of(hash, self.filter.len() * 64);
-        if self.filter[bit / 64] >> (bit % 64) & 1 == 0 {
+        if filter_bits(hash) & !self.filter[slot_of(hash, self.filter.len())] != 0 {
             return NO_ID;
         }
         let mut slot = slot_of(hash, self.table.len());
@@ -243,6 +243,12 @@ impl Pairs<'_> {
     }
 }
 
+/// The two bits that stand for a pair with this hash in its word of the filter.
+#[inline]
+fn filter_bits(hash: u64) -> u64 {
+    1 << (hash >> 20 & 63) | 1 << (hash >> 26 & 63)
+}
+
 /// Notes that a token holds the characters with these ids next to each other.
 pub fn insert_together(together: &mut [u64], left: u32, right: u32) {
     let bit = slot_of(pair_hash(u64::from(left) << ID_BITS | u64::from(right)), together.len() * 64);
@@ -253,8 +259,7 @@ pub fn insert_together(together: &mut [u64], left: u32, right: u32) {
 pub fn insert_pair(filter: &mut [u64], table: &mut [u64], [left, right, id]: [u32; 3]) {
     let key = u64::from(left) << ID_BITS | u64::from(right);
     let hash = pair_hash(key);
-    let bit = slot_of(hash, filter.len() * 64);
-    filter[bit / 64] |= 1 << (bit % 64);
+    filter[slot_of(hash, filter.len())] |= filter_bits(hash);
     let mut slot = slot_of(hash, table.len());
     while table[slot] != EMPTY {
         slot = next_slot(slot, table.len());

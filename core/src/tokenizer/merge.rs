@@ -49,7 +49,7 @@ pub const WINDOW: usize = 1024;
 const BLOCK: usize = 16;
 
 /// Parts that are merged without a window.
-const SHORT: usize = BLOCK;
+pub const SHORT: usize = BLOCK;
 
 /// No candidate: above all others.
 const NONE: i32 = i32::MAX;
@@ -121,7 +121,8 @@ enum PartKind {
 }
 
 /// Up to [`SHORT`] parts next to each other.
-struct Segment {
+#[derive(Clone, Copy)]
+pub struct Segment {
     /// For each part: the id that merging it with the next would give, times [`SHORT`], plus the part.
     candidates: [i32; SHORT],
     /// The id of each part.
@@ -159,9 +160,9 @@ impl Segment {
         }
     }
 
-    /// Encodes a piece of at most [`SHORT`] bytes, all in ASCII.
+    /// A piece of at most [`SHORT`] bytes, all in ASCII.
     #[inline]
-    fn ascii(pairs: Pairs<'_>, text: &[u8], emit: &mut impl FnMut(u32)) {
+    fn ascii(pairs: Pairs<'_>, text: &[u8]) -> Self {
         let mut segment = Self::new(text.len());
         for (id, byte) in segment.ids.iter_mut().zip(text) {
             *id = pairs.byte_id(*byte);
@@ -169,12 +170,12 @@ impl Segment {
         for (left, two) in text.windows(2).take(SHORT - 1).enumerate() {
             segment.consider(pairs, left, left + 1, pairs.of_bytes(two[0], two[1]));
         }
-        segment.merge(pairs, emit);
+        segment
     }
 
-    /// Encodes at most [`SHORT`] parts of `text`.
+    /// At most [`SHORT`] parts of `text`.
     #[inline]
-    fn parts(pairs: Pairs<'_>, parts: &[Part], text: &[u8], emit: &mut impl FnMut(u32)) {
+    fn parts(pairs: Pairs<'_>, parts: &[Part], text: &[u8]) -> Self {
         let mut segment = Self::new(parts.len());
         for (id, part) in segment.ids.iter_mut().zip(parts) {
             *id = part.id;
@@ -188,40 +189,118 @@ impl Segment {
             };
             segment.consider(pairs, left, left + 1, merged);
         }
-        segment.merge(pairs, emit);
+        segment
+    }
+
+    /// Merges two parts. Returns whether there were any to merge.
+    #[inline]
+    fn step(&mut self, pairs: Pairs<'_>) -> bool {
+        let half: &[i32; SHORT / 2] = self.candidates.first_chunk().expect("half of them");
+        let best = if self.len <= SHORT / 2 { least(half) } else { least(&self.candidates) };
+        if best == NONE {
+            return false;
+        }
+        // The remainders change nothing, but show that all is within bounds.
+        let part = best as usize % SHORT;
+        let id = best as u32 / SHORT as u32;
+        let right = usize::from(self.behind[part]) % SHORT;
+        let next = usize::from(self.behind[right]);
+        self.ids[part] = id;
+        self.behind[part] = next as u8;
+        self.candidates[right] = NONE;
+        self.candidates[part] = NONE;
+        if next < self.len {
+            self.before[next % SHORT] = part as u8;
+            self.consider(pairs, part, next % SHORT, pairs.get(id, self.ids[next % SHORT]));
+            // What the neighbours may become before this part merges with them.
+            let ahead = self.candidates[next % SHORT];
+            if ahead != NONE {
+                pairs.ask(id, ahead as u32 / SHORT as u32);
+            }
+        }
+        if part > 0 {
+            let left = usize::from(self.before[part]) % SHORT;
+            self.consider(pairs, left, part, pairs.get(self.ids[left], id));
+            let back = self.candidates[usize::from(self.before[left]) % SHORT];
+            if left > 0 && back != NONE {
+                pairs.ask(back as u32 / SHORT as u32, id);
+            }
+        }
+        true
     }
 
     /// Merges the parts and hands out what is left.
     fn merge(mut self, pairs: Pairs<'_>, emit: &mut impl FnMut(u32)) {
-        loop {
-            let half: &[i32; SHORT / 2] = self.candidates.first_chunk().expect("half of them");
-            let best = if self.len <= SHORT / 2 { least(half) } else { least(&self.candidates) };
-            if best == NONE {
-                break;
-            }
-            // The remainders change nothing, but show that all is within bounds.
-            let part = best as usize % SHORT;
-            let id = best as u32 / SHORT as u32;
-            let right = usize::from(self.behind[part]) % SHORT;
-            let next = usize::from(self.behind[right]);
-            self.ids[part] = id;
-            self.behind[part] = next as u8;
-            self.candidates[right] = NONE;
-            self.candidates[part] = NONE;
-            if next < self.len {
-                self.before[next % SHORT] = part as u8;
-                self.consider(pairs, part, next % SHORT, pairs.get(id, self.ids[next % SHORT]));
-            }
-            if part > 0 {
-                let left = usize::from(self.before[part]) % SHORT;
-                self.consider(pairs, left, part, pairs.get(self.ids[left], id));
+        while self.step(pairs) {}
+        self.ids().for_each(emit);
+    }
+
+    /// The parts that are left.
+    #[inline]
+    pub fn ids(&self) -> impl Iterator<Item = u32> {
+        let mut at = 0;
+        core::iter::from_fn(move || {
+            let part = at;
+            (part < self.len).then(|| {
+                at = usize::from(self.behind[part % SHORT]);
+                self.ids[part % SHORT]
+            })
+        })
+    }
+}
+
+/// Segments that are merged together.
+pub const GROUP: usize = 8;
+
+/// Segments that take turns: while one waits for the tables, the others go on.
+pub struct Group {
+    segments: [Segment; GROUP],
+    len: usize,
+}
+
+impl Default for Group {
+    fn default() -> Self {
+        Self { segments: [Segment::new(0); GROUP], len: 0 }
+    }
+}
+
+impl Group {
+    /// Whether there is no room for more.
+    pub fn is_full(&self) -> bool {
+        self.len == GROUP
+    }
+
+    /// Leaves none.
+    pub fn clear(&mut self) {
+        self.len = 0;
+    }
+
+    /// Adds one, unless there are [`GROUP`] already.
+    pub fn push(&mut self, segment: Segment) {
+        if let Some(place) = self.segments.get_mut(self.len) {
+            *place = segment;
+            self.len += 1;
+        }
+    }
+
+    /// Merges all as far as it goes.
+    pub fn merge(&mut self, pairs: Pairs<'_>) {
+        let mut unfinished = (1u32 << self.len) - 1;
+        while unfinished != 0 {
+            let mut left = unfinished;
+            while left != 0 {
+                let at = left.trailing_zeros() as usize % GROUP;
+                left &= left - 1;
+                if !self.segments[at].step(pairs) {
+                    unfinished &= !(1 << at);
+                }
             }
         }
-        let mut part = 0;
-        while part < self.len {
-            emit(self.ids[part % SHORT]);
-            part = usize::from(self.behind[part % SHORT]);
-        }
+    }
+
+    /// The segments, in the order in which they were added.
+    pub fn segments(&self) -> &[Segment] {
+        &self.segments[..self.len]
     }
 }
 
@@ -230,25 +309,13 @@ impl Merger {
     pub fn piece(&mut self, tables: &Tables<'_>, text: &[u8], emit: &mut impl FnMut(u32)) {
         if text.len() <= SHORT && text.is_ascii() {
             self.merged_bytes += text.len() as u64;
-            return Segment::ascii(tables.pairs, text, emit);
+            return Segment::ascii(tables.pairs, text).merge(tables.pairs, emit);
         }
         let Some(len) = self.part(tables, text) else {
             self.window(tables, text, true, emit);
             return;
         };
         let pairs = tables.pairs;
-        // Each of these loops asks for what the next one looks at. There are no branches on what is found.
-        let mut before = Part::NONE;
-        for part in &mut self.parts[..len] {
-            if before.kind == PartKind::Ascii && part.kind == PartKind::Ascii {
-                part.joined = true;
-            } else {
-                pairs.ask(before.id, part.id);
-                let fragment = before.kind == PartKind::Fragment || part.kind == PartKind::Fragment;
-                part.joined = fragment | pairs.together(before.id, part.id);
-            }
-            before = *part;
-        }
         let mut first = 0;
         for end in 1..=len {
             if self.parts[..len].get(end).is_some_and(|next| next.joined) {
@@ -265,7 +332,7 @@ impl Merger {
                         emit(right.id);
                     }
                 }
-                several if several.len() <= SHORT => Segment::parts(pairs, several, text, emit),
+                several if several.len() <= SHORT => Segment::parts(pairs, several, text).merge(pairs, emit),
                 several => {
                     let start = usize::from(several[0].start);
                     let end = self.parts[..len].get(end).map_or(text.len(), |next| usize::from(next.start));
@@ -277,7 +344,18 @@ impl Merger {
         self.merged_bytes += text.len() as u64;
     }
 
-    /// Finds what a piece is made of. Returns of how many parts, unless these are too many.
+    /// A piece in UTF-8 as one segment, if it is one.
+    #[inline]
+    pub fn segment(&mut self, tables: &Tables<'_>, text: &[u8]) -> Option<Segment> {
+        if text.is_ascii() {
+            return (text.len() <= SHORT).then(|| Segment::ascii(tables.pairs, text));
+        }
+        let len = self.part(tables, text)?;
+        let parts = &self.parts[..len];
+        (len <= SHORT && parts[1..].iter().all(|part| part.joined)).then(|| Segment::parts(tables.pairs, parts, text))
+    }
+
+    /// Finds what a piece is made of, and which parts may merge. Returns of how many parts, unless these are too many.
     fn part(&mut self, tables: &Tables<'_>, text: &[u8]) -> Option<usize> {
         let mut len = 0;
         // What may go across the last border that was looked at, and where that is.
@@ -302,6 +380,19 @@ impl Merger {
             *self.parts.get_mut(len)? = part;
             len += 1;
             at += size;
+        }
+        let pairs = tables.pairs;
+        // This asks for what is looked at next, without branches on what is found.
+        let mut before = Part::NONE;
+        for part in &mut self.parts[..len] {
+            if before.kind == PartKind::Ascii && part.kind == PartKind::Ascii {
+                part.joined = true;
+            } else {
+                pairs.ask(before.id, part.id);
+                let fragment = before.kind == PartKind::Fragment || part.kind == PartKind::Fragment;
+                part.joined = fragment | pairs.together(before.id, part.id);
+            }
+            before = *part;
         }
         Some(len)
     }

@@ -10,7 +10,8 @@
 //!    memory of fixed size and time in proportion to the text, whatever the text. An [`Encoder`] remembers pieces that it has seen.
 //!
 //! What takes the time of a text that is new is less the work than the waiting for tables of megabytes. So some hundred pieces are
-//! looked up together: each table is asked for the cache line with a piece while others are worked on ([`prefetch`]).
+//! looked up together: each table is asked for the cache line with a piece while others are worked on ([`prefetch`]), those of the
+//! next hundred among them. Pieces that have to be merged take turns at it.
 //!
 //! [`prefetch`]: crate::kernels::prefetch()
 //!

@@ -3,7 +3,7 @@
 //! | table | what | o200k |
 //! | --- | --- | --- |
 //! | `bytes`, `offsets` | the bytes of all tokens in the order of their ids, and where each starts | 2.2 MB |
-//! | `pairs` | two adjacent tokens, or bytes, to the token that they merge to | 3.7 MB |
+//! | `pairs` | two adjacent tokens, or bytes, to the token that they merge to | 3.0 MB |
 //! | `short` | up to 8 bytes to the token they are | 2.7 MB |
 //! | `long` | more bytes to the token they are | 0.7 MB |
 //! | `characters` | characters of two or three bytes to the token they are | 0.3 MB |
@@ -77,7 +77,7 @@ pub struct Tables<'r> {
 }
 
 /// "OSTX" and the version of the index's form.
-const HEADER: [u32; 2] = [0x4F53_5458, 5];
+const HEADER: [u32; 2] = [0x4F53_5458, 6];
 /// Numbers in the header: what it is, the counts, and last the lookahead.
 pub const HEADER_LEN: usize = 8;
 
@@ -91,9 +91,9 @@ pub fn buckets(entries: usize) -> usize {
     entries * 10 / (7 * PLACES) + 1
 }
 
-/// Words of the filter for so many pairs: about ten bits each.
+/// Words of the filter for so many pairs: about five bits each.
 pub fn filter_words(pairs: usize) -> usize {
-    pairs / 6 + 1
+    pairs / 12 + 1
 }
 
 impl Counts {
