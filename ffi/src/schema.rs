@@ -145,7 +145,7 @@ fn sum(sizes: [usize; 3]) -> usize {
 
 /// How much memory a schema takes, with the state of a text.
 ///
-/// `index`: of the vocabulary. `config`: the schema. `layout`: gets the size and alignment in bytes: 1.4 MiB with the
+/// `index`: of the vocabulary. `config`: the schema. `layout`: gets the size and alignment in bytes: 1.6 MiB with the
 /// vocabulary of gpt-oss, and 220 to 260 bytes for each byte of the text, most of which is never touched.
 ///
 /// Memory: nothing is kept.

@@ -28,7 +28,7 @@ const CASES: [(&str, &[&str]); 34] = [
     (r#"{"type":"string","pattern":"^[^z]*$"}"#, &["\"ab"]),
     (r#"{"type":"string","pattern":"^[^zQ]*$","minLength":4,"maxLength":99}"#, &["\"", "\"abcd", "\"0123456789", FAR]),
     (r#"{"type":"string","pattern":"^[^z]*$","minLength":40}"#, &["\"", FAR]),
-    (r#"{"type":"string","pattern":"^[^\\u0416日\\ud800-\\udfff]*$"}"#, &["\"", "\"é"]),
+    (r#"{"type":"string","pattern":"^[^\\u0416日]*$"}"#, &["\"", "\"é"]),
     (r#"{"type":"string","pattern":"^[^e\\u0700-\\uffff]*$"}"#, &["\"", "\"é"]),
     (
         r#"{"type":"string","pattern":"^(KONG_\\w+=\\S+)*(\\sKONG_\\w+=\\S+)*$"}"#,

@@ -166,7 +166,7 @@ where
         Ok(Self {
             root,
             unsupported,
-            drafts: Drafts { states: kept.list(4096 + size)?, edges: kept.list(16_384 + 3 * size)? },
+            drafts: Drafts { states: kept.list(4096 + size)?, edges: kept.list(32_768 + 3 * size)? },
             nodes: kept.list(1024 + size / 2)?,
             heights: kept.list(1024 + size / 2)?,
             lists: kept.list(2048 + size)?,
@@ -178,7 +178,7 @@ where
             lengths: kept.list(65_536)?,
             warnings: kept.list(256)?,
             workshop: Workshop::carve(scratch, size)?,
-            members: scratch.list(1024 + size / 2)?,
+            members: scratch.list(4096 + size / 2)?,
             sets: scratch.list(512 + size / 4)?,
             table: Table::new(scratch.filled(1024 + size / 2, 0)?),
             outline: Outline::carve(scratch, size)?,
