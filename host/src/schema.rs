@@ -12,6 +12,7 @@ use ossicle_core::region::Layout;
 use ossicle_core::schema::{JsonPath, Schema, SchemaMask, TokenIndex, Unsupported};
 use ossicle_core::tokenizer::Tokenizer;
 
+use crate::Memory;
 use crate::vocabulary::o200k_token_index;
 
 /// Memory for schemas and masks.
@@ -51,7 +52,9 @@ impl Arena {
     /// # Errors
     /// As [`Schema::new`]; [`explain`] says where.
     pub fn schema(&self, text: &str, unsupported: Unsupported) -> Result<Schema<'_>> {
-        Schema::new(self.region(Schema::layout(text)?)?, self.0.alloc_str(text), unsupported)
+        let scratch = Schema::scratch_layout(text)?;
+        let mut memory = Memory::new(scratch).map_err(|_| Error::RegionTooSmall { need: scratch.size, have: 0 })?;
+        Schema::new(self.region(Schema::layout(text)?)?, memory.region(), text, unsupported)
     }
 
     /// A mask for texts that meet the schema.

@@ -124,6 +124,11 @@ fn strings_are_measured_in_characters_and_match_patterns() {
     );
     check(r#"{"type":"string","format":"date"}"#, &[r#""2024-02-29""#], &[r#""2023-02-29""#, r#""2024-13-01""#]);
     check(
+        r#"{"type":"string","format":"uri"}"#,
+        &[r#""file:///C:/a.txt""#, r#""http://a.bc:80/d?e#f""#, r#""urn:a:b""#],
+        &[r#""a/b""#, r#""http:///a b""#],
+    );
+    check(
         r#"{"type":"string","pattern":"^a","format":"uuid"}"#,
         &[r#""a23e4567-e89b-12d3-a456-426614174000""#],
         &[r#""123e4567-e89b-12d3-a456-426614174000""#],

@@ -9,8 +9,11 @@ use ossicle_host::schema::Arena;
 use ossicle_host::vocabulary::{o200k_harmony, o200k_token_index};
 use ossicle_tests::numbers::Numbers;
 
+/// In a string, 91 characters on.
+const FAR: &str = "\"abcdefg0123456789abcdefg0123456789abcdefg0123456789abcdefg0123456789abcdefg0123456789abcdef";
+
 /// Schemas whose states allow tokens in different ways, and texts that come to such states.
-const CASES: [(&str, &[&str]); 27] = [
+const CASES: [(&str, &[&str]); 34] = [
     (r#"{"type":"string"}"#, &["", "\"", "\"é", "\"\\", "\"\\u00"]),
     (
         r#"{"type":"array","items":{"type":"string","minLength":2,"maxLength":7}}"#,
@@ -23,6 +26,19 @@ const CASES: [(&str, &[&str]); 27] = [
     (r#"{"type":"string","pattern":"^\\S+@\\S+$"}"#, &["\"", "\"a", "\"a@", "\"a@b"]),
     (r#"{"type":"string","pattern":"^[^aeiou]*$","maxLength":9}"#, &["\"", "\"xyz", "\"xyzxyzxy"]),
     (r#"{"type":"string","pattern":"^[^z]*$"}"#, &["\"ab"]),
+    (r#"{"type":"string","pattern":"^[^zQ]*$","minLength":4,"maxLength":99}"#, &["\"", "\"abcd", "\"0123456789", FAR]),
+    (r#"{"type":"string","pattern":"^[^z]*$","minLength":40}"#, &["\"", FAR]),
+    (r#"{"type":"string","pattern":"^[^\\u0416日]*$"}"#, &["\"", "\"é"]),
+    (r#"{"type":"string","pattern":"^[^e\\u0700-\\uffff]*$"}"#, &["\"", "\"é"]),
+    (
+        r#"{"type":"string","pattern":"^(KONG_\\w+=\\S+)*(\\sKONG_\\w+=\\S+)*$"}"#,
+        &["\"", "\"K", "\"KONG_A=b", "\"KONG_A=b K"],
+    ),
+    (
+        r#"{"anyOf":[{"pattern":"^([^abc]|a[^b]|ab[^c])*$"},{"pattern":"^[^xyz]*$"},{"pattern":"^(ab|[^af])*$"}],"type":"string"}"#,
+        &["\"", "\"q", "\"qa"],
+    ),
+    (r#"{"properties":{"az":{},"b":{}},"patternProperties":{"[zG]":false}}"#, &["{\"", "{\"a", "{\"q"]),
     (r#"{"type":"string","pattern":"^(?:\\S+\\s+){0,99}\\S+$"}"#, &["\"", "\"ab "]),
     (r#"{"patternProperties":{"f.*":true,"b.*":false}}"#, &["{\"", "{\"f"]),
     (r#"{"type":"string","pattern":"^[A-Z][A-Za-z ]*[.!?]$"}"#, &["\"", "\"A", "\"Ab c", "\"A."]),

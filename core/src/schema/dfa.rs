@@ -188,19 +188,19 @@ const TOO_MANY: &str = "patterns that take fewer states";
 impl<'r> Workshop<'r> {
     /// For patterns and names of at most so many bytes in all.
     pub fn carve(carver: &mut Carver<'r>, size: usize) -> crate::error::Result<Self> {
-        let steps = (3 * size).max(8192);
+        let steps = 8192 + size;
         let states = size.max(4096);
         let mut visited = carver.list(steps)?;
         while visited.push(0) {}
         Ok(Self {
             nfa: Nfa { steps: carver.list(steps)?, ranges: carver.list(steps)? },
             found: carver.list(states)?,
-            members: carver.list(16 * states)?,
+            members: carver.list(49_152 + 4 * size)?,
             table: Table::new(carver.filled(2 * states, 0)?),
             labels: carver.list(states)?,
             ends: carver.list(states)?,
             pending: carver.list(steps)?,
-            bounds: carver.list(2 * steps)?,
+            bounds: carver.list(steps)?,
             visited,
             visit: 0,
             work: 1 << 28,

@@ -17,7 +17,7 @@ use crate::tokenizer::vocabulary::TOKEN_BYTES_MAX;
 pub struct TokenIndex<'r> {
     pub(super) tokenizer: Tokenizer<'r>,
     /// Ordinary tokens with other characters than digits, and where those begin that begin with each byte.
-    all: Sorted<'r>,
+    pub(super) all: Sorted<'r>,
     firsts: &'r [u32],
     /// The others.
     pub(super) numerals: Sorted<'r>,

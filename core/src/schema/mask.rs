@@ -8,6 +8,7 @@ use super::dfa::{NONE, OPEN_MAX, State};
 use super::index::{LENGTHS, TokenIndex};
 use super::machine::{Machine, Phase, Thread, hash};
 use super::program::{COUNT_MAX, Node, Program, Strings};
+use super::self_loop::{BORDER, SelfLoop};
 use super::sorted::Sorted;
 use super::table::mix;
 use crate::error::Result;
@@ -147,7 +148,7 @@ impl<'r> SchemaMask<'r> {
         let begin = self.machine.threads.len();
         for index in 0..threads {
             let thread = self.machine.threads[index];
-            let is_done = match self.program.nodes.get(thread.node as usize) {
+            match self.program.nodes.get(thread.node as usize) {
                 Some(Node::String(index)) if thread.phase == Phase::Body => {
                     let strings = self.program.strings[*index as usize];
                     match strings.automaton {
@@ -155,10 +156,9 @@ impl<'r> SchemaMask<'r> {
                         _ => self.add_matching(&strings, thread, mask),
                     }
                 }
-                _ => false,
-            };
-            if !is_done {
-                let _ = self.machine.threads.push(thread);
+                _ => {
+                    let _ = self.machine.threads.push(thread);
+                }
             }
         }
         let found = &mut |id: u32, _: &[u8], mask: &mut [u32]| allow(mask, id);
@@ -172,7 +172,7 @@ impl<'r> SchemaMask<'r> {
     }
 
     /// The tokens that may follow within a string of any text.
-    fn add_free(&mut self, strings: &Strings, thread: Thread, mask: &mut [u32]) -> bool {
+    fn add_free(&mut self, strings: &Strings, thread: Thread, mask: &mut [u32]) {
         let begin = self.machine.threads.len();
         self.index.add_inside(if strings.max == COUNT_MAX { COUNT_MAX } else { strings.max - thread.count }, mask);
         let resumed = self.machine.resumed(thread.parent, 0);
@@ -189,12 +189,11 @@ impl<'r> SchemaMask<'r> {
         let _ = self.machine.threads.push(thread);
         self.walk(self.index.escaped, begin, &mut |id, _, mask| allow(mask, id), mask);
         self.machine.threads.truncate(begin);
-        true
     }
 
     /// The tokens that may follow within a string that is to match. Those that are known by their characters are added together, and the
-    /// others are tried. If they are many, that is left, and false.
-    fn add_matching(&mut self, strings: &Strings, thread: Thread, mask: &mut [u32]) -> bool {
+    /// others are tried; if they are many, by walking through all.
+    fn add_matching(&mut self, strings: &Strings, thread: Thread, mask: &mut [u32]) {
         let begin = self.machine.threads.len();
         let _ = self.machine.threads.push(thread);
         let state = self.program.states[thread.place as usize];
@@ -222,8 +221,11 @@ impl<'r> SchemaMask<'r> {
             }
             let is_few = |reach: &&Reach| reach.is_end && self.others(reach, strings).nth(OTHERS_MAX).is_none();
             let Some(known) = reached.iter().find(is_few) else {
+                let around = SelfLoop::of(&self.program, strings, thread);
+                self.walk_around(Some(&around), self.index.all, begin, found, mask);
+                self.walk_around(Some(&around), self.index.numerals, begin, found, mask);
                 self.machine.threads.truncate(begin);
-                return false;
+                return;
             };
             let is_all = |reach: &Reach| reach.is_end && self.others(reach, strings).next().is_none();
             let are_spaced_left = behind.is_some_and(|behind| !behind.iter().any(is_all));
@@ -241,7 +243,6 @@ impl<'r> SchemaMask<'r> {
             self.walk(self.index.special, begin, found, mask);
         }
         self.machine.threads.truncate(begin);
-        true
     }
 
     /// Adds the tokens that are not begun by a blank, of characters any of which may follow.
@@ -322,6 +323,18 @@ impl<'r> SchemaMask<'r> {
     /// Finds the texts that the threads from `begin` on can take, but of tokens that are allowed already: the token, and its bytes before
     /// the text.
     fn walk(&mut self, sorted: Sorted<'_>, begin: usize, found: &mut Found<'_>, mask: &mut [u32]) {
+        self.walk_around(None, sorted, begin, found, mask);
+    }
+
+    /// As [`SchemaMask::walk`]. While characters lead back to the only thread, as is known `around` it, nothing is stepped.
+    fn walk_around(
+        &mut self,
+        around: Option<&SelfLoop>,
+        sorted: Sorted<'_>,
+        begin: usize,
+        found: &mut Found<'_>,
+        mask: &mut [u32],
+    ) {
         // Behind each byte of the text: where its threads end, and those of the next byte begin.
         let mut ends = [0; TOKEN_BYTES_MAX + 2];
         ends[0] = begin;
@@ -329,6 +342,9 @@ impl<'r> SchemaMask<'r> {
         if ends[1] == begin {
             return;
         }
+        // And where it is around the thread; 0 if it is not. There threads are made only to step.
+        let mut places = [0; TOKEN_BYTES_MAX + 1];
+        places[0] = if around.is_some() { BORDER } else { 0 };
         // So many bytes of the last text have led on.
         let (mut at, mut known) = (0, 0);
         while at < sorted.ids.len() {
@@ -342,11 +358,24 @@ impl<'r> SchemaMask<'r> {
             sorted.ask(&self.index.tokenizer, at);
             let (before, text) = sorted.text(&self.index.tokenizer, at);
             for byte in &text[shared.min(text.len())..] {
+                if let Some(around) = around {
+                    if let Some(place) = around.step(places[known], *byte, known) {
+                        known += 1;
+                        (places[known], ends[known + 1]) = (place, ends[known]);
+                        continue;
+                    }
+                    if places[known] == BORDER && ends[known] == ends[known + 1] {
+                        let _ = self.machine.threads.push(around.thread(&text[..known]));
+                        ends[known + 1] = self.machine.threads.len();
+                    }
+                }
                 let next = self.machine.step(&self.program, ends[known]..ends[known + 1], *byte);
                 if next.is_empty() {
                     break;
                 }
+                let is_again = around.is_some_and(|around| around.is_again(&self.machine.threads[next.clone()]));
                 known += 1;
+                places[known] = if is_again { BORDER } else { 0 };
                 ends[known + 1] = next.end;
             }
             if known == text.len() {

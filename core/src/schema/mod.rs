@@ -17,6 +17,7 @@ mod mask;
 mod number;
 mod program;
 mod regex;
+mod self_loop;
 mod sorted;
 mod table;
 mod tokens;
@@ -69,24 +70,42 @@ pub struct Schema<'r> {
 }
 
 impl<'r> Schema<'r> {
-    /// The memory that [`Schema::new`] needs. Most of it is never touched.
+    /// The memory that the schema takes.
     ///
     /// # Errors
     /// [`crate::error::Error::Schema`] if the text is not JSON.
     pub fn layout(text: &str) -> Result<Layout> {
-        let mut carver = Carver::measuring();
-        Compiler::carve(&mut carver, parse(text)?, Unsupported::Refuse)?;
-        Ok(carver.layout())
+        Ok(Self::layouts(text)?[0])
     }
 
-    /// Compiles a schema. The text has to live as long.
+    /// The memory that [`Schema::new`] takes for its own time. Most of it is never touched.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Schema`] if the text is not JSON.
+    pub fn scratch_layout(text: &str) -> Result<Layout> {
+        Ok(Self::layouts(text)?[1])
+    }
+
+    fn layouts(text: &str) -> Result<[Layout; 2]> {
+        let [mut kept, mut scratch] = [Carver::measuring(), Carver::measuring()];
+        Compiler::carve(&mut kept, &mut scratch, parse(text)?, Unsupported::Refuse)?;
+        Ok([kept.layout(), scratch.layout()])
+    }
+
+    /// Compiles a schema. `scratch` is free again afterwards, such as for its mask.
     ///
     /// # Errors
     /// [`crate::error::Error::Schema`] if the text is not JSON, no schema, takes too much memory, or demands what cannot be
-    /// enforced; [`crate::error::Error::RegionTooSmall`], [`crate::error::Error::RegionAlign`].
-    pub fn new(region: &'r mut [MaybeUninit<u8>], text: &'r str, unsupported: Unsupported) -> Result<Self> {
-        let mut carver = Carver::placing(region)?;
-        let (program, warnings) = Compiler::carve(&mut carver, parse(text)?, unsupported)?.compile()?;
+    /// enforced; [`crate::error::Error::RegionTooSmall`], [`crate::error::Error::RegionAlign`] of either memory.
+    pub fn new(
+        region: &'r mut [MaybeUninit<u8>],
+        scratch: &mut [MaybeUninit<u8>],
+        text: &str,
+        unsupported: Unsupported,
+    ) -> Result<Self> {
+        let (mut kept, mut scratch) = (Carver::placing(region)?, Carver::placing(scratch)?);
+        let compiler = Compiler::carve(&mut kept, &mut scratch, parse(text)?, unsupported)?;
+        let (program, warnings) = compiler.compile()?;
         Ok(Self { program, warnings })
     }
 

@@ -102,17 +102,13 @@ impl Nfa<'_> {
 
     /// Exactly these characters.
     pub fn literal(&mut self, text: impl Iterator<Item = char>, label: u32) -> Parsed<u32> {
-        let begin = self.step(Step::Empty(OPEN))?;
-        let mut end = begin;
-        for character in text {
+        let begin = self.steps.len() as u32;
+        for (at, character) in (begin + 1..).zip(text) {
             let first = self.ranges.len() as u32;
             self.range(character.into(), character.into())?;
-            let part = self.take(first)?;
-            self.join(end, part.begin);
-            end = part.end;
+            self.step(Step::Take(first, 1, at))?;
         }
-        let accept = self.step(Step::Accept(label))?;
-        self.join(end, accept);
+        self.step(Step::Accept(label))?;
         Ok(begin)
     }
 

@@ -88,7 +88,8 @@ impl Side {
         }
         let mut slow: Vec<_> = self.slow.iter().collect();
         slow.sort_by_key(|(_, time)| Reverse(*time));
-        println!("    over 1 ms in {}: {:?}", slow.len(), &slow[..slow.len().min(8)]);
+        let over = self.masks.iter().filter(|time| **time > Duration::from_millis(5)).count();
+        println!("    {over} over 5 ms; over 1 ms in {}: {:?}", slow.len(), &slow[..slow.len().min(8)]);
     }
 }
 
@@ -131,7 +132,7 @@ fn report(name: &str, cases: &[Case], texts: usize) {
         }
         both += usize::from(compiled.is_some() && matcher.is_some());
         let mut mask = compiled.map(|compiled| {
-            regions.push(Schema::layout(&text).unwrap().size);
+            regions.push(Schema::layout(&text).unwrap().size + Schema::scratch_layout(&text).unwrap().size);
             arena.mask(&compiled, *INDEX).unwrap()
         });
         for (instance, valid) in instances {
@@ -170,9 +171,8 @@ fn report(name: &str, cases: &[Case], texts: usize) {
     here.print("here");
     there.print("llguidance");
     regions.sort_unstable();
-    if let (Some(least), Some(most)) = (regions.first(), regions.last()) {
-        println!("  regions of {least} to {most} bytes, half of them below {}", regions[regions.len() / 2]);
-    }
+    let below = [0.0, 0.5, 0.9, 0.99, 1.0].map(|share| regions.get((regions.len().saturating_sub(1) as f64 * share) as usize));
+    println!("  bytes of schema and scratch, least, p50, p90, p99, most: {below:?}");
     let mut reasons: Vec<_> = reasons.into_iter().collect();
     reasons.sort_by_key(|(_, count)| Reverse(*count));
     println!("  refused: {:?}", &reasons[..reasons.len().min(15)]);

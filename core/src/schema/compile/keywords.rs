@@ -52,10 +52,7 @@ const UNSUPPORTED: [&str; 14] = [
     "extends",
 ];
 
-impl<'r, 'j> Compiler<'r, 'j>
-where
-    'j: 'r,
-{
+impl<'j> Compiler<'_, '_, 'j> {
     /// Reads the keywords of the schemas in `flat`.
     pub(super) fn merge(&mut self) -> Compiled<Keywords<'j>> {
         let unbounded = (0, COUNT_MAX);

@@ -88,10 +88,10 @@ fn fail<T>(offset: usize, keyword: &'static str, expected: &'static str) -> Comp
     Err(SchemaError { offset, keyword, expected })
 }
 
-pub struct Compiler<'r, 'j> {
+/// What is made is in memory that stays, `'r`; all else in memory for the time of compiling, `'s`.
+pub struct Compiler<'r, 's, 'j> {
     root: Value<'j>,
     unsupported: Unsupported,
-    workshop: Workshop<'r>,
     drafts: Drafts<'r>,
     nodes: List<'r, Node>,
     heights: List<'r, u32>,
@@ -102,19 +102,20 @@ pub struct Compiler<'r, 'j> {
     properties: List<'r, Property>,
     bytes: List<'r, u8>,
     lengths: List<'r, u32>,
-    members: List<'r, Member<'j>>,
-    sets: List<'r, Set>,
-    table: Table<'r>,
-    outline: Outline<'r, 'j>,
-    flat: List<'r, Member<'j>>,
-    names: List<'r, Name<'j>>,
+    warnings: List<'r, SchemaError>,
+    workshop: Workshop<'s>,
+    members: List<'s, Member<'j>>,
+    sets: List<'s, Set>,
+    table: Table<'s>,
+    outline: Outline<'s, 'j>,
+    flat: List<'s, Member<'j>>,
+    names: List<'s, Name<'j>>,
     /// For a table of the names.
-    name_slots: &'r mut [u32],
-    starts: List<'r, u32>,
-    apart: List<'r, Apart>,
+    name_slots: &'s mut [u32],
+    starts: List<'s, u32>,
+    apart: List<'s, Apart>,
     /// How much may still be looked at more than once: what schemas share is looked at as often as they do.
     work: Cell<u64>,
-    warnings: List<'r, SchemaError>,
     /// Nodes that many schemas share.
     any_string: u32,
     integer: u32,
@@ -151,37 +152,42 @@ enum Text<'j> {
     Given(Str<'j>),
 }
 
-impl<'r, 'j> Compiler<'r, 'j>
+impl<'r, 's, 'j> Compiler<'r, 's, 'j>
 where
-    'j: 'r,
+    'j: 's,
 {
-    pub fn carve(carver: &mut Carver<'r>, root: Value<'j>, unsupported: Unsupported) -> Result<Self> {
+    pub fn carve(
+        kept: &mut Carver<'r>,
+        scratch: &mut Carver<'s>,
+        root: Value<'j>,
+        unsupported: Unsupported,
+    ) -> Result<Self> {
         let size = root.raw().len();
         Ok(Self {
             root,
             unsupported,
-            workshop: Workshop::carve(carver, size)?,
-            drafts: Drafts { states: carver.list(8192 + 2 * size)?, edges: carver.list(32_768 + 4 * size)? },
-            nodes: carver.list(1024 + size)?,
-            heights: carver.list(1024 + size)?,
-            lists: carver.list(4096 + 2 * size)?,
-            strings: carver.list(512 + size / 4)?,
-            arrays: carver.list(512 + size / 8)?,
-            objects: carver.list(512 + size / 8)?,
-            properties: carver.list(2048 + size)?,
-            bytes: carver.list(4096 + 4 * size)?,
-            lengths: carver.list(65_536)?,
-            members: carver.list(4096 + 2 * size)?,
-            sets: carver.list(1024 + size)?,
-            table: Table::new(carver.filled(2048 + 2 * size, 0)?),
-            outline: Outline::carve(carver, size)?,
-            flat: carver.list(1024 + size / 4)?,
-            names: carver.list(1024 + size / 2)?,
-            name_slots: carver.filled(2 * (1024 + size / 2), 0)?,
-            starts: carver.list(1024 + size / 2)?,
-            apart: carver.list(256 + size / 16)?,
+            drafts: Drafts { states: kept.list(4096 + size)?, edges: kept.list(32_768 + 3 * size)? },
+            nodes: kept.list(1024 + size / 2)?,
+            heights: kept.list(1024 + size / 2)?,
+            lists: kept.list(2048 + size)?,
+            strings: kept.list(256 + size / 8)?,
+            arrays: kept.list(256 + size / 8)?,
+            objects: kept.list(256 + size / 8)?,
+            properties: kept.list(1024 + size / 2)?,
+            bytes: kept.list(4096 + 2 * size)?,
+            lengths: kept.list(65_536)?,
+            warnings: kept.list(256)?,
+            workshop: Workshop::carve(scratch, size)?,
+            members: scratch.list(4096 + size / 2)?,
+            sets: scratch.list(512 + size / 4)?,
+            table: Table::new(scratch.filled(1024 + size / 2, 0)?),
+            outline: Outline::carve(scratch, size)?,
+            flat: scratch.list(512 + size / 8)?,
+            names: scratch.list(512 + size / 4)?,
+            name_slots: scratch.filled(2 * (512 + size / 4), 0)?,
+            starts: scratch.list(1024 + size / 2)?,
+            apart: scratch.list(256 + size / 16)?,
             work: Cell::new(1 << 26),
-            warnings: carver.list(256)?,
             any_string: NONE,
             integer: NONE,
             number: NONE,

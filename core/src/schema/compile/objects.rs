@@ -10,10 +10,7 @@ use crate::schema::table::Table;
 use super::outline::Outline;
 use super::{ANY_KEY, Compiled, Compiler, DECLARED, KeyPattern, Keywords, Member, Name, fail, hash_of, write_quoted};
 
-impl<'r, 'j> Compiler<'r, 'j>
-where
-    'j: 'r,
-{
+impl<'j> Compiler<'_, '_, 'j> {
     pub(super) fn add_object(&mut self, object: Objects) -> Compiled<Node> {
         let index = self.objects.len() as u32;
         let fits = self.objects.push(object);

@@ -38,8 +38,8 @@ where
         Ok(Self {
             members: carver.list(64 + size / 4)?,
             objects: carver.list(64 + size / 3)?,
-            by_offset: Table::new(carver.filled(128 + size, 0)?),
-            by_key: Table::new(carver.filled(128 + size, 0)?),
+            by_offset: Table::new(carver.filled(128 + size / 2, 0)?),
+            by_key: Table::new(carver.filled(128 + size / 2, 0)?),
         })
     }
 

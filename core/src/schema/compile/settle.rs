@@ -15,10 +15,7 @@ enum Extras {
     All,
 }
 
-impl<'r, 'j> Compiler<'r, 'j>
-where
-    'j: 'r,
-{
+impl<'j> Compiler<'_, '_, 'j> {
     /// Finds the heights.
     pub(super) fn settle(&mut self) -> Compiled<()> {
         for _ in 0..self.nodes.len() {

@@ -12,10 +12,7 @@ use super::{
     Text, equal, fail, items_of,
 };
 
-impl<'r, 'j> Compiler<'r, 'j>
-where
-    'j: 'r,
-{
+impl<'j> Compiler<'_, '_, 'j> {
     /// One node, or an alternative for each type.
     pub(super) fn types(&mut self, node: u32, all: &Keywords<'j>) -> Compiled<()> {
         let mut kinds = heapless::Vec::<Node, 8>::new();

@@ -1,0 +1,66 @@
+//! A string's state that most characters lead back to: while they come, a walk need not step.
+
+use super::dfa::Edge;
+use super::machine::Thread;
+use super::program::{COUNT_MAX, Program, Strings};
+use crate::tokenizer::vocabulary::TOKEN_BYTES_MAX;
+
+/// Where a text is that only such characters have made: at a border of characters; one more for each byte that the last lacks.
+pub const BORDER: u8 = 1;
+
+/// What leads from a thread back to itself.
+pub struct SelfLoop {
+    thread: Thread,
+    /// Where each byte leads at a border; 0 if it may lead elsewhere.
+    first: [u8; 256],
+    /// As many bytes as may follow.
+    bytes_max: usize,
+    /// How far characters are counted.
+    count_max: u32,
+}
+
+impl SelfLoop {
+    /// Of a thread in the body of a string that has an automaton.
+    pub fn of(program: &Program<'_>, strings: &Strings, thread: Thread) -> Self {
+        let Thread { place, count, .. } = thread;
+        let mut first = [0; 256];
+        for Edge { low, high, .. } in program.automata().edges_of(place).iter().filter(|edge| edge.target == place) {
+            for byte in (*low).max(0x20)..=(*high).min(0x7F) {
+                first[byte as usize] = if matches!(byte as u8, b'"' | b'\\') { 0 } else { BORDER };
+            }
+            // Those whose next byte may be any: all of their characters have to lead back.
+            for byte in (0xC2..=0xDF).chain(0xE1..=0xEC).chain(0xEE..=0xEF).chain(0xF1..=0xF3_u8) {
+                let behind = u8::from(byte >= 0xE0) + u8::from(byte >= 0xF0) + 1;
+                let begin = (u32::from(byte) & (0x3F >> behind)) << (6 * behind);
+                if *low <= begin && begin + (1 << (6 * behind)) - 1 <= *high {
+                    first[usize::from(byte)] = BORDER + behind;
+                }
+            }
+        }
+        let count_max = if strings.max == COUNT_MAX { strings.min } else { COUNT_MAX };
+        let leads_on = |more: &usize| program.can_complete(strings, place, count + *more as u32);
+        let bytes_max = (1..=TOKEN_BYTES_MAX).take_while(leads_on).count();
+        Self { thread, first, bytes_max, count_max }
+    }
+
+    /// Where a byte leads behind so many others. `None` if that is elsewhere, or nowhere.
+    pub fn step(&self, at: u8, byte: u8, before: usize) -> Option<u8> {
+        match (at, byte) {
+            (BORDER, _) => Some(self.first[usize::from(byte)]).filter(|next| *next != 0 && before < self.bytes_max),
+            (2.., 0x80..=0xBF) => Some(at - 1),
+            _ => None,
+        }
+    }
+
+    /// The thread behind a text of such characters.
+    pub fn thread(&self, text: &[u8]) -> Thread {
+        let characters = text.iter().filter(|byte| !matches!(byte, 0x80..=0xBF)).count() as u32;
+        let count = self.thread.count + characters;
+        Thread { count: count.min(self.count_max), ..self.thread }
+    }
+
+    /// Whether a set is this thread again.
+    pub fn is_again(&self, set: &[Thread]) -> bool {
+        *set == [self.thread]
+    }
+}
