@@ -217,10 +217,37 @@ proptest! {
     fn random_conversations_are_rendered_as_the_library_does(messages in vec(message(), 0..5)) {
         let conversation = json!({"messages": messages});
         let theirs: Conversation = serde_json::from_value(conversation.clone()).expect("a conversation of the library");
-        // The library keeps the type of its options to itself; without options, it drops nothing.
+        // Without options, it drops nothing.
         let theirs = LIBRARY.render_conversation(&theirs.messages, None).map_err(|error| error.to_string());
         let request = json!({"conversation": conversation, "auto_drop_analysis": false});
         prop_assert_eq!(render_request(&request, Form::Library, &*O200K_HARMONY, SPECIAL), theirs);
+    }
+
+    /// With the library's default options. It keeps their type to itself, but takes one that has no name here.
+    #[test]
+    fn analysis_is_dropped_from_random_conversations_as_the_library_does(
+        messages in vec(
+            (select(&["assistant", "assistant", "assistant", "user", "tool"][..]),
+                prop_oneof![1 => Just(None), 4 => select(&conversation::CHANNELS[..]).prop_map(Some)],
+                maybe(select(&["functions.f", "assistant"][..])), text()), 0..9),
+        next_role in maybe(Just("assistant")),
+    ) {
+        let messages: Vec<Value> = messages.into_iter().map(|(role, channel, recipient, content)| {
+            let name = (role == "tool").then_some("functions.f");
+            json!({"role": role, "name": name, "channel": channel, "recipient": recipient, "content": content})
+        }).collect();
+        let conversation = json!({"messages": messages});
+        let theirs: Conversation = serde_json::from_value(conversation.clone()).expect("a conversation of the library");
+        let options = Default::default();
+        let theirs = match next_role {
+            Some(_) => LIBRARY.render_conversation_for_completion(&theirs.messages, Role::Assistant, Some(&options)),
+            None => LIBRARY.render_conversation(&theirs.messages, Some(&options)),
+        };
+        let request = json!({"conversation": conversation, "auto_drop_analysis": true, "next_role": next_role});
+        prop_assert_eq!(
+            render_request(&request, Form::Library, &*O200K_HARMONY, SPECIAL),
+            theirs.map_err(|error| error.to_string())
+        );
     }
 
     /// What the assistant writes, in both orders of recipient and channel.
