@@ -87,8 +87,9 @@ run_examples() { # the folder with them, and what runs a program
     "$@" "$folder/pak_file" "$folder/pak" "$question"
 }
 
-# What the tests were built with comes along, or the library would be built with less of a dependency once more.
-cargo_there build -p ossicle-ffi -p ossicle-tests
+# What the tests were built with comes along, or the library would be built with less of a dependency once more. No example has a
+# browser, which takes as long to build as all else.
+cargo_there build -p ossicle-ffi -p ossicle-tests --no-default-features --features ossicle-ffi/host
 cargo build -p ossicle-ffi --target-dir "$here"
 # The linker warns of names of hosts, which a static program cannot look up: no example does.
 compile_examples "$there/examples" "$there/$target/debug/libossicle.a" aarch64-linux-gnu-gcc -static
