@@ -97,7 +97,7 @@ run_all() { # the same
 # What the tests were built with comes along, or the library would be built with less of a dependency once more. No example has a
 # browser, which takes as long to build as all else.
 cargo_there build -p ossicle-ffi -p ossicle-tests --no-default-features --features ossicle-ffi/host
-cargo build -p ossicle-ffi --target-dir "$here"
+cargo build -p ossicle-ffi --no-default-features --features host --target-dir "$here"
 # The linker warns of names of hosts, which a static program cannot look up: no example does.
 compile_examples "$there/examples" "$there/$target/debug/libossicle.a" aarch64-linux-gnu-gcc -static
 compile_examples "$there/examples-here" "$here/debug/libossicle.a" gcc
