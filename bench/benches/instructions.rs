@@ -195,6 +195,10 @@ fn main() -> ExitCode {
         println!("instructions: skipped, {COUNTER} is not there");
         return ExitCode::SUCCESS;
     }
+    if !has("--write") && !file().exists() {
+        eprintln!("instructions: nothing to compare with, there is no {}; `-- --write` makes it", file().display());
+        return ExitCode::FAILURE;
+    }
     let folder = std::env::temp_dir().join(format!("ossicle-instructions-{}", std::process::id()));
     let counts = std::fs::create_dir_all(&folder)
         .and_then(|()| std::env::current_exe())
