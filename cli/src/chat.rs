@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use anyhow::Result;
 use clap::Args;
 use ossicle_core::generation::StopReason;
+use ossicle_host::tools::MOST_CALLS;
 
 use crate::open::with_model_or_toy;
 use crate::prefix::MEMORY_SIZE;
@@ -58,6 +59,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
                 };
                 let mut answer = talk.answer(said, printer(arguments.talk.show_reasoning));
                 match &answer.end {
+                    End::Turn(StopReason::ToolCall) if answer.calls.len() > MOST_CALLS => {
+                        eprintln!("[{MOST_CALLS} calls were carried out, and no more are in one answer]");
+                    }
                     End::Turn(StopReason::ToolCall) => waiting = answer.calls.pop(),
                     End::Turn(StopReason::Finished) => {}
                     end => eprintln!("[{end}]"),

@@ -145,11 +145,24 @@ fn old_reasoning_is_dropped_and_the_rest_stays_as_the_model_wrote_it() {
 fn however_long_an_answer_was_its_prompt_is_not_computed_again() {
     let formats = [CacheFormat::F32, CacheFormat::F16, CacheFormat::Bf16, CacheFormat::Int8];
     let mut far = 0;
-    for (seed, thoughts) in (0..24).flat_map(|seed| [(seed, 0), (seed, 2)]) {
+    for (seed, thoughts, has_called) in (0..24).flat_map(|seed| [(seed, 0, false), (seed, 2, false), (seed, 0, true)]) {
         let cache = Some(formats[seed as usize % formats.len()]);
         let session = SessionConfig { rewind_tokens: 1, cache, ..SESSION };
         turns::with_generation((fastest(), &session), History::Documented, |generation| {
             begin(generation);
+            if has_called {
+                // A call of a tool that is at hand stands where reasoning does, and stays.
+                let by_model = |recipient, channel, content| {
+                    let mut message = Message::new(Role::Assistant, content);
+                    (message.recipient, message.channel) = (recipient, Some(channel));
+                    message
+                };
+                let call = by_model(Some("python"), "analysis", &[Content::Text("1")]);
+                let answer = by_model(None, "final", &[Content::Text("One")]);
+                generation.append(&[call, answer, user(&[Content::Text("And?")])], &mut [0; 512]).expect("room");
+                turn(generation, seeded(seed, 1));
+                generation.append(&[user(&[Content::Text("Hello?")])], &mut [0; 256]).expect("room");
+            }
             let prompt = generation.tokens().len();
             // Reasoning without an answer stays, until there is one.
             for number in 0..thoughts {

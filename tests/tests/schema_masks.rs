@@ -79,6 +79,15 @@ const CASES: [(&str, &[&str]); 34] = [
             "{\"x",
         ],
     ),
+    // A token may end a string, and begin the next, which is as if nothing had been.
+    (
+        r#"{"type":"array","items":{"type":"string","pattern":"^[^z]*$","minLength":2}}"#,
+        &["[\"", "[\"a", "[\"foo\",\"", "[\"foo\",\"b"],
+    ),
+    (
+        r#"{"type":"array","items":{"type":"string","pattern":"^[^z]*$","maxLength":8}}"#,
+        &["[\"", "[\"fo", "[\"foo\",\""],
+    ),
     (r#"{"const":"a\u0001\"\u2028"}"#, &["\"", "\"a", "\"a\\", "\"a\\u", "\"a\\u0001"]),
 ];
 
@@ -139,7 +148,7 @@ struct Random {
 
 impl Random {
     fn new(numbers: &mut Numbers) -> Self {
-        const PARTS: [&str; 42] = [
+        const PARTS: [&str; 43] = [
             "a",
             "f",
             "g",
@@ -182,6 +191,7 @@ impl Random {
             "\u{7f}",
             "abcdefghijklmnopq",
             "null",
+            "\",\"",
         ];
         let mut tokens: Vec<Vec<u8>> = (0..=u8::MAX).map(|byte| vec![byte]).collect();
         for _ in 0..4000 {

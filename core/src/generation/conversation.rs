@@ -512,12 +512,16 @@ impl<'r, 'w> Generation<'r, 'w> {
         self.session.earliest_from(farthest)
     }
 
-    /// Where an answer that begins now leads back to, once it is given and its reasoning is taken out: where the first
-    /// reasoning begins that is still there.
+    /// Where an answer that begins now leads back to, once it is given and the reasoning before it is taken out: where the first
+    /// begins that is still there, or the answer.
     pub(super) fn will_return(&mut self) {
-        let reasoning = self.finished().iter().find(|message| message.facts.is_analysis);
+        let answer = Facts { by_assistant: true, is_final: true, ..Facts::default() };
+        let facts = self.finished().iter().map(|message| message.facts);
+        let filter = Filter::over(self.config.history, facts.chain([answer]));
+        let mut finished = self.finished().iter().enumerate();
+        let reasoning = finished.find(|(index, message)| !filter.keeps(*index, message.facts));
         let end = self.open.map_or(self.len, |open| open.begin);
-        let place = reasoning.filter(|_| self.config.history != History::KeepAll).map_or(end, |message| message.begin);
+        let place = reasoning.map_or(end, |(_, message)| message.begin);
         self.returns_to = Some(place).filter(|place| self.session.marked() != Some(*place));
         self.mark_return();
     }

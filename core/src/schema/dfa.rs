@@ -188,7 +188,8 @@ const TOO_MANY: &str = "patterns that take fewer states";
 impl<'r> Workshop<'r> {
     /// For patterns and names of at most so many bytes in all.
     pub fn carve(carver: &mut Carver<'r>, size: usize) -> crate::error::Result<Self> {
-        let steps = 8192 + size;
+        // A list of short alternatives takes more than two for each byte.
+        let steps = (8192 + size).max(5 * size / 2);
         let states = size.max(4096);
         let mut visited = carver.list(steps)?;
         while visited.push(0) {}

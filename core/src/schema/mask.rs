@@ -345,6 +345,8 @@ impl<'r> SchemaMask<'r> {
         // And where it is around the thread; 0 if it is not. There threads are made only to step.
         let mut places = [0; TOKEN_BYTES_MAX + 1];
         places[0] = if around.is_some() { BORDER } else { 0 };
+        // And where the text began to be there, with the thread as it is.
+        let mut froms = [0; TOKEN_BYTES_MAX + 1];
         // So many bytes of the last text have led on.
         let (mut at, mut known) = (0, 0);
         while at < sorted.ids.len() {
@@ -359,13 +361,14 @@ impl<'r> SchemaMask<'r> {
             let (before, text) = sorted.text(&self.index.tokenizer, at);
             for byte in &text[shared.min(text.len())..] {
                 if let Some(around) = around {
-                    if let Some(place) = around.step(places[known], *byte, known) {
+                    let from = froms[known];
+                    if let Some(place) = around.step(places[known], *byte, known - from) {
                         known += 1;
-                        (places[known], ends[known + 1]) = (place, ends[known]);
+                        (places[known], froms[known], ends[known + 1]) = (place, from, ends[known]);
                         continue;
                     }
                     if places[known] == BORDER && ends[known] == ends[known + 1] {
-                        let _ = self.machine.threads.push(around.thread(&text[..known]));
+                        let _ = self.machine.threads.push(around.thread(&text[from..known]));
                         ends[known + 1] = self.machine.threads.len();
                     }
                 }
@@ -375,7 +378,7 @@ impl<'r> SchemaMask<'r> {
                 }
                 let is_again = around.is_some_and(|around| around.is_again(&self.machine.threads[next.clone()]));
                 known += 1;
-                places[known] = if is_again { BORDER } else { 0 };
+                (places[known], froms[known]) = if is_again { (BORDER, known) } else { (0, 0) };
                 ends[known + 1] = next.end;
             }
             if known == text.len() {

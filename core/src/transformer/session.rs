@@ -35,7 +35,8 @@ pub struct SessionConfig {
     /// Most positions of a batch whose logits can be asked for.
     pub logits_rows: usize,
     /// How far [`Session::rewind`] can surely go back from the farthest position reached, without going back to position 0. Besides,
-    /// unless it is 0, a [`Generation`](crate::generation::Generation) can always go back to where the latest answer began.
+    /// if it is no less than what is drafted, a [`Generation`](crate::generation::Generation) can go back to where the first
+    /// reasoning begins that its next answer takes out, from any distance.
     pub rewind_tokens: usize,
     /// How exact the arithmetic is.
     pub precision: Precision,

@@ -205,7 +205,11 @@ impl Tools {
             ToolKind::Code | ToolKind::Browser => None,
             ToolKind::Function => parameters.object()?.map(|_| parameters.value().unwrap_or(&Value::Null).to_string()),
             ToolKind::Custom => {
-                if let Some(definition) = field.get_object("format")?.get("definition").text()? {
+                let format = field.get_object("format")?;
+                // Chat Completions have it a level deeper.
+                let nested = format.get_object("grammar")?;
+                let grammar = if nested.value().is_some() { nested } else { format };
+                if let Some(definition) = grammar.get("definition").text()? {
                     // What the model cannot be held to, it is told.
                     description = format!("{description}\nThe input follows this grammar:\n{definition}");
                     warnings.add("tools: grammars are told to the model, but not enforced".into());

@@ -166,7 +166,7 @@ where
         Ok(Self {
             root,
             unsupported,
-            drafts: Drafts { states: kept.list(4096 + size)?, edges: kept.list(32_768 + 3 * size)? },
+            drafts: Drafts { states: kept.list(8192 + size)?, edges: kept.list(32_768 + 3 * size)? },
             nodes: kept.list(1024 + size / 2)?,
             heights: kept.list(1024 + size / 2)?,
             lists: kept.list(2048 + size)?,
@@ -174,7 +174,7 @@ where
             arrays: kept.list(256 + size / 8)?,
             objects: kept.list(256 + size / 8)?,
             properties: kept.list(1024 + size / 2)?,
-            bytes: kept.list(4096 + 2 * size)?,
+            bytes: kept.list(4096 + 4 * size)?,
             lengths: kept.list(65_536)?,
             warnings: kept.list(256)?,
             workshop: Workshop::carve(scratch, size)?,
