@@ -96,7 +96,7 @@ pub fn draw(
         };
         let closing = |closing: &[u8]| allowed.iter().copied().find(|token| bytes_of(*token) == closing);
         // What ends a value, or what patterns wait for.
-        let ends: Vec<u32> = [b"}", b"]", b"@", b"A"].into_iter().filter_map(|bytes| closing(bytes)).collect();
+        let ends: Vec<u32> = [b"}", b"]", b"@", b":", b"A"].into_iter().filter_map(|bytes| closing(bytes)).collect();
         let any_end = (!ends.is_empty()).then(|| ends[numbers.below(ends.len().max(1))]);
         let closing = closing(b"\"").or(any_end).filter(|_| len > LONG);
         let tried = if draw == Draw::Uniform && len <= LONG { 1 } else { 1 + numbers.below(50) };
