@@ -161,6 +161,28 @@ fn choices_and_combinations_merge() {
 }
 
 #[test]
+fn many_names_formats_and_alternatives_find_room() {
+    let names: Vec<String> = (0..100).map(|number| format!("property_{number:03}")).collect();
+    let properties: Vec<String> = names.iter().map(|name| format!(r#""{name}":{{"type":"string"}}"#)).collect();
+    let branches: Vec<String> = names[..8].iter().map(|name| format!(r#"{{"required":["{name}"]}}"#)).collect();
+    let schema =
+        format!(r#"{{"type":"object","properties":{{{}}},"anyOf":[{}]}}"#, properties.join(","), branches.join(","));
+    check(&schema, &[r#"{"property_007":"","property_099":""}"#], &["{}", r#"{"property_099":""}"#]);
+
+    let fields: Vec<String> =
+        (0..20).map(|number| format!(r#""e{number}":{{"type":"string","format":"email"}}"#)).collect();
+    let schema = format!(r#"{{"type":"object","properties":{{{}}}}}"#, fields.join(","));
+    check(&schema, &[r#"{"e3":"a@b.cd"}"#], &[r#"{"e19":"a"}"#]);
+
+    let letters = || b'a'..=b'm';
+    let words = letters().flat_map(|a| letters().flat_map(move |b| letters().map(move |c| [a, b, c])));
+    let words: Vec<String> = words.map(|word| String::from_utf8_lossy(&word).into_owned()).collect();
+    let schema = format!(r#"{{"type":"string","pattern":"^({})$"}}"#, words.join("|"));
+    assert!(schema.len() > 8_000);
+    check(&schema, &[r#""aaa""#, r#""mlk""#], &[r#""aa""#, r#""aan""#]);
+}
+
+#[test]
 fn what_cannot_be_enforced_is_refused_with_keyword_and_path() {
     for (schema, keyword, path) in [
         (r#"{"properties":{"a/b":{"not":{"minimum":1}}}}"#, "not", "#/properties/a~1b/not"),

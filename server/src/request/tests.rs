@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::chat::ChatRequest;
-use super::{BuiltInTools, Context, Item, Request};
+use super::{BuiltInTools, Context, Item, Request, Task};
 use crate::error::ApiError;
 use crate::seal::Seal;
 use ossicle_core::harmony::conversation::Effort;
@@ -278,4 +278,15 @@ fn chat_completions_become_the_same_items() {
         let error = ChatRequest::read(&json!({ "messages": [], key: value })).expect_err(key);
         assert_eq!(error.param.as_deref(), Some(key));
     }
+}
+
+#[test]
+fn a_grammar_is_told_to_the_model_wherever_the_interface_has_it() {
+    let told = |request: &Task| request.tools.list[0].description.contains("start: x");
+    let format = json!({ "type": "grammar", "definition": "start: x" });
+    let tools = json!([{ "type": "custom", "name": "patch", "format": format }]);
+    assert!(told(&read(json!({ "input": "", "tools": tools })).expect("a request").task));
+    let format = json!({ "type": "grammar", "grammar": { "syntax": "lark", "definition": "start: x" } });
+    let tools = json!([{ "type": "custom", "custom": { "name": "patch", "format": format } }]);
+    assert!(told(&ChatRequest::read(&json!({ "messages": [], "tools": tools })).expect("a request").task));
 }
