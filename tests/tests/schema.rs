@@ -74,6 +74,37 @@ fn objects_have_their_properties_in_order() {
 }
 
 #[test]
+fn what_other_schemas_bring_stands_where_the_text_has_it() {
+    let base = r#""$defs":{"base":{"properties":{"a":{"type":"integer"}}}}"#;
+    let own = r#""properties":{"b":{"type":"null"}}"#;
+    let (first, last) = (&[r#"{"a":1,"b":null}"#], &[r#"{"b":null,"a":1}"#]);
+    for keyword in [
+        r##""$ref":"#/$defs/base""##,
+        r##""allOf":[{"$ref":"#/$defs/base"}]"##,
+        r##""anyOf":[{"$ref":"#/$defs/base"}]"##,
+        r##""oneOf":[{"$ref":"#/$defs/base"}]"##,
+    ] {
+        check(&format!("{{{base},{keyword},{own}}}"), first, last);
+        check(&format!("{{{base},{own},{keyword}}}"), last, first);
+        // It says which properties there are besides.
+        check(&format!(r#"{{{base},"additionalProperties":{{}},{keyword},{own}}}"#), last, first);
+    }
+    // Branches are chosen in another order than they are written in, and lead to more.
+    let schema = r#"{"allOf":[{"oneOf":[{"properties":{"t":{"const":1},"x":{}},"required":["t"]},
+            {"properties":{"t":{"const":2}},"allOf":[{"properties":{"y":{}}}],"required":["t"]}]},{"properties":{"z":{}}}],
+        "type":"object","properties":{"own":{}},"anyOf":[{"properties":{"v":{}}},{"required":["w"]}]}"#;
+    check(
+        schema,
+        &[r#"{"t":1,"x":0,"z":0,"own":0,"v":0}"#, r#"{"t":2,"y":0,"z":0,"own":0,"w":0}"#, r#"{"t":1,"y":0}"#],
+        &[r#"{"own":0,"t":1}"#, r#"{"z":0,"t":1}"#, r#"{"y":0,"t":2}"#, r#"{"own":0}"#, r#"{"t":3}"#],
+    );
+    // What leads back to itself is there once.
+    let schema = r##"{"allOf":[{"$ref":"#"},{"$ref":"#/$defs/base"},{"$ref":"#/$defs/base"}],"properties":{"b":{"$ref":"#"}},
+        "$defs":{"base":{"$ref":"#","properties":{"a":{}},"type":"object"}}}"##;
+    check(schema, &[r#"{"a":0,"b":{"a":0,"b":{}}}"#], &[r#"{"b":{},"a":0}"#, r#"{"b":0}"#]);
+}
+
+#[test]
 fn arrays_have_their_items_and_lengths() {
     check(
         r#"{"type":"array","items":{"type":"boolean"},"minItems":1,"maxItems":2}"#,

@@ -4,7 +4,7 @@
 //! before each token which ones keep the text on its way to a value that meets the schema, with a [`TokenIndex`] of the
 //! vocabulary. Every text that it lets end is such a value, and there is always a way to an end.
 //!
-//! Properties come in the order of the schema, others after them. What of JSON Schema is enforced is in
+//! Properties come in the order of the text of the schema, others after them. What of JSON Schema is enforced is in
 //! `docs/structured.md`; what cannot be is refused, or ignored if the caller asks for that.
 
 mod characters;

@@ -11,6 +11,7 @@ mod settle;
 mod values;
 
 use core::cell::Cell;
+use core::ops::Range;
 
 use super::dfa::{Drafts, NONE, Workshop};
 use super::number::{Decimal, Numbers};
@@ -35,15 +36,19 @@ const ALL: u8 = 127;
 #[derive(Clone, Copy)]
 struct Member<'j> {
     value: Value<'j>,
-    /// What of it has been dealt with; or that the value itself is meant.
+    /// What of it has been dealt with; or what of it is meant.
     flags: u8,
 }
 
+/// One of its branches, which is still to be chosen.
 const ANY_OF: u8 = 1;
 const ONE_OF: u8 = 2;
+/// The value itself.
 const CONSTANT: u8 = 4;
-/// What it refers to is in the set too.
+/// What it refers to is in the set too, and its branches are.
 const FOLLOWED: u8 = 8;
+/// One of its branches has been chosen.
+const DIVIDED: u8 = 16;
 
 /// A set of schemas: the first of its members and how many, its hash and its node.
 #[derive(Clone, Copy)]
@@ -109,6 +114,8 @@ pub struct Compiler<'r, 's, 'j> {
     table: Table<'s>,
     outline: Outline<'s, 'j>,
     flat: List<'s, Member<'j>>,
+    /// How many sets have been put into `flat`.
+    round: u32,
     names: List<'s, Name<'j>>,
     /// For a table of the names.
     name_slots: &'s mut [u32],
@@ -183,6 +190,7 @@ where
             table: Table::new(scratch.filled(1024 + size / 2, 0)?),
             outline: Outline::carve(scratch, size)?,
             flat: scratch.list(512 + size / 8)?,
+            round: 0,
             names: scratch.list(512 + size / 4)?,
             name_slots: scratch.filled(2 * (512 + size / 4), 0)?,
             starts: scratch.list(1024 + size / 2)?,
@@ -333,80 +341,94 @@ where
             return Ok(());
         }
         for (keyword, flag) in [("anyOf", ANY_OF), ("oneOf", ONE_OF)] {
-            for index in 0..self.flat.len() {
-                let member = self.flat[index];
-                let branches = member.value.as_object().filter(|_| member.flags & flag == 0);
-                if let Some(branches) = branches.and_then(|_| self.outline.get(member.value, keyword)) {
-                    return self.divide(node, index, flag, branches, keyword);
-                }
+            let index = self.flat.iter().position(|member| member.flags & flag != 0);
+            let branches = index.and_then(|index| self.outline.get(self.flat[index].value, keyword));
+            if let (Some(index), Some(branches)) = (index, branches) {
+                return self.divide(node, index, flag, branches, keyword);
             }
         }
         let keywords = self.merge()?;
         if keywords.choices.is_empty() { self.types(node, &keywords) } else { self.choices(node, &keywords) }
     }
 
-    /// Puts the schemas of a set and all that they refer to into `flat`. False if one of them allows nothing.
+    /// Puts the schemas of a set and all that they refer to into `flat`, in the order in which their properties stand in the text: what
+    /// a keyword before `properties` brings comes first. Where branches stand, they are to be chosen. False if a schema allows nothing.
     fn flatten(&mut self, first: usize, count: usize) -> Compiled<bool> {
         self.flat.truncate(0);
-        for index in first..first + count {
+        self.round += 1;
+        // What is left to do is behind all sets, the next at the end.
+        let end = self.members.len();
+        for index in (first..first + count).rev() {
             let member = self.members[index];
-            if !self.add_flat(member)? {
-                return Ok(false);
-            }
-        }
-        let mut index = 0;
-        while index < self.flat.len() {
-            let member = self.flat[index];
-            index += 1;
             if member.flags & FOLLOWED != 0 {
-                continue;
+                self.outline.enters(member.value, self.round);
             }
-            for place in 0..self.outline.members(member.value).len() {
-                let keyword = self.outline.members(member.value)[place];
-                if keyword.key == "$ref" {
-                    let target = self.resolve(keyword.value)?;
-                    let divided = |member: &Member<'_>| member.flags & (ANY_OF | ONE_OF) != 0;
-                    let mut divided = self.flat.iter().filter(|member| divided(member));
-                    if divided.any(|member| member.value.offset() == target.offset()) {
-                        return fail(keyword.offset, "$ref", "branches that do not lead back to where they branch");
-                    }
-                    if !self.add_flat(Member { value: target, flags: 0 })? {
-                        return Ok(false);
-                    }
-                } else if keyword.key == "allOf" {
-                    let Some(all) = keyword.value.as_array() else {
-                        return fail(keyword.offset, "allOf", "a list of schemas");
-                    };
-                    for value in all.iter() {
-                        if !self.add_flat(Member { value, flags: 0 })? {
-                            return Ok(false);
-                        }
-                    }
-                }
+            self.push_member(member)?;
+        }
+        while self.members.len() > end {
+            let last = self.members.len() - 1;
+            let member = self.members[last];
+            self.members.truncate(last);
+            if !self.add_flat(member, first..first + count)? {
+                self.members.truncate(end);
+                return Ok(false);
             }
         }
         Ok(true)
     }
 
-    fn add_flat(&mut self, member: Member<'j>) -> Compiled<bool> {
-        match member.value.kind() {
-            Kind::Bool(allows) => return Ok(allows),
-            Kind::Object(_) => {}
-            _ => return fail(member.value.offset(), "schema", "an object, true or false"),
-        }
-        let fits = self.spend(FLAT_WORK) && self.outline.read(member.value);
+    /// Puts a schema of `set` into `flat`; or, if what it refers to is not there yet, itself and all of that behind the sets.
+    fn add_flat(&mut self, member: Member<'j>, set: Range<usize>) -> Compiled<bool> {
+        let value = member.value;
+        let fits = self.spend(FLAT_WORK);
         self.room(fits)?;
-        let offset = member.value.offset();
-        let new = self.flat.len() as u32;
-        let Some(place) = self.outline.place(member.value) else { return self.too_large() };
-        // Where it was in another set may be the place of another schema in this one.
-        if let Some(same) = self.flat.get_mut(*place as usize).filter(|same| same.value.offset() == offset) {
-            same.flags |= member.flags;
+        if member.flags & (FOLLOWED | ANY_OF | ONE_OF) != 0 {
+            let fits = self.flat.push(member);
+            self.room(fits)?;
             return Ok(true);
         }
-        *place = new;
-        let fits = self.flat.push(member);
+        match value.kind() {
+            Kind::Bool(allows) => return Ok(allows),
+            Kind::Object(_) => {}
+            _ => return fail(value.offset(), "schema", "an object, true or false"),
+        }
+        let fits = self.outline.read(value);
         self.room(fits)?;
+        if !self.outline.enters(value, self.round) {
+            return Ok(true);
+        }
+        let (itself, begin) = (Member { value, flags: FOLLOWED }, self.members.len());
+        let mut is_placed = false;
+        for place in 0..self.outline.members(value).len() {
+            let keyword = self.outline.members(value)[place];
+            if keyword.key == "$ref" {
+                let target = self.resolve(keyword.value)?;
+                let is_divided =
+                    |member: &Member<'_>| member.flags & DIVIDED != 0 && member.value.offset() == target.offset();
+                if self.members[set.clone()].iter().any(is_divided) {
+                    return fail(keyword.offset, "$ref", "branches that do not lead back to where they branch");
+                }
+                self.push_member(Member { value: target, flags: 0 })?;
+            } else if keyword.key == "allOf" {
+                let Some(all) = keyword.value.as_array() else {
+                    return fail(keyword.offset, "allOf", "a list of schemas");
+                };
+                for value in all.iter() {
+                    self.push_member(Member { value, flags: 0 })?;
+                }
+            } else if keyword.key == "anyOf" {
+                self.push_member(Member { value, flags: ANY_OF })?;
+            } else if keyword.key == "oneOf" {
+                self.push_member(Member { value, flags: ONE_OF })?;
+            } else if !is_placed && PLACES.iter().any(|name| keyword.key == *name) {
+                self.push_member(itself)?;
+                is_placed = true;
+            }
+        }
+        if !is_placed {
+            self.push_member(itself)?;
+        }
+        self.members[begin..].reverse();
         Ok(true)
     }
 
@@ -497,7 +519,7 @@ where
         let Some(array) = branches.as_array() else {
             return fail(branches.offset(), keyword, "a list of schemas");
         };
-        self.flat[index].flags |= flag;
+        let divided = self.flat[index].value.offset();
         let first = self.lists.len() as u32;
         let mut has_true = false;
         for value in array.iter() {
@@ -509,11 +531,14 @@ where
                 continue;
             }
             let set = self.begin_set();
-            for index in 0..self.flat.len() {
-                let member = self.flat[index];
-                self.push_member(Member { flags: member.flags | FOLLOWED, ..member })?;
+            for place in 0..self.flat.len() {
+                let member = self.flat[place];
+                self.push_member(match member.flags {
+                    _ if place == index => Member { value, flags: 0 },
+                    FOLLOWED if member.value.offset() == divided => Member { flags: FOLLOWED | DIVIDED, ..member },
+                    _ => member,
+                })?;
             }
-            self.push_member(Member { value, flags: 0 })?;
             let id = self.end_set(set)?;
             self.list(id)?;
         }
@@ -526,6 +551,9 @@ where
         Ok(())
     }
 }
+
+/// The first of these is where the properties of a schema have their place.
+const PLACES: [&str; 3] = ["properties", "additionalProperties", "items"];
 
 /// What it takes to look at one schema of a set.
 const FLAT_WORK: u64 = 16;

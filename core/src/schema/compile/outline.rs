@@ -24,8 +24,8 @@ struct Outlined {
     offset: usize,
     first: u32,
     count: u32,
-    /// Where it was put last among the schemas of a set.
-    place: u32,
+    /// The round in which it entered a set last.
+    round: u32,
 }
 
 impl<'r, 'j> Outline<'r, 'j>
@@ -66,13 +66,13 @@ where
             }
         }
         let count = self.members.len() as u32 - first;
-        self.objects.push(Outlined { offset, first, count, place: 0 })
+        self.objects.push(Outlined { offset, first, count, round: 0 })
     }
 
-    /// Where an object that has been read was put last among the schemas of a set.
-    pub fn place(&mut self, value: Value<'j>) -> Option<&mut u32> {
-        let object = self.object(value)?;
-        Some(&mut self.objects[object as usize].place)
+    /// Whether an object that has been read enters a set: once in a round, which are counted from 1.
+    pub fn enters(&mut self, value: Value<'j>, round: u32) -> bool {
+        let object = self.object(value).and_then(|object| self.objects.get_mut(object as usize));
+        object.is_some_and(|object| core::mem::replace(&mut object.round, round) != round)
     }
 
     fn object(&self, value: Value<'j>) -> Option<u32> {
