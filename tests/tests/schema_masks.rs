@@ -32,7 +32,7 @@ const CASES: [(&str, &[&str]); 36] = [
     (r#"{"type":"string","pattern":"^[^e\\u0700-\\uffff]*$"}"#, &["\"", "\"é"]),
     (
         r#"{"type":"string","pattern":"^(KONG_\\w+=\\S+)*(\\sKONG_\\w+=\\S+)*$"}"#,
-        &["\"", "\"K", "\"KONG_A=b", "\"KONG_A=b K"],
+        &["\"", "\"K", "\"KONG_A", "\"KONG_A=", "\"KONG_A=b", "\"KONG_A=bKONG_C", "\"KONG_A=b K", "\"KONG_A=b KONG_C"],
     ),
     (
         r#"{"anyOf":[{"pattern":"^([^abc]|a[^b]|ab[^c])*$"},{"pattern":"^[^xyz]*$"},{"pattern":"^(ab|[^af])*$"}],"type":"string"}"#,

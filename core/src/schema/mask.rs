@@ -8,7 +8,7 @@ use super::dfa::{NONE, OPEN_MAX, State};
 use super::index::{LENGTHS, TokenIndex};
 use super::machine::{Machine, Phase, Thread, hash};
 use super::program::{COUNT_MAX, Node, Program, Strings};
-use super::self_loop::{BORDER, SelfLoop};
+use super::self_loop::{BORDER, SelfLoops};
 use super::sorted::Sorted;
 use super::table::mix;
 use crate::error::Result;
@@ -221,9 +221,10 @@ impl<'r> SchemaMask<'r> {
             }
             let is_few = |reach: &&Reach| reach.is_end && self.others(reach, strings).nth(OTHERS_MAX).is_none();
             let Some(known) = reached.iter().find(is_few) else {
-                let around = SelfLoop::of(&self.program, strings, thread);
-                self.walk_around(Some(&around), self.index.all, begin, found, mask);
-                self.walk_around(Some(&around), self.index.numerals, begin, found, mask);
+                let program = self.program;
+                let mut loops = SelfLoops::of(&program, strings, thread);
+                self.walk_around(Some(&mut loops), self.index.all, begin, found, mask);
+                self.walk_around(Some(&mut loops), self.index.numerals, begin, found, mask);
                 self.machine.threads.truncate(begin);
                 return;
             };
@@ -326,10 +327,10 @@ impl<'r> SchemaMask<'r> {
         self.walk_around(None, sorted, begin, found, mask);
     }
 
-    /// As [`SchemaMask::walk`]. While characters lead back to the only thread, as is known `around` it, nothing is stepped.
+    /// As [`SchemaMask::walk`], from the thread of the first of these loops. While characters lead around one, nothing is stepped.
     fn walk_around(
         &mut self,
-        around: Option<&SelfLoop>,
+        mut loops: Option<&mut SelfLoops<'_>>,
         sorted: Sorted<'_>,
         begin: usize,
         found: &mut Found<'_>,
@@ -342,9 +343,9 @@ impl<'r> SchemaMask<'r> {
         if ends[1] == begin {
             return;
         }
-        // And where it is around the thread; 0 if it is not. There threads are made only to step.
-        let mut places = [0; TOKEN_BYTES_MAX + 1];
-        places[0] = if around.is_some() { BORDER } else { 0 };
+        // And where it is on which loop; 0 if on none. There threads are made only to step.
+        let mut places = [(0, 0); TOKEN_BYTES_MAX + 1];
+        places[0] = (if loops.is_some() { BORDER } else { 0 }, 0);
         // And where the text began to be there, with the thread as it is.
         let mut froms = [0; TOKEN_BYTES_MAX + 1];
         // So many bytes of the last text have led on.
@@ -360,14 +361,15 @@ impl<'r> SchemaMask<'r> {
             sorted.ask(&self.index.tokenizer, at);
             let (before, text) = sorted.text(&self.index.tokenizer, at);
             for byte in &text[shared.min(text.len())..] {
-                if let Some(around) = around {
+                let (place, on) = places[known];
+                if let Some(around) = loops.as_ref().filter(|_| place != 0).map(|loops| loops.get(on)) {
                     let from = froms[known];
-                    if let Some(place) = around.step(places[known], *byte, known - from) {
+                    if let Some(place) = around.step(place, *byte, known - from) {
                         known += 1;
-                        (places[known], froms[known], ends[known + 1]) = (place, from, ends[known]);
+                        (places[known], froms[known], ends[known + 1]) = ((place, on), from, ends[known]);
                         continue;
                     }
-                    if places[known] == BORDER && ends[known] == ends[known + 1] {
+                    if place == BORDER && ends[known] == ends[known + 1] {
                         let _ = self.machine.threads.push(around.thread(&text[from..known]));
                         ends[known + 1] = self.machine.threads.len();
                     }
@@ -376,9 +378,9 @@ impl<'r> SchemaMask<'r> {
                 if next.is_empty() {
                     break;
                 }
-                let is_again = around.is_some_and(|around| around.is_again(&self.machine.threads[next.clone()]));
+                let begins = loops.as_mut().and_then(|loops| loops.find(&self.machine.threads[next.clone()]));
                 known += 1;
-                (places[known], froms[known]) = if is_again { (BORDER, known) } else { (0, 0) };
+                (places[known], froms[known]) = begins.map_or(((0, 0), 0), |on| ((BORDER, on), known));
                 ends[known + 1] = next.end;
             }
             if known == text.len() {

@@ -1,12 +1,57 @@
-//! A string's state that most characters lead back to: while they come, a walk need not step.
+//! A string's states that most characters lead back to: while they come, a walk need not step.
 
 use super::dfa::Edge;
-use super::machine::Thread;
+use super::machine::{Phase, Thread};
 use super::program::{COUNT_MAX, Program, Strings};
 use crate::tokenizer::vocabulary::TOKEN_BYTES_MAX;
 
 /// Where a text is that only such characters have made: at a border of characters; one more for each byte that the last lacks.
 pub const BORDER: u8 = 1;
+
+/// The first threads of a walk that many characters lead back to.
+pub struct SelfLoops<'p> {
+    program: &'p Program<'p>,
+    strings: &'p Strings,
+    loops: heapless::Vec<SelfLoop, LOOPS>,
+}
+
+/// As many as are told from one another.
+const LOOPS: usize = 4;
+
+impl<'p> SelfLoops<'p> {
+    /// Of a thread in the body of a string that has an automaton.
+    pub fn of(program: &'p Program<'p>, strings: &'p Strings, thread: Thread) -> Self {
+        let mut loops = heapless::Vec::new();
+        let _ = loops.push(SelfLoop::of(program, strings, thread));
+        Self { program, strings, loops }
+    }
+
+    pub fn get(&self, index: usize) -> &SelfLoop {
+        &self.loops[index]
+    }
+
+    /// Which of them a set is, if it is one.
+    pub fn find(&mut self, set: &[Thread]) -> Option<usize> {
+        /// Characters of ASCII that make it worth while.
+        const MANY: u32 = 32;
+        let [thread] = *set else { return None };
+        if let Some(known) = self.loops.iter().position(|known| known.thread == thread) {
+            return Some(known);
+        }
+        // Where characters are counted, no other is come to twice.
+        let Thread { place, .. } = thread;
+        if self.loops.is_full() || thread.phase != Phase::Body || thread != (Thread { place, ..self.loops[0].thread }) {
+            return None;
+        }
+        let automata = self.program.automata();
+        let back = automata.edges_of(place).iter().filter(|edge| edge.target == place);
+        if back.map(|edge| (edge.high.min(0x7F) + 1).saturating_sub(edge.low)).sum::<u32>() < MANY {
+            return None;
+        }
+        let _ = self.loops.push(SelfLoop::of(self.program, self.strings, thread));
+        Some(self.loops.len() - 1)
+    }
+}
 
 /// What leads from a thread back to itself.
 pub struct SelfLoop {
@@ -20,8 +65,7 @@ pub struct SelfLoop {
 }
 
 impl SelfLoop {
-    /// Of a thread in the body of a string that has an automaton.
-    pub fn of(program: &Program<'_>, strings: &Strings, thread: Thread) -> Self {
+    fn of(program: &Program<'_>, strings: &Strings, thread: Thread) -> Self {
         let Thread { place, count, .. } = thread;
         let mut first = [0; 256];
         for Edge { low, high, .. } in program.automata().edges_of(place).iter().filter(|edge| edge.target == place) {
@@ -57,10 +101,5 @@ impl SelfLoop {
         let characters = text.iter().filter(|byte| !matches!(byte, 0x80..=0xBF)).count() as u32;
         let count = self.thread.count + characters;
         Thread { count: count.min(self.count_max), ..self.thread }
-    }
-
-    /// Whether a set is this thread again.
-    pub fn is_again(&self, set: &[Thread]) -> bool {
-        *set == [self.thread]
     }
 }
