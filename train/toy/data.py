@@ -87,9 +87,9 @@ class Row:
         return [np.array(column, np.int16) for column in columns]
 
 
-def row(rng, vocabulary):
-    skill = rng.choices(list(SHARES), SHARES.values())[0]
-    scene = scene_of(rng, skill)
+def row(rng, vocabulary, skill=None, scene=None):
+    skill = skill or rng.choices(list(SHARES), SHARES.values())[0]
+    scene = scene or scene_of(rng, skill)
     effort = rng.choice(EFFORTS)
     prefix = encode_prompt(vocabulary, prompt(rng, scene, effort), scene.functions)
     out = Row()
@@ -122,16 +122,20 @@ def row(rng, vocabulary):
 
 
 def copying(rng, vocabulary):
-    """Random tokens, repeated. To go on as before is what names, values and tools need, and comes late from conversations alone.
-    Half of the rows have few different tokens, as lists of numbers have: there the token before does not tell where to go on."""
-    out = Row()
-    tokens = range(len(vocabulary.tokens))
-    if rng.random() < 0.5:
-        tokens = rng.sample(tokens, rng.randint(8, 16))
+    """Tokens, repeated. To go on as before is what names, values and tools need, and comes late from conversations alone. Some rows are of
+    any tokens, some of few different ones, and some are lists of numbers: there the token before does not tell where to go on."""
+    out, kind = Row(), rng.randrange(3)
+    tokens = range(len(vocabulary.tokens)) if kind == 0 else rng.sample(range(len(vocabulary.tokens)), rng.randint(4, 16))
+
+    def part():
+        if kind == 2:
+            return vocabulary.encode(", ".join(str(rng.randint(1, 99)) for _ in range(rng.randint(2, 7))) + "\n")
+        return [rng.choice(tokens) for _ in range(rng.randint(3, 20))]
+
     while len(out.tokens) < LENGTH:
-        part = [rng.choice(tokens) for _ in range(rng.randint(3, 20))]
+        repeated = part()
         for repeat in range(rng.randint(2, 5)):
-            fits = part[: LENGTH - len(out.tokens)]
+            fits = repeated[: LENGTH - len(out.tokens)]
             out.add(fits, len(out.tokens), 0, [repeat > 0 and place > 0 for place in range(len(fits))])
     return out
 
@@ -158,11 +162,23 @@ def brief(rng, vocabulary):
         group += 1
 
 
-def rows(seed, count, vocabulary, copies=0.0, briefs=0.0):
+def late(rng, vocabulary):
+    """What is learned last: sums, and to judge what is said in other scenes."""
+    if rng.random() < 0.7:
+        return row(rng, vocabulary, "arithmetic")
+
+    def others(rng):
+        skill = rng.choice(["arithmetic", "functions", "python", "small talk"])
+        return rng.choice(exchange_of(rng, scene_of(rng, skill), "low").messages)["content"]
+
+    return row(rng, vocabulary, "policy", policy.scene(rng, others))
+
+
+def rows(seed, count, vocabulary, copies=0.0, briefs=0.0, lates=0.0):
     """Arrays of int16, [count, LENGTH] each: tokens, positions, groups, and whether the model is to write the token. A share of
-    the rows only copies, and one is brief."""
+    the rows only copies, one is brief, and one is what is learned last."""
     rng = random.Random(seed)
-    kinds = rng.choices([copying, brief, row], [copies, briefs, 1 - copies - briefs], k=count)
+    kinds = rng.choices([copying, brief, row, late], [copies, briefs, 1 - copies - briefs - lates, lates], k=count)
     return [np.stack(column) for column in zip(*(kind(rng, vocabulary).padded() for kind in kinds))]
 
 

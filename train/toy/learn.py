@@ -28,6 +28,7 @@ MUON_RATE, ADAM_RATE, EMBEDDING_RATE = 0.01, 2e-3, 1e-3
 EVENNESS = 0.01
 COPIES, COPY_STEPS = 0.3, 600  # share of the rows, in the first steps
 BRIEFS, BRIEF_STEPS = 0.35, 2400
+LATES, LATE_STEPS, LATE_RATE = 0.6, 350, 0.3  # in the last steps, which begin anew at this rate
 
 
 def is_matrix(name):
@@ -109,7 +110,9 @@ def round_weight(name, weight):
 
 
 def rate(step, steps):
-    """Up, and down to nothing."""
+    """Up, and down to nothing; and for what is learned last down to nothing once more."""
+    if step >= steps:
+        return LATE_RATE * (1 - (step - steps) / LATE_STEPS)
     return min((step + 1) / WARMUP, 1 - step / steps)
 
 
@@ -146,9 +149,9 @@ def work(rank, world, folder, config, vocabulary, steps, seed):
     forward = torch.compile(model) if os.environ.get("COMPILE", "1") == "1" else model
     log = (folder / "log.jsonl").open("a") if rank == 0 else None
     clock = time.process_time()
-    for step in range(begin, steps):
-        copies, briefs = COPIES * (step < COPY_STEPS), BRIEFS * (step < BRIEF_STEPS)
-        rows = data.rows(f"{seed} {step} {rank}", ROWS, vocabulary, copies, briefs)
+    for step in range(begin, steps + LATE_STEPS):
+        copies, briefs, lates = COPIES * (step < COPY_STEPS), BRIEFS * (step < BRIEF_STEPS), LATES * (step >= steps)
+        rows = data.rows(f"{seed} {step} {rank}", ROWS, vocabulary, copies, briefs, lates)
         rounding = step >= (1 - ROUNDED) * steps
         optimizer.show(rounding)
         model.zero_grad()
@@ -168,7 +171,7 @@ def work(rank, world, folder, config, vocabulary, steps, seed):
                      "unevenness": round(unevenness.item(), 4), "rate": round(rate(step, steps), 4), "rounding": rounding,
                      "cpu_seconds": round(spent, 1)}
             print(json.dumps(entry), file=log, flush=True)
-            if (step + 1) % 25 == 0 or step + 1 == steps:
+            if (step + 1) % 25 == 0 or step + 1 == steps + LATE_STEPS:
                 state = {"optimizer": optimizer.state(), "step": step + 1, "seconds": spent}
                 torch.save(state, folder / "state.new")
                 os.replace(folder / "state.new", saved)

@@ -162,32 +162,43 @@ class Model(nn.Module):
 
     @torch.no_grad()
     def begin_with_copying(self):
-        """Two layers begin as what training finds late, and so everything that copies is found soon: a head of each group in the
-        first layer looks at the token before, and one in the second at what followed the same token earlier, and writes it."""
+        """Two layers begin as what training finds late, and so everything that copies is found soon: each head of the first layer
+        looks at a token before, one, two, three or four back, and a head of each group in the second at what followed the same tokens
+        earlier, and writes it. That of the first group compares one, those of the others as many as are looked at: where every digit
+        is a token, fewer do not tell one number of a list from the others."""
         config = self.config
         frequencies, _ = rope_frequencies(config)
-        half, size = config.head_dim // 2, config.head_dim
+        half, size, group = config.head_dim // 2, config.head_dim, config.heads // config.kv_heads
         # Dimensions that hardly turn within the context are for what is compared, the fastest for where it stands.
         steady = (frequencies < 1 / config.original_context).nonzero().flatten()
         steady = torch.cat((steady, steady + half))
+        count = len(steady)
         fast = torch.cat((torch.arange(4), torch.arange(4) + half))
         here = torch.tensor([10.0] * 4 + [0.0] * 4)
-        behind = 10 * torch.cat((torch.cos(-frequencies[:4]), torch.sin(-frequencies[:4]))).float()
+        kept = nn.init.orthogonal_(torch.empty(count, config.hidden))
+        written = nn.init.orthogonal_(torch.empty(config.heads * count, config.hidden)).split(count)
         before, same = self.layers[0].attention, self.layers[1].attention
-        for kv_head in range(config.kv_heads):
-            head = kv_head * config.heads // config.kv_heads
-            queries, shared = (slice(index * size, (index + 1) * size) for index in (head, kv_head))
-            kept, written, copied = (nn.init.orthogonal_(torch.empty(count, config.hidden)) for count in (len(steady), size, size))
+        for head in range(config.heads):
+            queries, shared = (slice(index * size, (index + 1) * size) for index in (head, head // group))
+            angles = -(head + 1) * frequencies[:4]
+            behind = 10 * torch.cat((torch.cos(angles), torch.sin(angles))).float()
             for linear, rows, bias in ((before.q, queries, behind), (before.k, shared, here)):
                 linear.weight[rows] *= 0.1
                 linear.bias[rows] = 0
                 linear.bias[rows][fast] = bias
             before.v.weight[shared] = 0
-            before.v.weight[shared][: len(steady)] = kept
-            before.out.weight[:, queries] = 0.2 * written.T
-            for linear, rows, read in ((same.q, queries, kept), (same.k, shared, written[: len(steady)])):
-                linear.weight[rows] = 0
-                linear.weight[rows.start + steady] = 2 * read
+            before.v.weight[shared][:count] = kept
+            before.out.weight[:, queries] = 0
+            before.out.weight[:, queries][:, :count] = 0.2 * written[head].T
+        for kv_head, compared in enumerate([1] + [config.heads] * (config.kv_heads - 1)):
+            queries, shared = (slice(index * size, (index + 1) * size) for index in (kv_head * group, kv_head))
+            copied = nn.init.orthogonal_(torch.empty(size, config.hidden))
+            same.q.weight[queries] = 0
+            same.k.weight[shared] = 0
+            for back, looked_for in enumerate([kept, *written][:compared]):
+                part = torch.arange(back, count, compared)
+                same.q.weight[queries.start + steady[part]] = 2 * looked_for[part]
+                same.k.weight[shared.start + steady[part]] = 2 * written[back][part]
             same.v.weight[shared] = copied
             same.out.weight[:, queries] = 2 * copied.T
 

@@ -24,12 +24,15 @@ def texts(rng, kind):
 KINDS = ["insults", "advertising", "threats", "phone numbers", "spoilers"]
 
 
-def scene(rng):
+def scene(rng, others=None):
+    """`others` gives harmless texts of other kinds than those of here."""
     forbidden = rng.sample(KINDS, rng.choice([1, 1, 2, 2, 3]))
 
     def exchange(rng, effort):
         kind = rng.choice(forbidden) if rng.random() < 0.45 else rng.choice(KINDS + ["nothing", "nothing", "nothing"])
         text, breaks = texts(rng, kind), kind in forbidden
+        if others and kind == "nothing":
+            text = others(rng)
         found = f"It contains {kind}." if kind != "nothing" else "It is harmless."
         rule = "The policy forbids that." if breaks else "The policy does not forbid that."
         thought = think(effort, f"{kind.capitalize()}: {'forbidden' if breaks else 'allowed'}.", f"{found} {rule}",
