@@ -185,7 +185,7 @@ where
             lengths: kept.list(65_536)?,
             warnings: kept.list(256)?,
             workshop: Workshop::carve(scratch, size)?,
-            members: scratch.list(4096 + size / 2)?,
+            members: scratch.list(6144 + size / 2)?,
             sets: scratch.list(512 + size / 4)?,
             table: Table::new(scratch.filled(1024 + size / 2, 0)?),
             outline: Outline::carve(scratch, size)?,
