@@ -44,7 +44,9 @@ impl<'p> SelfLoops<'p> {
             return None;
         }
         let automata = self.program.automata();
-        let back = automata.edges_of(place).iter().filter(|edge| edge.target == place);
+        // Some states have edges by the thousand.
+        let ascii = automata.edges_of(place).iter().take_while(|edge| edge.low <= 0x7F);
+        let back = ascii.filter(|edge| edge.target == place);
         if back.map(|edge| (edge.high.min(0x7F) + 1).saturating_sub(edge.low)).sum::<u32>() < MANY {
             return None;
         }
