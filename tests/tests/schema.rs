@@ -98,6 +98,14 @@ fn what_other_schemas_bring_stands_where_the_text_has_it() {
         &[r#"{"t":1,"x":0,"z":0,"own":0,"v":0}"#, r#"{"t":2,"y":0,"z":0,"own":0,"w":0}"#, r#"{"t":1,"y":0}"#],
         &[r#"{"own":0,"t":1}"#, r#"{"z":0,"t":1}"#, r#"{"y":0,"t":2}"#, r#"{"own":0}"#, r#"{"t":3}"#],
     );
+    // What has branches may stand in another branch again.
+    let twice = r##""$defs":{"a":{"anyOf":[{"type":"object"},{"type":"null"}]}}"##;
+    for schema in [
+        r##""$ref":"#/$defs/a","anyOf":[{"$ref":"#/$defs/a"},{"required":["z"]}]"##,
+        r##""allOf":[{"$ref":"#/$defs/a"},{"anyOf":[{"$ref":"#/$defs/a"},{"required":["z"]}]}]"##,
+    ] {
+        check(&format!("{{{twice},{schema}}}"), &[r#"{"z":1}"#, "{}", "null"], &["1"]);
+    }
     // What leads back to itself is there once.
     let schema = r##"{"allOf":[{"$ref":"#"},{"$ref":"#/$defs/base"},{"$ref":"#/$defs/base"}],"properties":{"b":{"$ref":"#"}},
         "$defs":{"base":{"$ref":"#","properties":{"a":{}},"type":"object"}}}"##;

@@ -38,6 +38,14 @@ struct Member<'j> {
     value: Value<'j>,
     /// What of it has been dealt with; or what of it is meant.
     flags: u8,
+    /// How far it is from the schemas that the set was made of. Two sets that differ in no more than this are the same.
+    depth: u8,
+}
+
+impl<'j> Member<'j> {
+    fn new(value: Value<'j>, flags: u8) -> Self {
+        Self { value, flags, depth: 0 }
+    }
 }
 
 /// One of its branches, which is still to be chosen.
@@ -205,7 +213,7 @@ where
     /// Compiles the schema. Returns the program and what was ignored.
     pub fn compile(mut self) -> Compiled<(Program<'r>, &'r [SchemaError])> {
         let root = self.begin_set();
-        self.push_member(Member { value: self.root, flags: 0 })?;
+        self.push_member(Member::new(self.root, 0))?;
         let root = self.end_set(root)?;
         let mut next = 0;
         while next < self.nodes.len() {
@@ -341,7 +349,9 @@ where
             return Ok(());
         }
         for (keyword, flag) in [("anyOf", ANY_OF), ("oneOf", ONE_OF)] {
-            let index = self.flat.iter().position(|member| member.flags & flag != 0);
+            // The outermost first: what has branches may stand in one of them again.
+            let undecided = self.flat.iter().enumerate().filter(|(_, member)| member.flags & flag != 0);
+            let index = undecided.min_by_key(|(_, member)| member.depth).map(|(index, _)| index);
             let branches = index.and_then(|index| self.outline.get(self.flat[index].value, keyword));
             if let (Some(index), Some(branches)) = (index, branches) {
                 return self.divide(node, index, flag, branches, keyword);
@@ -397,7 +407,8 @@ where
         if !self.outline.enters(value, self.round) {
             return Ok(true);
         }
-        let (itself, begin) = (Member { value, flags: FOLLOWED }, self.members.len());
+        let (itself, begin) = (Member { flags: FOLLOWED, ..member }, self.members.len());
+        let brought = |value: Value<'j>| Member { value, flags: 0, depth: member.depth.saturating_add(1) };
         let mut is_placed = false;
         for place in 0..self.outline.members(value).len() {
             let keyword = self.outline.members(value)[place];
@@ -408,18 +419,18 @@ where
                 if self.members[set.clone()].iter().any(is_divided) {
                     return fail(keyword.offset, "$ref", "branches that do not lead back to where they branch");
                 }
-                self.push_member(Member { value: target, flags: 0 })?;
+                self.push_member(brought(target))?;
             } else if keyword.key == "allOf" {
                 let Some(all) = keyword.value.as_array() else {
                     return fail(keyword.offset, "allOf", "a list of schemas");
                 };
                 for value in all.iter() {
-                    self.push_member(Member { value, flags: 0 })?;
+                    self.push_member(brought(value))?;
                 }
             } else if keyword.key == "anyOf" {
-                self.push_member(Member { value, flags: ANY_OF })?;
+                self.push_member(Member { flags: ANY_OF, ..member })?;
             } else if keyword.key == "oneOf" {
-                self.push_member(Member { value, flags: ONE_OF })?;
+                self.push_member(Member { flags: ONE_OF, ..member })?;
             } else if !is_placed && PLACES.iter().any(|name| keyword.key == *name) {
                 self.push_member(itself)?;
                 is_placed = true;
@@ -520,6 +531,7 @@ where
             return fail(branches.offset(), keyword, "a list of schemas");
         };
         let divided = self.flat[index].value.offset();
+        let depth = self.flat.iter().map(|member| member.depth.saturating_add(1)).max().unwrap_or(0);
         let first = self.lists.len() as u32;
         let mut has_true = false;
         for value in array.iter() {
@@ -534,7 +546,7 @@ where
             for place in 0..self.flat.len() {
                 let member = self.flat[place];
                 self.push_member(match member.flags {
-                    _ if place == index => Member { value, flags: 0 },
+                    _ if place == index => Member { value, flags: 0, depth },
                     FOLLOWED if member.value.offset() == divided => Member { flags: FOLLOWED | DIVIDED, ..member },
                     _ => member,
                 })?;

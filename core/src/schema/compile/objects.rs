@@ -56,7 +56,7 @@ impl<'j> Compiler<'_, '_, 'j> {
                     && other.member == member as u32
                 {
                     own = true;
-                    self.push_member(Member { value: other.value, flags: 0 })?;
+                    self.push_member(Member::new(other.value, 0))?;
                     same = other.next;
                 }
                 self.push_others(member, labels, &patterns, own)?;
@@ -159,11 +159,11 @@ impl<'j> Compiler<'_, '_, 'j> {
         for (index, (owner, pattern)) in patterns.iter().enumerate() {
             if *owner == member && labels >> index & 1 == 1 {
                 known = true;
-                self.push_member(Member { value: pattern.value, flags: 0 })?;
+                self.push_member(Member::new(pattern.value, 0))?;
             }
         }
         if !known && let Some(value) = self.keyword_of(member, "additionalProperties") {
-            self.push_member(Member { value, flags: 0 })?;
+            self.push_member(Member::new(value, 0))?;
         }
         Ok(())
     }

@@ -220,7 +220,7 @@ impl<'j> Compiler<'_, '_, 'j> {
                     self.members.truncate(set);
                     return Ok(None);
                 }
-                Some(value) => self.push_member(Member { value, flags: 0 })?,
+                Some(value) => self.push_member(Member::new(value, 0))?,
                 None => {}
             }
         }
@@ -300,7 +300,7 @@ impl<'j> Compiler<'_, '_, 'j> {
                 }
                 for (index, value) in array.iter().enumerate() {
                     let set = self.begin_set();
-                    self.push_member(Member { value, flags: CONSTANT })?;
+                    self.push_member(Member::new(value, CONSTANT))?;
                     self.lists[first + index] = self.end_set(set)?;
                 }
                 self.add_array(Arrays { first: first as u32, count, rest: NONE, min: count, max: count })?
@@ -309,7 +309,7 @@ impl<'j> Compiler<'_, '_, 'j> {
                 let first = self.properties.len() as u32;
                 for member in object.iter() {
                     let set = self.begin_set();
-                    self.push_member(Member { value: member.value, flags: CONSTANT })?;
+                    self.push_member(Member::new(member.value, CONSTANT))?;
                     let node = self.end_set(set)?;
                     self.property(member.key, node, true)?;
                 }
@@ -411,7 +411,7 @@ impl<'j> Compiler<'_, '_, 'j> {
                 continue;
             }
             let set = self.begin_set();
-            self.push_member(Member { value, flags: CONSTANT })?;
+            self.push_member(Member::new(value, CONSTANT))?;
             let id = self.end_set(set)?;
             if !kept.contains(&id) && kept.push(id).is_err() {
                 return fail(value.offset(), "enum", "at most 1024 values that are no strings");
